@@ -1,0 +1,1 @@
+//! Virtual time, ordered events, tasks that wait on them, and seeded distributions.

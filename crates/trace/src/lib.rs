@@ -1,0 +1,1 @@
+//! Typed events of a run, their sinks and histograms.

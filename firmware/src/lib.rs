@@ -1,0 +1,1 @@
+//! What the guest is handed at reset: device tree and boot registers.

@@ -1,0 +1,1 @@
+//! Builds the kernel Image and the initramfs that Stallbox boots.

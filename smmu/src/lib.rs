@@ -1,0 +1,1 @@
+//! A model of the Arm SMMUv3: tables, queues, TLB, stalls.

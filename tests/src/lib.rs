@@ -1,0 +1,1 @@
+//! End-to-end tests that boot guests, and tests against outside oracles.

@@ -1,0 +1,3 @@
+//! Stallbox: an arm64 machine for device page faults.
+
+fn main() {}
