@@ -147,7 +147,8 @@ impl Timeline {
                 }
             };
             let Some((id, action)) = due else { break };
-            self.0.now.set(id.at);
+            // A slice of guest instructions may have ended past the event.
+            self.0.now.set(id.at.max(self.now()));
             action();
             self.run_ready();
         }

@@ -1,1 +1,16 @@
-//! Typed events of a run, their sinks and histograms.
+//! What happened in a run, as typed events, and what is made of them.
+//!
+//! A [`Tracer`] is handed to whatever has something to tell. Each [`Event`] gets the present
+//! virtual time and goes to the running hash, to the counts and, if asked for, to a JSON Lines
+//! file. Two runs are the same run when their hashes are.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod event;
+mod latency;
+mod tracer;
+
+pub use event::{Event, FaultKind, Record};
+pub use latency::{Latencies, Quantiles};
+pub use tracer::{Summary, TraceError, Tracer};

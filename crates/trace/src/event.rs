@@ -1,0 +1,189 @@
+//! The events of a trace. A field's unit is the end of its name; addresses are in hex in JSON.
+
+use serde::{Serialize, Serializer};
+
+fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:#x}"))
+}
+
+fn hex_words<S: Serializer>(words: &[u64; 4], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(words.iter().map(|word| format!("{word:#018x}")))
+}
+
+fn hex_pair<S: Serializer>(words: &[u64; 2], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(words.iter().map(|word| format!("{word:#018x}")))
+}
+
+/// The four faults of a translation, and the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// F_TRANSLATION.
+    Translation,
+    /// F_ADDR_SIZE.
+    AddressSize,
+    /// F_ACCESS.
+    Access,
+    /// F_PERMISSION.
+    Permission,
+    /// A configuration error or an aborted fetch.
+    Other,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A device's transaction had to wait for software, and has its answer: one IO page fault as
+    /// the device sees it.
+    DeviceFault {
+        /// StreamID.
+        stream: u32,
+        /// PASID, if the transaction had one.
+        pasid: Option<u32>,
+        /// The address at fault.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Whether it was a write.
+        write: bool,
+        /// How often the transaction stalled before it was answered for good.
+        stalls: u32,
+        /// From the request for the translation to its answer.
+        latency_ns: u64,
+        /// Whether the answer was an abort.
+        aborted: bool,
+    },
+    /// The SMMU could not translate.
+    SmmuFault {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID, if the transaction had one.
+        substream: Option<u32>,
+        /// Input address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Whether it was a write.
+        write: bool,
+        /// What kind of fault.
+        kind: FaultKind,
+        /// Whether the transaction waits for software.
+        stalls: bool,
+    },
+    /// A stalled transaction got its tag.
+    Stalled {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID, if the transaction had one.
+        substream: Option<u32>,
+        /// Input address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// The tag.
+        stag: u16,
+    },
+    /// A record went into the event queue.
+    EventRecord {
+        /// The record.
+        #[serde(serialize_with = "hex_words")]
+        words: [u64; 4],
+    },
+    /// A record was lost.
+    EventDropped {
+        /// The record.
+        #[serde(serialize_with = "hex_words")]
+        words: [u64; 4],
+    },
+    /// A CMD_RESUME was consumed.
+    Resume {
+        /// StreamID.
+        stream: u32,
+        /// The tag.
+        stag: u16,
+        /// Retry; otherwise abort.
+        retry: bool,
+        /// Whether a stall of that tag was waiting.
+        matched: bool,
+    },
+    /// Another command was consumed.
+    Command {
+        /// The command.
+        #[serde(serialize_with = "hex_pair")]
+        words: [u64; 2],
+    },
+    /// A walk of translation tables ended.
+    Walk {
+        /// StreamID.
+        stream: u32,
+        /// Input address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Descriptors read.
+        steps: u32,
+        /// Whether it found a translation.
+        found: bool,
+    },
+    /// Anything else that the SMMU tells.
+    Smmu {
+        /// What.
+        what: String,
+    },
+    /// A submission doorbell of the accelerator.
+    Doorbell {
+        /// Queue number.
+        queue: u16,
+        /// New tail.
+        tail: u16,
+    },
+    /// The accelerator began a job.
+    JobStarted {
+        /// Queue number.
+        queue: u16,
+        /// PASID of its data, if any.
+        pasid: Option<u32>,
+        /// Bytes of input.
+        input_bytes: u32,
+    },
+    /// The accelerator finished a job.
+    JobDone {
+        /// Queue number.
+        queue: u16,
+        /// Status field of the completion.
+        status: u8,
+        /// Input bytes used.
+        consumed_bytes: u32,
+        /// Output bytes made.
+        produced_bytes: u32,
+    },
+    /// Anything else that the accelerator tells.
+    Device {
+        /// What.
+        what: String,
+    },
+    /// A message-signalled interrupt reached the ITS.
+    Msi {
+        /// DeviceID.
+        device: u32,
+        /// EventID.
+        event_id: u32,
+    },
+    /// The guest reached a point: its init, the start and the end of the command.
+    Marker {
+        /// Which.
+        name: String,
+    },
+    /// Text on the console.
+    Console {
+        /// One line, without its end.
+        line: String,
+    },
+}
+
+/// An event with its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// Virtual time.
+    pub time_ns: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
