@@ -1,0 +1,38 @@
+//! Builds the guest image if it is not cached, and prints where it is.
+
+use stallbox_guest_images::{Progress, ensure, source_root};
+
+struct Plain;
+
+impl Progress for Plain {
+    fn step(&self, name: &str, _total: Option<u64>) {
+        eprintln!("{name}");
+    }
+    fn advance(&self, _done: u64) {}
+    fn say(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}
+
+fn main() {
+    match ensure(&source_root(), &Plain) {
+        Ok(image) => println!(
+            "{}\n{}\n{}\n{}\n{}",
+            image.kernel.display(),
+            image.initrd.display(),
+            image.vmlinux.display(),
+            image.system_map.display(),
+            image.kernel_version
+        ),
+        Err(error) => {
+            let mut line = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                line = format!("{line}: {cause}");
+                source = cause.source();
+            }
+            eprintln!("error: {line}");
+            std::process::exit(1);
+        }
+    }
+}
