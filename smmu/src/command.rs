@@ -1,0 +1,339 @@
+//! The command queue: fetch, parse, execute, stop at an error, go on once it is acknowledged.
+//!
+//! IHI 0070, *Command queue*, *Commands*, *Command errors*.
+//!
+//! A command is executed completely before the next is fetched, and an invalidation is in force
+//! when its command is. Translations under way notice through [`Inner::epoch`] and start over, so
+//! that CMD_SYNC has nothing left to wait for.
+
+use stallbox_timeline::Span;
+
+use crate::features::Config;
+use crate::probe::{Note, Response, Step};
+use crate::queue::Ring;
+use crate::smmu::{Inner, Smmu, bump};
+use crate::spec::command::{COMMAND_BYTES, Raw, op};
+use crate::spec::regs::{cr0, gerror, mask};
+use crate::spec::{low_mask, words};
+use crate::tlb::Scope;
+use crate::walker::{ADDRESS_BITS, Granule};
+use crate::{Line, StreamId};
+
+/// CMDQ_CONS.ERR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CommandError {
+    /// CERROR_ILL: the command is illegal here.
+    Illegal = 1,
+    /// CERROR_ABT: its fetch aborted.
+    Abort = 2,
+}
+
+/// How CMD_SYNC tells that it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    None,
+    Interrupt { address: u64, data: u32 },
+    Event,
+}
+
+/// A command that is legal here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    /// A hint, of which no use is made.
+    Prefetch,
+    /// The stream table entries, with all that hangs from them, of StreamIDs from the first to the
+    /// last.
+    ConfigOfStreams {
+        first: u32,
+        last: u32,
+    },
+    ConfigOfContext {
+        sid: u32,
+        ssid: u32,
+    },
+    ConfigOfContexts {
+        sid: u32,
+    },
+    TlbAll,
+    TlbOfAsid(u16),
+    /// `None` is any ASID.
+    TlbOfAddresses {
+        asid: Option<u16>,
+        scope: Scope,
+    },
+    Resume {
+        stream: StreamId,
+        stag: u16,
+        response: Response,
+    },
+    StallTerm(StreamId),
+    Sync(Signal),
+}
+
+impl Command {
+    fn parse(raw: &Raw, features: &Config) -> Result<Command, CommandError> {
+        if raw.ssec() {
+            // A Secure stream named from the Non-secure queue.
+            return Err(CommandError::Illegal);
+        }
+        let sid = raw.sid();
+        Ok(match raw.opcode() {
+            op::PREFETCH_CONFIG | op::PREFETCH_ADDR => Command::Prefetch,
+            op::CFGI_STE => Command::ConfigOfStreams {
+                first: sid,
+                last: sid,
+            },
+            op::CFGI_STE_RANGE => {
+                let span = low_mask(raw.cfgi_range() + 1) as u32;
+                Command::ConfigOfStreams {
+                    first: sid & !span,
+                    last: sid | span,
+                }
+            }
+            op::CFGI_CD => Command::ConfigOfContext {
+                sid,
+                ssid: raw.ssid(),
+            },
+            op::CFGI_CD_ALL => Command::ConfigOfContexts { sid },
+            op::TLBI_NH_ALL | op::TLBI_NSNH_ALL => Command::TlbAll,
+            op::TLBI_NH_ASID => Command::TlbOfAsid(raw.tlbi_asid()),
+            op::TLBI_NH_VA => Command::TlbOfAddresses {
+                asid: Some(raw.tlbi_asid()),
+                scope: parse_scope(raw, features)?,
+            },
+            op::TLBI_NH_VAA => Command::TlbOfAddresses {
+                asid: None,
+                scope: parse_scope(raw, features)?,
+            },
+            op::RESUME => Command::Resume {
+                stream: StreamId(sid),
+                stag: raw.resume_stag(),
+                // With Ac clear, Ab tells an abort from RAZ/WI, which TERM_MODEL rules out.
+                response: if raw.resume_ac() {
+                    Response::Retry
+                } else {
+                    Response::Abort
+                },
+            },
+            op::STALL_TERM => Command::StallTerm(StreamId(sid)),
+            op::SYNC => Command::Sync(match raw.sync_cs() {
+                0 => Signal::None,
+                1 => Signal::Interrupt {
+                    address: raw.sync_msi_address(),
+                    data: raw.sync_msi_data(),
+                },
+                2 => Signal::Event,
+                _ => return Err(CommandError::Illegal),
+            }),
+            // Reserved, or of a feature that is not implemented: stage 2, EL2, EL3, Secure, ATS,
+            // PRI, MPAM.
+            _ => return Err(CommandError::Illegal),
+        })
+    }
+}
+
+/// The addresses that a TLBI names: *Range-based invalidation and level hint*.
+fn parse_scope(raw: &Raw, features: &Config) -> Result<Scope, CommandError> {
+    let granule = match raw.tlbi_tg() {
+        // The range fields are RES0 without RIL.
+        _ if !features.ril => None,
+        0 => None,
+        1 => Some(Granule::K4),
+        2 => Some(Granule::K16),
+        _ => Some(Granule::K64),
+    };
+    let Some(granule) = granule else {
+        return Ok(Scope::address(raw.tlbi_address()));
+    };
+    let (num, scale, ttl) = (raw.tlbi_num(), raw.tlbi_scale(), raw.tlbi_ttl());
+    if num == 0 && scale == 0 && ttl == 0 {
+        return Err(CommandError::Illegal);
+    }
+    let first = raw.tlbi_address() & low_mask(ADDRESS_BITS) & !low_mask(granule.bits());
+    let bytes = u128::from(num + 1) << (scale + granule.bits());
+    // The range does not wrap at the end of the address space.
+    let last = (u128::from(first) + bytes - 1).min(u128::from(low_mask(ADDRESS_BITS))) as u64;
+    let level = match ttl {
+        0 => None,
+        // The 16 KiB granule has no blocks at level 1, where the hint says nothing.
+        1 if granule == Granule::K16 => None,
+        _ => Some(ttl),
+    };
+    Ok(Scope {
+        first,
+        last,
+        granule: Some(granule),
+        level,
+    })
+}
+
+impl Smmu {
+    /// Executes what is queued. With no latency it is done when this returns; with one, the
+    /// timeline goes on with it.
+    pub(crate) fn run_commands(&self) {
+        let inner = &self.0;
+        if inner.commands_busy.replace(true) {
+            return;
+        }
+        // Software can queue no more than the queue holds while this runs, unless it aims the
+        // messages of its CMD_SYNCs at CMDQ_PROD. Then the clock must be let move.
+        let mut budget = 2 * inner.command_ring().entries();
+        while inner.commands_pending() {
+            let span = match inner.probe.spend(Step::Command, None) {
+                Span::ZERO if budget == 0 => Span::from_us(1),
+                span => span,
+            };
+            if span != Span::ZERO {
+                let smmu = self.clone();
+                let due = inner
+                    .timeline
+                    .after(span, move || smmu.go_on_with_commands());
+                inner.command_due.set(Some(due));
+                return;
+            }
+            budget -= 1;
+            inner.execute_next();
+        }
+        inner.commands_busy.set(false);
+    }
+
+    fn go_on_with_commands(&self) {
+        let inner = &self.0;
+        inner.command_due.set(None);
+        if inner.commands_pending() {
+            inner.execute_next();
+        }
+        inner.commands_busy.set(false);
+        self.run_commands();
+    }
+
+    /// CMDQEN was cleared: nothing more is executed, and CONS stands still.
+    pub(crate) fn stop_commands(&self) {
+        if let Some(due) = self.0.command_due.take() {
+            self.0.timeline.cancel(due);
+            self.0.commands_busy.set(false);
+        }
+    }
+}
+
+impl Inner {
+    fn command_ring(&self) -> Ring {
+        Ring::new(
+            self.regs.cmdq_base.get(),
+            self.features.cmdq_log2,
+            COMMAND_BYTES,
+        )
+    }
+
+    fn commands_pending(&self) -> bool {
+        let (prod, cons) = (self.regs.cmdq_prod.get(), self.regs.cmdq_cons.get());
+        self.regs.enabled(cr0::CMDQEN)
+            && self.regs.active_errors() & gerror::CMDQ_ERR == 0
+            && !self.command_ring().is_empty(prod, cons)
+    }
+
+    /// Fetches and executes the command at CMDQ_CONS.
+    fn execute_next(&self) {
+        let ring = self.command_ring();
+        let cons = ring.position(self.regs.cmdq_cons.get());
+        let mut bytes = [0; COMMAND_BYTES as usize];
+        let fetched = self.read_memory(ring.address(cons), &mut bytes);
+        let raw = Raw(words(&bytes));
+        let command = match fetched {
+            Err(_) => Err(CommandError::Abort),
+            Ok(()) => Command::parse(&raw, &self.features),
+        };
+        match command {
+            Ok(command) => {
+                bump(&self.counts.commands);
+                self.note(&Note::Command { words: raw.0 });
+                self.execute(command);
+                // ERR keeps the last error, for software that looks late.
+                let was_full = ring.is_full(self.regs.cmdq_prod.get(), cons);
+                let error = self.regs.cmdq_cons.get() & mask::CMDQ_CONS_ERR;
+                self.regs.cmdq_cons.set(ring.next(cons) | error);
+                if was_full {
+                    self.interrupts.send_event();
+                }
+                if let Command::Sync(signal) = command {
+                    self.signal(signal);
+                }
+            }
+            Err(error) => {
+                // CONS stays, and says why before GERROR says that.
+                self.regs.cmdq_cons.set(cons | u32::from(error as u8) << 24);
+                self.note(&Note::CommandError { code: error as u8 });
+                log::debug!("smmu: command {:#x?} stops the queue: {error:?}", raw.0);
+                self.raise_error(gerror::CMDQ_ERR);
+            }
+        }
+    }
+
+    fn execute(&self, command: Command) {
+        match command {
+            Command::Prefetch | Command::Sync(_) => {}
+            Command::ConfigOfStreams { first, last } => {
+                let within = |sid: u32, _| (first..=last).contains(&sid);
+                self.invalidate_config(true, within);
+            }
+            Command::ConfigOfContext { sid, ssid } => {
+                self.invalidate_config(false, |at, index| (at, index) == (sid, ssid));
+            }
+            Command::ConfigOfContexts { sid } => {
+                self.invalidate_config(false, |at, _| at == sid);
+            }
+            Command::TlbAll => {
+                let entries = self.caches.borrow_mut().tlb.invalidate_all();
+                self.translations_invalidated(entries);
+            }
+            Command::TlbOfAsid(asid) => {
+                let entries = self.caches.borrow_mut().tlb.invalidate_asid(asid);
+                self.translations_invalidated(entries);
+            }
+            Command::TlbOfAddresses { asid, scope } => {
+                let entries = self
+                    .caches
+                    .borrow_mut()
+                    .tlb
+                    .invalidate_addresses(asid, scope);
+                self.translations_invalidated(entries);
+            }
+            Command::Resume {
+                stream,
+                stag,
+                response,
+            } => self.resume(stream, stag, response),
+            Command::StallTerm(stream) => self.terminate_stalls(Some(stream)),
+        }
+    }
+
+    /// Forgets cached context descriptors that `doomed` names by stream and context, and stream
+    /// table entries too if `streams` says so.
+    fn invalidate_config(&self, streams: bool, doomed: impl Fn(u32, u32) -> bool) {
+        bump(&self.epoch);
+        let mut caches = self.caches.borrow_mut();
+        let mut entries = caches.contexts.invalidate(&doomed);
+        if streams {
+            entries += caches.streams.invalidate(&doomed);
+        }
+        drop(caches);
+        self.note(&Note::ConfigInvalidated { entries });
+    }
+
+    fn translations_invalidated(&self, entries: u32) {
+        bump(&self.epoch);
+        self.note(&Note::TlbInvalidated { entries });
+    }
+
+    /// The completion signal of a CMD_SYNC, which has no enable of its own.
+    fn signal(&self, signal: Signal) {
+        match signal {
+            Signal::None => {}
+            Signal::Event => self.interrupts.send_event(),
+            Signal::Interrupt { address, data } => {
+                self.interrupt_by(address, data, Line::CommandSync, gerror::MSI_CMDQ_ABT_ERR);
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The named points at which the model can be slowed down and watched.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use stallbox_timeline::Span;
+
+use crate::{EventType, StreamId, Transaction};
+
+/// A part of the SMMU's work that can be given a latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// A translation found in the TLB.
+    TlbHit,
+    /// One access to a translation table.
+    WalkStep,
+    /// One access to a stream table or a context descriptor table.
+    ConfigFetch,
+    /// From the detection of a fault to its record in the event queue.
+    FaultReport,
+    /// From the consumption of a RESUME that asks for a retry to that retry.
+    ResumeToRetry,
+    /// The fetch and execution of one command.
+    Command,
+}
+
+impl Step {
+    /// All steps, in the order of their declaration.
+    pub const ALL: [Step; 6] = [
+        Step::TlbHit,
+        Step::WalkStep,
+        Step::ConfigFetch,
+        Step::FaultReport,
+        Step::ResumeToRetry,
+        Step::Command,
+    ];
+
+    /// The name by which configuration and traces know the step.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Step::TlbHit => "tlb_hit",
+            Step::WalkStep => "walk_step",
+            Step::ConfigFetch => "config_fetch",
+            Step::FaultReport => "fault_report",
+            Step::ResumeToRetry => "resume_to_retry",
+            Step::Command => "command",
+        }
+    }
+}
+
+/// Software's answer to a stall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Response {
+    /// Translate again, as if the transaction had just arrived.
+    Retry,
+    /// Abort the transaction.
+    Abort,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// A translation table walk ended; `steps` descriptors were read.
+    Walk {
+        /// For which transaction.
+        transaction: Transaction,
+        /// Descriptors read.
+        steps: u32,
+        /// Whether it found a translation that permits the access.
+        found: bool,
+    },
+    /// A transaction cannot be translated.
+    Fault {
+        /// Which transaction.
+        transaction: Transaction,
+        /// How it failed; `None` for an abort that has no event.
+        event: Option<EventType>,
+        /// The translation stage at fault: 1, or 0 for configuration.
+        stage: u8,
+        /// Whether it waits for software.
+        stalls: bool,
+    },
+    /// A stalled transaction has to wait with its report: the event queue takes no record now, or
+    /// as many stalls as can be are unanswered.
+    StallHeld {
+        /// Which transaction.
+        transaction: Transaction,
+    },
+    /// A stalled transaction was given a tag, and its record follows.
+    Stalled {
+        /// Which transaction.
+        transaction: Transaction,
+        /// The tag by which software answers.
+        stag: u16,
+    },
+    /// A record was written to the event queue.
+    EventWritten {
+        /// The record.
+        words: [u64; 4],
+    },
+    /// A record was lost: the queue is disabled or full, or refused the write.
+    EventDropped {
+        /// The record.
+        words: [u64; 4],
+    },
+    /// A RESUME was consumed.
+    Resumed {
+        /// The stream it names.
+        stream: StreamId,
+        /// The tag it names.
+        stag: u16,
+        /// What it asks for.
+        response: Response,
+        /// Whether such a stall was waiting.
+        matched: bool,
+    },
+    /// A stalled transaction is about to be translated again.
+    Retried {
+        /// Which transaction.
+        transaction: Transaction,
+    },
+    /// A transaction was aborted.
+    Terminated {
+        /// Which transaction.
+        transaction: Transaction,
+    },
+    /// A command is about to be executed.
+    Command {
+        /// The command.
+        words: [u64; 2],
+    },
+    /// The command queue stopped at a command.
+    CommandError {
+        /// CMDQ_CONS.ERR.
+        code: u8,
+    },
+    /// Translations were invalidated.
+    TlbInvalidated {
+        /// How many the TLB held.
+        entries: u32,
+    },
+    /// Configuration was invalidated.
+    ConfigInvalidated {
+        /// How many structures were cached.
+        entries: u32,
+    },
+    /// Errors became active in GERROR.
+    GlobalError {
+        /// Their bits.
+        bits: u32,
+    },
+}
+
+/// What latencies, traces and checkers attach to.
+pub trait Probe {
+    /// The virtual time that `step` takes. [`Span::ZERO`] costs nothing, not even a wait.
+    fn spend(&self, step: Step, transaction: Option<&Transaction>) -> Span;
+
+    /// Something happened. A translation that succeeds in the TLB is not noted.
+    fn note(&self, note: &Note);
+}
+
+/// No latency, nobody watching.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoProbe;
+
+impl Probe for NoProbe {
+    fn spend(&self, _step: Step, _transaction: Option<&Transaction>) -> Span {
+        Span::ZERO
+    }
+
+    fn note(&self, _note: &Note) {}
+}
+
+/// Two probes may want to listen: a reference to one is one.
+impl<P: Probe + ?Sized> Probe for Rc<P> {
+    fn spend(&self, step: Step, transaction: Option<&Transaction>) -> Span {
+        (**self).spend(step, transaction)
+    }
+
+    fn note(&self, note: &Note) {
+        (**self).note(note);
+    }
+}
+
+/// A list of notes is a probe without latency.
+impl Probe for RefCell<Vec<Note>> {
+    fn spend(&self, _step: Step, _transaction: Option<&Transaction>) -> Span {
+        Span::ZERO
+    }
+
+    fn note(&self, note: &Note) {
+        self.borrow_mut().push(note.clone());
+    }
+}

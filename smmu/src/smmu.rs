@@ -1,0 +1,333 @@
+//! The instance: its parts, its register frame, its interrupts and its counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use stallbox_timeline::{EventId, Timeline};
+
+use crate::config::{Cache, Context, Stream};
+use crate::fault::Stalls;
+use crate::features::Config;
+use crate::probe::{Note, Probe};
+use crate::regs::{Effect, Message, Registers};
+use crate::spec::low_mask;
+use crate::spec::regs::{FRAME_BYTES, cr0, gerror, irq_ctrl};
+use crate::tlb::Tlb;
+use crate::{ExternalAbort, Interrupts, Line, Memory};
+
+/// One SMMU. Cheap to clone; clones are the same SMMU.
+#[derive(Clone)]
+pub struct Smmu(pub(crate) Rc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) features: Config,
+    pub(crate) timeline: Timeline,
+    memory: Rc<dyn Memory>,
+    pub(crate) interrupts: Rc<dyn Interrupts>,
+    pub(crate) probe: Rc<dyn Probe>,
+    pub(crate) regs: Registers,
+    pub(crate) caches: RefCell<Caches>,
+    pub(crate) stalls: Stalls,
+    /// Counts invalidations and changes of SMMUEN: whatever was read before one may be out of date.
+    pub(crate) epoch: Cell<u64>,
+    /// Counts the times SMMUEN was cleared: transactions from before end with an abort.
+    pub(crate) shutdowns: Cell<u64>,
+    /// Commands are being executed, further up the call stack or on the timeline.
+    pub(crate) commands_busy: Cell<bool>,
+    pub(crate) command_due: Cell<Option<EventId>>,
+    pub(crate) counts: Counts,
+}
+
+/// What is kept of tables in memory. They are borrowed together, since a hit needs all of them.
+pub(crate) struct Caches {
+    pub(crate) streams: Cache<Stream>,
+    /// `None` is a context descriptor that is illegal.
+    pub(crate) contexts: Cache<Option<Context>>,
+    pub(crate) tlb: Tlb,
+}
+
+/// What has happened so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Event records written, by event number.
+    pub events_written: BTreeMap<u8, u64>,
+    /// Event records lost.
+    pub events_dropped: u64,
+    /// Times that the event queue's overflow flag was raised.
+    pub overflows: u64,
+    /// Stalls that were given a tag and reported.
+    pub stalls: u64,
+    /// Times that a stall's report had to wait.
+    pub stalls_held: u64,
+    /// RESUMEs that asked for a retry.
+    pub resumes_retry: u64,
+    /// RESUMEs that asked for an abort.
+    pub resumes_abort: u64,
+    /// RESUMEs of either kind for which no stall was waiting.
+    pub resumes_unmatched: u64,
+    /// Stalls ended by STALL_TERM or by the SMMU being disabled.
+    pub stalls_terminated: u64,
+    /// Transactions aborted, for whatever reason.
+    pub aborts: u64,
+    /// Translations found in the TLB.
+    pub tlb_hits: u64,
+    /// Translations that were not.
+    pub tlb_misses: u64,
+    /// Translation table descriptors read.
+    pub walk_steps: u64,
+    /// Stream table entries and context descriptors fetched.
+    pub config_fetches: u64,
+    /// Commands executed.
+    pub commands: u64,
+}
+
+/// The counters as they are kept. One for each event number, since those are a byte.
+pub(crate) struct Counts {
+    pub(crate) events_written: [Cell<u64>; 256],
+    pub(crate) events_dropped: Cell<u64>,
+    pub(crate) overflows: Cell<u64>,
+    pub(crate) stalls: Cell<u64>,
+    pub(crate) stalls_held: Cell<u64>,
+    pub(crate) resumes_retry: Cell<u64>,
+    pub(crate) resumes_abort: Cell<u64>,
+    pub(crate) resumes_unmatched: Cell<u64>,
+    pub(crate) stalls_terminated: Cell<u64>,
+    pub(crate) aborts: Cell<u64>,
+    pub(crate) tlb_hits: Cell<u64>,
+    pub(crate) tlb_misses: Cell<u64>,
+    pub(crate) walk_steps: Cell<u64>,
+    pub(crate) config_fetches: Cell<u64>,
+    pub(crate) commands: Cell<u64>,
+}
+
+pub(crate) fn bump(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+impl Smmu {
+    /// An SMMU as it comes out of reset: disabled, letting everything pass.
+    ///
+    /// # Panics
+    ///
+    /// If `config` does not pass [`Config::check`].
+    pub fn new(
+        config: Config,
+        timeline: Timeline,
+        memory: Rc<dyn Memory>,
+        interrupts: Rc<dyn Interrupts>,
+        probe: Rc<dyn Probe>,
+    ) -> Smmu {
+        if let Err(error) = config.check() {
+            panic!("SMMU configuration: {error}");
+        }
+        Smmu(Rc::new(Inner {
+            caches: RefCell::new(Caches {
+                tlb: Tlb::new(config.tlb_entries),
+                streams: Cache::new(config.ste_cache_entries),
+                contexts: Cache::new(config.cd_cache_entries),
+            }),
+            features: config,
+            timeline,
+            memory,
+            interrupts,
+            probe,
+            regs: Registers::default(),
+            stalls: Stalls::default(),
+            epoch: Cell::new(0),
+            shutdowns: Cell::new(0),
+            commands_busy: Cell::new(false),
+            command_due: Cell::new(None),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// What the SMMU implements.
+    pub fn config(&self) -> &Config {
+        &self.0.features
+    }
+
+    /// Reads `data.len()` bytes of the register frame at `offset`. Reads that are not of 4 or 8
+    /// aligned bytes, or are outside the frame, give zeros.
+    pub fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if !access_is_legal(offset, data.len()) {
+            log::debug!(
+                "smmu: read of {} bytes at {offset:#x} gives zero",
+                data.len()
+            );
+            return;
+        }
+        for (word, at) in data.chunks_exact_mut(4).zip((offset..).step_by(4)) {
+            word.copy_from_slice(&self.0.regs.read(&self.0.features, at).to_le_bytes());
+        }
+    }
+
+    /// Writes `data` to the register frame at `offset`. Writes that are not of 4 or 8 aligned
+    /// bytes, or are outside the frame, are ignored.
+    pub fn write(&self, offset: u64, data: &[u8]) {
+        if !access_is_legal(offset, data.len()) {
+            log::debug!("smmu: write of {} bytes at {offset:#x} ignored", data.len());
+            return;
+        }
+        for (word, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
+            let mut raw = [0; 4];
+            raw.copy_from_slice(word);
+            let effect = self
+                .0
+                .regs
+                .write(&self.0.features, at, u32::from_le_bytes(raw));
+            self.act_on(effect);
+        }
+    }
+
+    fn act_on(&self, effect: Effect) {
+        let inner = &self.0;
+        match effect {
+            Effect::None => {}
+            Effect::Enables { before, after } => {
+                let (cleared, set) = (before & !after, after & !before);
+                if (cleared | set) & cr0::SMMUEN != 0 {
+                    bump(&inner.epoch);
+                }
+                if cleared & cr0::SMMUEN != 0 {
+                    bump(&inner.shutdowns);
+                    inner.terminate_stalls(None);
+                }
+                if cleared & cr0::CMDQEN != 0 {
+                    self.stop_commands();
+                }
+                if set & cr0::CMDQEN != 0 {
+                    self.run_commands();
+                }
+                if set & cr0::EVENTQEN != 0 {
+                    inner.let_next_report();
+                }
+            }
+            Effect::CommandsQueued => self.run_commands(),
+            Effect::EventsConsumed => inner.let_next_report(),
+            Effect::ErrorsAcknowledged => {
+                self.run_commands();
+                inner.let_next_report();
+            }
+        }
+    }
+
+    /// The transactions that are stalled: those reported, by stream and tag, then those that wait
+    /// to be, in the order in which they will.
+    pub fn outstanding_stalls(&self) -> Vec<crate::Stall> {
+        self.0.stalls.outstanding()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.0.counts.read()
+    }
+}
+
+/// *Register accesses*: aligned 32 bits, or aligned 64 bits.
+fn access_is_legal(offset: u64, length: usize) -> bool {
+    (length == 4 || length == 8)
+        && offset.is_multiple_of(length as u64)
+        && offset <= FRAME_BYTES - length as u64
+}
+
+impl Inner {
+    /// Physical memory. An address beyond the output size is truncated.
+    pub(crate) fn read_memory(&self, address: u64, data: &mut [u8]) -> Result<(), ExternalAbort> {
+        self.memory
+            .read(address & low_mask(self.features.oas_bits.into()), data)
+    }
+
+    pub(crate) fn write_memory(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort> {
+        self.memory
+            .write(address & low_mask(self.features.oas_bits.into()), data)
+    }
+
+    pub(crate) fn note(&self, note: &Note) {
+        self.probe.note(note);
+    }
+
+    /// Makes errors active in GERROR: *Global error handling*. One that is active already stays
+    /// so, and gives no second interrupt.
+    pub(crate) fn raise_error(&self, errors: u32) {
+        let bits = errors & !self.regs.active_errors();
+        if bits == 0 {
+            return;
+        }
+        self.regs.gerror.set(self.regs.gerror.get() ^ bits);
+        log::debug!("smmu: GERROR {bits:#x} is active");
+        self.note(&Note::GlobalError { bits });
+        if bits != gerror::MSI_GERROR_ABT_ERR && self.regs.irq_ctrl.get() & irq_ctrl::GERROR != 0 {
+            self.interrupt(
+                &self.regs.gerror_msi,
+                Line::GlobalError,
+                gerror::MSI_GERROR_ABT_ERR,
+            );
+        }
+    }
+
+    /// Sends an interrupt whose enable has been checked: as a message if it has an address, else
+    /// as an edge on its line.
+    pub(crate) fn interrupt(&self, message: &Message, line: Line, on_abort: u32) {
+        self.interrupt_by(message.address.get(), message.data.get(), line, on_abort);
+    }
+
+    pub(crate) fn interrupt_by(&self, address: u64, data: u32, line: Line, on_abort: u32) {
+        if self.features.msi && address != 0 {
+            if self.write_memory(address, &data.to_le_bytes()).is_err() {
+                self.raise_error(on_abort);
+            }
+        } else {
+            self.interrupts.pulse(line);
+        }
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts {
+            events_written: [const { Cell::new(0) }; 256],
+            events_dropped: Cell::default(),
+            overflows: Cell::default(),
+            stalls: Cell::default(),
+            stalls_held: Cell::default(),
+            resumes_retry: Cell::default(),
+            resumes_abort: Cell::default(),
+            resumes_unmatched: Cell::default(),
+            stalls_terminated: Cell::default(),
+            aborts: Cell::default(),
+            tlb_hits: Cell::default(),
+            tlb_misses: Cell::default(),
+            walk_steps: Cell::default(),
+            config_fetches: Cell::default(),
+            commands: Cell::default(),
+        }
+    }
+}
+
+impl Counts {
+    fn read(&self) -> Counters {
+        let by_type = self.events_written.iter().zip(0_u8..=255);
+        Counters {
+            events_written: by_type
+                .filter(|(count, _)| count.get() != 0)
+                .map(|(count, number)| (number, count.get()))
+                .collect(),
+            events_dropped: self.events_dropped.get(),
+            overflows: self.overflows.get(),
+            stalls: self.stalls.get(),
+            stalls_held: self.stalls_held.get(),
+            resumes_retry: self.resumes_retry.get(),
+            resumes_abort: self.resumes_abort.get(),
+            resumes_unmatched: self.resumes_unmatched.get(),
+            stalls_terminated: self.stalls_terminated.get(),
+            aborts: self.aborts.get(),
+            tlb_hits: self.tlb_hits.get(),
+            tlb_misses: self.tlb_misses.get(),
+            walk_steps: self.walk_steps.get(),
+            config_fetches: self.config_fetches.get(),
+            commands: self.commands.get(),
+        }
+    }
+}

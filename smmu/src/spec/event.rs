@@ -1,0 +1,162 @@
+//! IHI 0070, *Event records*: the 32-byte entries of the event queue.
+
+use crate::{Access, StreamId, SubstreamId, Transaction};
+
+/// Size of an event record.
+pub(crate) const EVENT_BYTES: u64 = 32;
+
+/// CLASS of a fault: what was being translated. Without stage 2 it is always the input address.
+const CLASS_IN: u64 = 0b10;
+/// CLASS of an abort on a translation table descriptor.
+const CLASS_TT: u64 = 0b01;
+
+const SSV: u64 = 1 << 11;
+const STALL: u64 = 1 << 31;
+const PNU: u64 = 1 << 33;
+const IND: u64 = 1 << 34;
+const RNW: u64 = 1 << 35;
+/// FetchAddr is bits 55:3 of the last doubleword.
+const FETCH_ADDRESS: u64 = 0x00ff_ffff_ffff_fff8;
+
+/// Codes of the events that this implementation can record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum EventType {
+    /// The StreamID is outside the stream table.
+    BadStreamId = 0x02,
+    /// The fetch of a stream table entry, or of a descriptor on the way to it, aborted.
+    SteFetch = 0x03,
+    /// The stream table entry is invalid or asks for what is not there.
+    BadSte = 0x04,
+    /// The stream takes no traffic of this kind (STE.S1DSS).
+    StreamDisabled = 0x06,
+    /// The SubstreamID is out of range, or given where none may be.
+    BadSubstreamId = 0x08,
+    /// The fetch of a context descriptor, or of a descriptor on the way to it, aborted.
+    CdFetch = 0x09,
+    /// The context descriptor is invalid or asks for what is not there.
+    BadCd = 0x0a,
+    /// The fetch of a translation table descriptor aborted.
+    WalkEabt = 0x0b,
+    /// Nothing is mapped at the address.
+    Translation = 0x10,
+    /// An address is beyond what is implemented or configured.
+    AddressSize = 0x11,
+    /// The access flag is clear.
+    Access = 0x12,
+    /// The access is not permitted.
+    Permission = 0x13,
+}
+
+/// One of the four faults that the context's fault model (A, R, S) decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultType {
+    Translation,
+    AddressSize,
+    Access,
+    Permission,
+}
+
+impl FaultType {
+    pub(crate) const fn event(self) -> EventType {
+        match self {
+            FaultType::Translation => EventType::Translation,
+            FaultType::AddressSize => EventType::AddressSize,
+            FaultType::Access => EventType::Access,
+            FaultType::Permission => EventType::Permission,
+        }
+    }
+}
+
+const fn header(kind: EventType, stream: StreamId) -> u64 {
+    kind as u64 | (stream.0 as u64) << 32
+}
+
+const fn substream_value(substream: Option<SubstreamId>) -> u64 {
+    match substream {
+        Some(SubstreamId(value)) => ((value & 0xf_ffff) as u64) << 12,
+        None => 0,
+    }
+}
+
+const fn substream_field(substream: Option<SubstreamId>) -> u64 {
+    match substream {
+        Some(_) => SSV | substream_value(substream),
+        None => 0,
+    }
+}
+
+const fn attributes(access: Access) -> u64 {
+    let mut word = 0;
+    if access.privileged {
+        word |= PNU;
+    }
+    if access.instruction && !access.write {
+        word |= IND;
+    }
+    if !access.write {
+        word |= RNW;
+    }
+    word
+}
+
+/// C_BAD_STREAMID, C_BAD_STE, C_BAD_CD: who, and no more.
+pub(crate) const fn identity(kind: EventType, transaction: &Transaction) -> [u64; 4] {
+    [
+        header(kind, transaction.stream) | substream_field(transaction.substream),
+        0,
+        0,
+        0,
+    ]
+}
+
+/// F_STREAM_DISABLED: the record has no SubstreamID.
+pub(crate) const fn stream_disabled(transaction: &Transaction) -> [u64; 4] {
+    [
+        header(EventType::StreamDisabled, transaction.stream),
+        0,
+        0,
+        0,
+    ]
+}
+
+/// C_BAD_SUBSTREAMID: the record has a SubstreamID and no SSV beside it.
+pub(crate) const fn bad_substream(transaction: &Transaction) -> [u64; 4] {
+    let ssid = substream_value(transaction.substream);
+    [
+        header(EventType::BadSubstreamId, transaction.stream) | ssid,
+        0,
+        0,
+        0,
+    ]
+}
+
+/// F_STE_FETCH, F_CD_FETCH: the address at which the fetch aborted.
+pub(crate) const fn fetch(kind: EventType, transaction: &Transaction, at: u64) -> [u64; 4] {
+    let who = header(kind, transaction.stream) | substream_field(transaction.substream);
+    [who, 0, 0, at & FETCH_ADDRESS]
+}
+
+/// F_WALK_EABT on a stage 1 descriptor.
+pub(crate) const fn walk_abort(transaction: &Transaction, at: u64) -> [u64; 4] {
+    let who =
+        header(EventType::WalkEabt, transaction.stream) | substream_field(transaction.substream);
+    let how = attributes(transaction.access) | CLASS_TT << 40;
+    [who, how, transaction.address, at & FETCH_ADDRESS]
+}
+
+/// F_TRANSLATION, F_ADDR_SIZE, F_ACCESS, F_PERMISSION at stage 1. `stag` is present when the
+/// transaction stalls.
+pub(crate) const fn fault(
+    kind: FaultType,
+    transaction: &Transaction,
+    stag: Option<u16>,
+) -> [u64; 4] {
+    let who = header(kind.event(), transaction.stream) | substream_field(transaction.substream);
+    let mut how = attributes(transaction.access) | CLASS_IN << 40;
+    if let Some(stag) = stag {
+        how |= STALL | stag as u64;
+    }
+    [who, how, transaction.address, 0]
+}

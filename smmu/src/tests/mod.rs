@@ -1,0 +1,14 @@
+//! What the architecture says, one behaviour a test. Words are golden: put together from the Linux
+//! driver's field positions, or written out.
+
+mod anything;
+mod commands;
+mod config_cache;
+mod events;
+mod first_light;
+mod invalidation;
+mod queues;
+mod registers;
+mod stalls;
+mod tlb_model;
+mod walks;
