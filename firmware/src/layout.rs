@@ -50,8 +50,9 @@ pub const RAM_BYTES_MAX: u64 = 255 << 30;
 pub const PCI_ECAM: Region = Region::new(0x40_1000_0000, (PCI_LAST_BUS as u64 + 1) << 20);
 /// The last bus that has configuration space.
 pub const PCI_LAST_BUS: u8 = 255;
-/// PCI memory for 64-bit BARs.
-pub const PCI_MEMORY_64: Region = Region::new(0x80_0000_0000, 512 << 30);
+/// PCI memory for 64-bit BARs. Below 4 GiB long: Linux warns of longer windows that are not
+/// prefetchable (drivers/pci/of.c, `pci_parse_request_of_pci_ranges`).
+pub const PCI_MEMORY_64: Region = Region::new(0x80_0000_0000, 2 << 30);
 
 /// Numbers of shared peripheral interrupts, as the device tree counts them: INTID minus 32. All
 /// below 32, so that a distributor with 64 INTIDs has them.

@@ -109,6 +109,11 @@ impl Tracer {
         }
     }
 
+    /// The time that an event gets now.
+    pub fn now(&self) -> stallbox_timeline::Time {
+        self.0.timeline.now()
+    }
+
     /// The numbers so far.
     pub fn summary(&self) -> Summary {
         let state = self.0.state.borrow();
