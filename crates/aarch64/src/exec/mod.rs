@@ -1,0 +1,698 @@
+//! Execution of decoded instructions, one match over all of them.
+//!
+//! The big match is inlined into the loop over a block; what is rare or long is a function in the
+//! file of its group. A load writes its register, and any instruction its base register, only once
+//! nothing can fault any more.
+
+mod alu;
+mod data_processing;
+mod loads_stores;
+pub mod simd;
+pub mod system;
+#[cfg(test)]
+mod tests;
+
+use alu::{
+    add_with_carry_w, add_with_carry_x, condition_holds, crc32, extend, logical_flags_w,
+    logical_flags_x, shift_w, shift_x, subtract_w, subtract_x,
+};
+use data_processing::{add_carry, add_sub, conditional_compare, logical, shift_operand};
+use loads_stores::{at, base, load, load_pair_w, load_pair_x, store, store_pair_w, store_pair_x};
+
+use crate::bus::{Bus, Size};
+use crate::cpu::{Cpu, Exit};
+use crate::decode::{Insn, LoadKind};
+use crate::exception::Exception;
+use crate::mmu::AccessType;
+
+/// Where execution goes after an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// To the next instruction.
+    Next,
+    /// To the PC, which is set already.
+    Jump,
+    /// Out of [`Cpu::run`]; the PC is past the instruction.
+    Exit(Exit),
+    /// To the next instruction, but what the block was made under may have changed.
+    EndBlock,
+}
+
+/// Index of X30, the link register.
+const LR: u8 = 30;
+
+impl Cpu {
+    #[inline(always)]
+    fn set_flagged_x(&mut self, register: u8, (value, nzcv): (u64, u32)) {
+        self.nzcv = nzcv;
+        self.set(register, value);
+    }
+
+    #[inline(always)]
+    fn set_flagged_w(&mut self, register: u8, (value, nzcv): (u32, u32)) {
+        self.nzcv = nzcv;
+        self.set_w(register, value);
+    }
+
+    #[inline(always)]
+    fn branch(&mut self, offset: i64) -> Result<Flow, Exception> {
+        self.pc = self.pc.wrapping_add(offset as u64);
+        Ok(Flow::Jump)
+    }
+
+    #[inline(always)]
+    fn branch_if(&mut self, taken: bool, offset: i64) -> Result<Flow, Exception> {
+        self.branch(if taken { offset } else { 4 })
+    }
+}
+
+/// Executes one instruction at `cpu.pc`, which moves only by a branch.
+#[inline(always)]
+pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Flow, Exception> {
+    match *insn {
+        Insn::Undefined => return Err(Exception::undefined()),
+        Insn::Nop => {}
+        Insn::Simd(insn) => {
+            simd::execute(cpu, bus, insn)?;
+            return loads_stores::done(cpu);
+        }
+        Insn::System(insn) => {
+            let flow = system::execute(cpu, bus, insn)?;
+            if flow == Flow::Next {
+                return loads_stores::done(cpu);
+            }
+            cpu.resync = true;
+            return Ok(flow);
+        }
+
+        Insn::Adr { rd, offset } => cpu.set(rd, cpu.pc.wrapping_add(offset as u64)),
+        Insn::Adrp { rd, offset } => cpu.set(rd, (cpu.pc & !0xfff).wrapping_add(offset as u64)),
+        Insn::AddImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn).wrapping_add(imm)),
+        Insn::AddImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(imm as u32)),
+        Insn::AddsImmX { rd, rn, imm } => {
+            cpu.set_flagged_x(rd, add_with_carry_x(cpu.r(rn), imm, false));
+        }
+        Insn::AddsImmW { rd, rn, imm } => {
+            cpu.set_flagged_w(rd, add_with_carry_w(cpu.w(rn), imm as u32, false));
+        }
+        Insn::SubsImmX { rd, rn, imm } => cpu.set_flagged_x(rd, subtract_x(cpu.r(rn), imm)),
+        Insn::SubsImmW { rd, rn, imm } => {
+            cpu.set_flagged_w(rd, subtract_w(cpu.w(rn), imm as u32));
+        }
+        Insn::AndImm { rd, rn, imm } => cpu.set(rd, cpu.r(rn) & imm),
+        Insn::OrrImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn) | imm),
+        Insn::OrrImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn) | imm as u32),
+        Insn::EorImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn) ^ imm),
+        Insn::EorImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn) ^ imm as u32),
+        Insn::AndsImmX { rd, rn, imm } => {
+            let result = cpu.r(rn) & imm;
+            cpu.set_flagged_x(rd, (result, logical_flags_x(result)));
+        }
+        Insn::AndsImmW { rd, rn, imm } => {
+            let result = cpu.w(rn) & imm as u32;
+            cpu.set_flagged_w(rd, (result, logical_flags_w(result)));
+        }
+        Insn::MovImm { rd, imm } => cpu.set(rd, imm),
+        Insn::Movk {
+            rd,
+            shift,
+            imm,
+            keep,
+        } => {
+            // As a destination, register 31 discards whatever comes out of this.
+            cpu.set(
+                rd,
+                cpu.r(rd) & keep | u64::from(imm).wrapping_shl(shift.into()),
+            );
+        }
+        Insn::Ubfx {
+            rd,
+            rn,
+            shift,
+            mask,
+        } => {
+            cpu.set(rd, cpu.r(rn).wrapping_shr(shift.into()) & mask);
+        }
+        Insn::Ubfiz {
+            rd,
+            rn,
+            shift,
+            mask,
+        } => {
+            cpu.set(rd, (cpu.r(rn) & mask).wrapping_shl(shift.into()));
+        }
+        Insn::SbfmX {
+            rd,
+            rn,
+            left,
+            right,
+        } => {
+            let placed = cpu.r(rn).wrapping_shl(left.into()) as i64;
+            cpu.set(rd, placed.wrapping_shr(right.into()) as u64);
+        }
+        Insn::SbfmW {
+            rd,
+            rn,
+            left,
+            right,
+        } => {
+            let placed = cpu.r(rn).wrapping_shl(left.into()) as i64;
+            cpu.set_w(rd, placed.wrapping_shr(right.into()) as u32);
+        }
+        Insn::BfmX {
+            rd,
+            rn,
+            rotate,
+            mask,
+        } => {
+            let source = cpu.r(rn).rotate_right(rotate.into());
+            cpu.set(rd, cpu.r(rd) & !mask | source & mask);
+        }
+        Insn::BfmW {
+            rd,
+            rn,
+            rotate,
+            mask,
+        } => {
+            let source = cpu.r(rn).rotate_right(rotate.into());
+            cpu.set_w(rd, (cpu.r(rd) & !mask | source & mask) as u32);
+        }
+        Insn::ExtrX { rd, rn, rm, lsb } => {
+            let both = u128::from(cpu.r(rn)) << 64 | u128::from(cpu.r(rm));
+            cpu.set(rd, both.wrapping_shr(lsb.into()) as u64);
+        }
+        Insn::ExtrW { rd, rn, rm, lsb } => {
+            let both = cpu.r(rn) << 32 | u64::from(cpu.w(rm));
+            cpu.set_w(rd, both.wrapping_shr(lsb.into()) as u32);
+        }
+
+        Insn::B { offset } => return cpu.branch(offset),
+        Insn::Bl { offset } => {
+            cpu.set(LR, cpu.pc.wrapping_add(4));
+            return cpu.branch(offset);
+        }
+        Insn::BCond { conditions, offset } => {
+            return cpu.branch_if(condition_holds(conditions, cpu.nzcv), offset);
+        }
+        Insn::CbzX { rt, offset } => return cpu.branch_if(cpu.r(rt) == 0, offset),
+        Insn::CbzW { rt, offset } => return cpu.branch_if(cpu.w(rt) == 0, offset),
+        Insn::CbnzX { rt, offset } => return cpu.branch_if(cpu.r(rt) != 0, offset),
+        Insn::CbnzW { rt, offset } => return cpu.branch_if(cpu.w(rt) != 0, offset),
+        Insn::Tbz { rt, bit, offset } => {
+            let clear = cpu.r(rt).wrapping_shr(bit.into()) & 1 == 0;
+            return cpu.branch_if(clear, offset);
+        }
+        Insn::Tbnz { rt, bit, offset } => {
+            let set = cpu.r(rt).wrapping_shr(bit.into()) & 1 != 0;
+            return cpu.branch_if(set, offset);
+        }
+        Insn::Br { rn } => {
+            cpu.pc = cpu.branch_address(cpu.r(rn));
+            return Ok(Flow::Jump);
+        }
+        Insn::Blr { rn } => {
+            let target = cpu.branch_address(cpu.r(rn));
+            cpu.set(LR, cpu.pc.wrapping_add(4));
+            cpu.pc = target;
+            return Ok(Flow::Jump);
+        }
+
+        Insn::MovX { rd, rm } => cpu.set(rd, cpu.r(rm)),
+        Insn::MovW { rd, rm } => cpu.set_w(rd, cpu.w(rm)),
+        Insn::AndX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) & cpu.r(rm)),
+        Insn::AndW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) & cpu.w(rm)),
+        Insn::OrrX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) | cpu.r(rm)),
+        Insn::OrrW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) | cpu.w(rm)),
+        Insn::EorX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) ^ cpu.r(rm)),
+        Insn::EorW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) ^ cpu.w(rm)),
+        Insn::AndsX { rd, rn, rm } => {
+            let result = cpu.r(rn) & cpu.r(rm);
+            cpu.set_flagged_x(rd, (result, logical_flags_x(result)));
+        }
+        Insn::AndsW { rd, rn, rm } => {
+            let result = cpu.w(rn) & cpu.w(rm);
+            cpu.set_flagged_w(rd, (result, logical_flags_w(result)));
+        }
+        Insn::BicX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) & !cpu.r(rm)),
+        Insn::OrrLslX { rd, rn, rm, shift } => {
+            cpu.set(rd, cpu.r(rn) | cpu.r(rm).wrapping_shl(shift.into()));
+        }
+        Insn::Logical {
+            op,
+            invert,
+            wide,
+            rd,
+            rn,
+            rm,
+            kind,
+            shift,
+        } => {
+            logical(cpu, op, invert, wide, [rd, rn, rm], kind, shift);
+        }
+        Insn::AddX { rd, rn, rm } => cpu.set(rd, cpu.r(rn).wrapping_add(cpu.r(rm))),
+        Insn::AddW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(cpu.w(rm))),
+        Insn::SubX { rd, rn, rm } => cpu.set(rd, cpu.r(rn).wrapping_sub(cpu.r(rm))),
+        Insn::SubW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn).wrapping_sub(cpu.w(rm))),
+        Insn::AddsX { rd, rn, rm } => {
+            cpu.set_flagged_x(rd, add_with_carry_x(cpu.r(rn), cpu.r(rm), false));
+        }
+        Insn::AddsW { rd, rn, rm } => {
+            cpu.set_flagged_w(rd, add_with_carry_w(cpu.w(rn), cpu.w(rm), false));
+        }
+        Insn::SubsX { rd, rn, rm } => cpu.set_flagged_x(rd, subtract_x(cpu.r(rn), cpu.r(rm))),
+        Insn::SubsW { rd, rn, rm } => cpu.set_flagged_w(rd, subtract_w(cpu.w(rn), cpu.w(rm))),
+        Insn::AddLslX { rd, rn, rm, shift } => {
+            cpu.set(
+                rd,
+                cpu.r(rn).wrapping_add(cpu.r(rm).wrapping_shl(shift.into())),
+            );
+        }
+        Insn::SubLslX { rd, rn, rm, shift } => {
+            cpu.set(
+                rd,
+                cpu.r(rn).wrapping_sub(cpu.r(rm).wrapping_shl(shift.into())),
+            );
+        }
+        Insn::AddSubShifted {
+            sub,
+            set_flags,
+            wide,
+            rd,
+            rn,
+            rm,
+            kind,
+            shift,
+        } => {
+            let operand = shift_operand(cpu, wide, rm, kind, shift);
+            add_sub(cpu, sub, set_flags, wide, [rd, rn], operand);
+        }
+        Insn::AddSubExtended {
+            sub,
+            set_flags,
+            wide,
+            rd,
+            rn,
+            rm,
+            kind,
+            shift,
+        } => {
+            let operand = extend(cpu.r(rm), kind, shift);
+            add_sub(cpu, sub, set_flags, wide, [rd, rn], operand);
+        }
+        Insn::AddSubCarry {
+            sub,
+            set_flags,
+            wide,
+            rd,
+            rn,
+            rm,
+        } => {
+            let operand = if sub { !cpu.r(rm) } else { cpu.r(rm) };
+            let carry = cpu.nzcv >> 29 & 1 != 0;
+            add_carry(cpu, set_flags, wide, [rd, rn], operand, carry);
+        }
+        Insn::CcmpReg {
+            sub,
+            wide,
+            nzcv,
+            rn,
+            rm,
+            conditions,
+        } => {
+            conditional_compare(cpu, sub, wide, nzcv, rn, cpu.r(rm), conditions);
+        }
+        Insn::CcmpImm {
+            sub,
+            wide,
+            nzcv,
+            rn,
+            imm,
+            conditions,
+        } => {
+            conditional_compare(cpu, sub, wide, nzcv, rn, imm.into(), conditions);
+        }
+        Insn::CselX {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set(rd, if holds { cpu.r(rn) } else { cpu.r(rm) });
+        }
+        Insn::CselW {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set_w(rd, if holds { cpu.w(rn) } else { cpu.w(rm) });
+        }
+        Insn::CsincX {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set(
+                rd,
+                if holds {
+                    cpu.r(rn)
+                } else {
+                    cpu.r(rm).wrapping_add(1)
+                },
+            );
+        }
+        Insn::CsincW {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set_w(
+                rd,
+                if holds {
+                    cpu.w(rn)
+                } else {
+                    cpu.w(rm).wrapping_add(1)
+                },
+            );
+        }
+        Insn::CsinvX {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set(rd, if holds { cpu.r(rn) } else { !cpu.r(rm) });
+        }
+        Insn::CsinvW {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set_w(rd, if holds { cpu.w(rn) } else { !cpu.w(rm) });
+        }
+        Insn::CsnegX {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set(
+                rd,
+                if holds {
+                    cpu.r(rn)
+                } else {
+                    cpu.r(rm).wrapping_neg()
+                },
+            );
+        }
+        Insn::CsnegW {
+            rd,
+            rn,
+            rm,
+            conditions,
+        } => {
+            let holds = condition_holds(conditions, cpu.nzcv);
+            cpu.set_w(
+                rd,
+                if holds {
+                    cpu.w(rn)
+                } else {
+                    cpu.w(rm).wrapping_neg()
+                },
+            );
+        }
+        // A division by zero gives 0.
+        Insn::UdivX { rd, rn, rm } => {
+            cpu.set(rd, cpu.r(rn).checked_div(cpu.r(rm)).unwrap_or(0));
+        }
+        Insn::UdivW { rd, rn, rm } => {
+            cpu.set_w(rd, cpu.w(rn).checked_div(cpu.w(rm)).unwrap_or(0));
+        }
+        Insn::SdivX { rd, rn, rm } => {
+            let (n, m) = (cpu.r(rn) as i64, cpu.r(rm) as i64);
+            cpu.set(rd, if m == 0 { 0 } else { n.wrapping_div(m) as u64 });
+        }
+        Insn::SdivW { rd, rn, rm } => {
+            let (n, m) = (cpu.w(rn) as i32, cpu.w(rm) as i32);
+            cpu.set_w(rd, if m == 0 { 0 } else { n.wrapping_div(m) as u32 });
+        }
+        Insn::ShiftX { kind, rd, rn, rm } => cpu.set(rd, shift_x(cpu.r(rn), kind, cpu.w(rm))),
+        Insn::ShiftW { kind, rd, rn, rm } => cpu.set_w(rd, shift_w(cpu.w(rn), kind, cpu.w(rm))),
+        Insn::Crc32 {
+            castagnoli,
+            size,
+            rd,
+            rn,
+            rm,
+        } => {
+            cpu.set_w(rd, crc32(castagnoli, cpu.w(rn), cpu.r(rm), size.bytes()));
+        }
+        Insn::RbitX { rd, rn } => cpu.set(rd, cpu.r(rn).reverse_bits()),
+        Insn::RbitW { rd, rn } => cpu.set_w(rd, cpu.w(rn).reverse_bits()),
+        Insn::Rev16X { rd, rn } => {
+            const LOW: u64 = 0x00ff_00ff_00ff_00ff;
+            cpu.set(rd, (cpu.r(rn) & LOW) << 8 | cpu.r(rn) >> 8 & LOW);
+        }
+        Insn::Rev16W { rd, rn } => cpu.set_w(rd, cpu.w(rn).swap_bytes().rotate_left(16)),
+        Insn::Rev32X { rd, rn } => cpu.set(rd, cpu.r(rn).swap_bytes().rotate_left(32)),
+        Insn::RevW { rd, rn } => cpu.set_w(rd, cpu.w(rn).swap_bytes()),
+        Insn::RevX { rd, rn } => cpu.set(rd, cpu.r(rn).swap_bytes()),
+        Insn::ClzX { rd, rn } => cpu.set(rd, cpu.r(rn).leading_zeros().into()),
+        Insn::ClzW { rd, rn } => cpu.set_w(rd, cpu.w(rn).leading_zeros()),
+        Insn::ClsX { rd, rn } => {
+            let value = cpu.r(rn) as i64;
+            // Bits that equal the one above them; the lowest of the shifted value is always one.
+            cpu.set(rd, ((value ^ value << 1) | 1).leading_zeros().into());
+        }
+        Insn::ClsW { rd, rn } => {
+            let value = cpu.w(rn) as i32;
+            cpu.set_w(rd, ((value ^ value << 1) | 1).leading_zeros());
+        }
+        Insn::MaddX { rd, rn, rm, ra } => {
+            cpu.set(
+                rd,
+                cpu.r(ra).wrapping_add(cpu.r(rn).wrapping_mul(cpu.r(rm))),
+            );
+        }
+        Insn::MaddW { rd, rn, rm, ra } => {
+            cpu.set_w(
+                rd,
+                cpu.w(ra).wrapping_add(cpu.w(rn).wrapping_mul(cpu.w(rm))),
+            );
+        }
+        Insn::MsubX { rd, rn, rm, ra } => {
+            cpu.set(
+                rd,
+                cpu.r(ra).wrapping_sub(cpu.r(rn).wrapping_mul(cpu.r(rm))),
+            );
+        }
+        Insn::MsubW { rd, rn, rm, ra } => {
+            cpu.set_w(
+                rd,
+                cpu.w(ra).wrapping_sub(cpu.w(rn).wrapping_mul(cpu.w(rm))),
+            );
+        }
+        Insn::Smaddl { rd, rn, rm, ra } => {
+            let product = i64::from(cpu.w(rn) as i32) * i64::from(cpu.w(rm) as i32);
+            cpu.set(rd, cpu.r(ra).wrapping_add(product as u64));
+        }
+        Insn::Smsubl { rd, rn, rm, ra } => {
+            let product = i64::from(cpu.w(rn) as i32) * i64::from(cpu.w(rm) as i32);
+            cpu.set(rd, cpu.r(ra).wrapping_sub(product as u64));
+        }
+        Insn::Umaddl { rd, rn, rm, ra } => {
+            let product = u64::from(cpu.w(rn)) * u64::from(cpu.w(rm));
+            cpu.set(rd, cpu.r(ra).wrapping_add(product));
+        }
+        Insn::Umsubl { rd, rn, rm, ra } => {
+            let product = u64::from(cpu.w(rn)) * u64::from(cpu.w(rm));
+            cpu.set(rd, cpu.r(ra).wrapping_sub(product));
+        }
+        Insn::Smulh { rd, rn, rm } => {
+            let product = i128::from(cpu.r(rn) as i64) * i128::from(cpu.r(rm) as i64);
+            cpu.set(rd, (product >> 64) as u64);
+        }
+        Insn::Umulh { rd, rn, rm } => {
+            let product = u128::from(cpu.r(rn)) * u128::from(cpu.r(rm));
+            cpu.set(rd, (product >> 64) as u64);
+        }
+
+        Insn::LdrX { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return load(cpu, bus, LoadKind::DOUBLE, rt, va, AccessType::Normal);
+        }
+        Insn::LdrW { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return load(cpu, bus, LoadKind::WORD, rt, va, AccessType::Normal);
+        }
+        Insn::Ldrh { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return load(cpu, bus, LoadKind::HALF, rt, va, AccessType::Normal);
+        }
+        Insn::Ldrb { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return load(cpu, bus, LoadKind::BYTE, rt, va, AccessType::Normal);
+        }
+        Insn::StrX { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return store(cpu, bus, Size::Double, rt, va, AccessType::Normal);
+        }
+        Insn::StrW { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return store(cpu, bus, Size::Word, rt, va, AccessType::Normal);
+        }
+        Insn::Strh { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return store(cpu, bus, Size::Half, rt, va, AccessType::Normal);
+        }
+        Insn::Strb { rt, rn, offset } => {
+            let va = at(cpu, rn, offset)?;
+            return store(cpu, bus, Size::Byte, rt, va, AccessType::Normal);
+        }
+        Insn::Load {
+            kind,
+            rt,
+            rn,
+            offset,
+        } => {
+            let va = at(cpu, rn, offset)?;
+            return load(cpu, bus, kind, rt, va, AccessType::Normal);
+        }
+        Insn::LoadIndexed {
+            kind,
+            post,
+            rt,
+            rn,
+            offset,
+        } => {
+            return loads_stores::load_indexed(cpu, bus, kind, post, rt, rn, offset);
+        }
+        Insn::StoreIndexed {
+            size,
+            post,
+            rt,
+            rn,
+            offset,
+        } => {
+            return loads_stores::store_indexed(cpu, bus, size, post, rt, rn, offset);
+        }
+        Insn::LdrLslX { rt, rn, rm, shift } => {
+            let offset = cpu.r(rm).wrapping_shl(shift.into());
+            let va = base(cpu, rn)?.wrapping_add(offset);
+            return load(cpu, bus, LoadKind::DOUBLE, rt, va, AccessType::Normal);
+        }
+        Insn::StrLslX { rt, rn, rm, shift } => {
+            let offset = cpu.r(rm).wrapping_shl(shift.into());
+            let va = base(cpu, rn)?.wrapping_add(offset);
+            return store(cpu, bus, Size::Double, rt, va, AccessType::Normal);
+        }
+        Insn::LoadRegister {
+            kind,
+            rt,
+            rn,
+            rm,
+            extend,
+            shift,
+        } => {
+            let va = loads_stores::register_offset(cpu, rn, rm, extend, shift)?;
+            return load(cpu, bus, kind, rt, va, AccessType::Normal);
+        }
+        Insn::StoreRegister {
+            size,
+            rt,
+            rn,
+            rm,
+            extend,
+            shift,
+        } => {
+            let va = loads_stores::register_offset(cpu, rn, rm, extend, shift)?;
+            return store(cpu, bus, size, rt, va, AccessType::Normal);
+        }
+        Insn::LoadUnprivileged {
+            kind,
+            rt,
+            rn,
+            offset,
+        } => {
+            let va = at(cpu, rn, offset.into())?;
+            return load(cpu, bus, kind, rt, va, AccessType::Unprivileged);
+        }
+        Insn::StoreUnprivileged {
+            size,
+            rt,
+            rn,
+            offset,
+        } => {
+            let va = at(cpu, rn, offset.into())?;
+            return store(cpu, bus, size, rt, va, AccessType::Unprivileged);
+        }
+        Insn::LoadLiteral { kind, rt, offset } => {
+            let va = cpu.pc.wrapping_add(offset as u64);
+            return load(cpu, bus, kind, rt, va, AccessType::Normal);
+        }
+        Insn::LdpX(pair) => return load_pair_x(cpu, bus, pair),
+        Insn::LdpW(pair) => return load_pair_w(cpu, bus, LoadKind::WORD, pair),
+        Insn::Ldpsw(pair) => return load_pair_w(cpu, bus, LoadKind::SignedX(Size::Word), pair),
+        Insn::StpX(pair) => return store_pair_x(cpu, bus, pair),
+        Insn::StpW(pair) => return store_pair_w(cpu, bus, pair),
+        Insn::Ldxr { size, rt, rn } => {
+            return loads_stores::load_exclusive(cpu, bus, size, rt, rn);
+        }
+        Insn::Stxr { size, rs, rt, rn } => {
+            return loads_stores::store_exclusive(cpu, bus, size, rs, rt, rn);
+        }
+        Insn::Ldxp { wide, rt, rt2, rn } => {
+            return loads_stores::load_exclusive_pair(cpu, bus, wide, rt, rt2, rn);
+        }
+        Insn::Stxp {
+            wide,
+            rs,
+            rt,
+            rt2,
+            rn,
+        } => {
+            return loads_stores::store_exclusive_pair(cpu, bus, wide, rs, rt, rt2, rn);
+        }
+        Insn::Ldar { size, rt, rn } => {
+            let va = base(cpu, rn)?;
+            return load(
+                cpu,
+                bus,
+                LoadKind::Unsigned(size),
+                rt,
+                va,
+                AccessType::AcquireRelease,
+            );
+        }
+        Insn::Stlr { size, rt, rn } => {
+            let va = base(cpu, rn)?;
+            return store(cpu, bus, size, rt, va, AccessType::AcquireRelease);
+        }
+        Insn::Cas { size, rs, rt, rn } => {
+            return loads_stores::compare_and_swap(cpu, bus, size, rs, rt, rn);
+        }
+        Insn::Casp { wide, rs, rt, rn } => {
+            return loads_stores::compare_and_swap_pair(cpu, bus, wide, rs, rt, rn);
+        }
+        Insn::Atomic {
+            op,
+            size,
+            rs,
+            rt,
+            rn,
+        } => {
+            return loads_stores::atomic(cpu, bus, op, size, rs, rt, rn);
+        }
+    }
+    Ok(Flow::Next)
+}

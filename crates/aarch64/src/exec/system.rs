@@ -1,0 +1,208 @@
+//! Exception generation, hints, barriers, system instructions and system registers.
+//!
+//! DDI 0487: the instructions' own pages; *Traps to EL1 of EL0 accesses* for what EL0 may not do.
+
+use super::Flow;
+use crate::cpu::{Cpu, Exit};
+use crate::decode::system::{SysOp, SystemInsn, TlbiOp};
+use crate::exception::{Exception, daif};
+use crate::mmu::walk::Access;
+use crate::mmu::{Broadcast, TlbScope};
+use crate::sysreg::{self, Effect, encoding, sctlr};
+use crate::{Bus, cpu::XZR};
+
+/// Executes one instruction.
+#[inline(never)]
+pub(crate) fn execute<B: Bus>(
+    cpu: &mut Cpu,
+    bus: &mut B,
+    insn: SystemInsn,
+) -> Result<Flow, Exception> {
+    match insn {
+        SystemInsn::Mrs { rt, row, register } => {
+            let value = sysreg::read(cpu, bus, row, register, rt & 31 | trap_rt(rt))?;
+            cpu.x[usize::from(rt)] = value;
+            Ok(Flow::Next)
+        }
+        SystemInsn::Msr { rt, row, register } => {
+            let value = cpu.x[usize::from(rt)];
+            let effect = sysreg::write(cpu, bus, row, register, rt, value)?;
+            Ok(follow(cpu, bus, effect))
+        }
+        SystemInsn::Nop | SystemInsn::Barrier => Ok(Flow::Next),
+        SystemInsn::Isb => Ok(Flow::EndBlock),
+        SystemInsn::DaifSet(mask) => {
+            check_uma(cpu, encoding(0, 3, 4, mask.into(), 6))?;
+            cpu.pstate.daif |= mask;
+            Ok(Flow::Next)
+        }
+        SystemInsn::DaifClear(mask) => {
+            check_uma(cpu, encoding(0, 3, 4, mask.into(), 7))?;
+            cpu.pstate.daif &= !mask;
+            Ok(follow(cpu, bus, Effect::Interrupts))
+        }
+        SystemInsn::Svc(immediate) => Err(Exception::svc(immediate)),
+        SystemInsn::Eret => {
+            require_el1(cpu)?;
+            cpu.exception_return();
+            Ok(Flow::Jump)
+        }
+        SystemInsn::Clrex => {
+            cpu.clear_exclusive();
+            Ok(Flow::Next)
+        }
+        SystemInsn::Brk(immediate) => Err(Exception::brk(immediate)),
+        // DEVIATION: without EL2 and EL3, HVC and SMC are UNDEFINED. Here the machine answers
+        // them in firmware's place, so that PSCI has a conduit without a level that runs code.
+        SystemInsn::Hvc(_) | SystemInsn::Smc(_) => {
+            require_el1(cpu)?;
+            Ok(leave(cpu, Exit::Call))
+        }
+        SystemInsn::Yield => Ok(leave(cpu, Exit::Yield)),
+        SystemInsn::Wfi => {
+            // Masked or not, a pending interrupt ends WFI, and then nothing is trapped either.
+            if bus.irq() || bus.fiq() {
+                return Ok(Flow::Next);
+            }
+            if cpu.pstate.el == 0 && cpu.sys.sctlr & sctlr::NTWI == 0 {
+                return Err(Exception::wfx(false));
+            }
+            Ok(leave(cpu, Exit::Wfi))
+        }
+        SystemInsn::Wfe => {
+            if std::mem::take(&mut cpu.sys.event_register) {
+                return Ok(Flow::Next);
+            }
+            if cpu.pstate.el == 0 && cpu.sys.sctlr & sctlr::NTWE == 0 {
+                return Err(Exception::wfx(true));
+            }
+            // WFE may always return early; here it does, after the others have had a turn.
+            Ok(leave(cpu, Exit::Yield))
+        }
+        SystemInsn::Sev => {
+            cpu.sys.event_register = true;
+            cpu.broadcast(Broadcast::Event);
+            Ok(Flow::Next)
+        }
+        SystemInsn::Sevl => {
+            cpu.sys.event_register = true;
+            Ok(Flow::Next)
+        }
+        SystemInsn::SpSel(sp_sel) => {
+            require_el1(cpu)?;
+            cpu.set_el(1, sp_sel);
+            Ok(Flow::EndBlock)
+        }
+        SystemInsn::Sys { op, rt } => execute_sys(cpu, bus, op, rt),
+    }
+}
+
+/// The register number that a trapped MRS reports: 31 for XZR, whose destination is another slot.
+const fn trap_rt(rt: u8) -> u8 {
+    if rt > XZR { XZR } else { 0 }
+}
+
+fn require_el1(cpu: &Cpu) -> Result<(), Exception> {
+    if cpu.pstate.el == 0 {
+        Err(Exception::undefined())
+    } else {
+        Ok(())
+    }
+}
+
+/// EL0 may change DAIF only with SCTLR_EL1.UMA.
+fn check_uma(cpu: &Cpu, register: u16) -> Result<(), Exception> {
+    if cpu.pstate.el == 0 && cpu.sys.sctlr & sctlr::UMA == 0 {
+        return Err(Exception::system_register(register, XZR, false));
+    }
+    Ok(())
+}
+
+/// Leaves the run with this instruction done.
+fn leave(cpu: &mut Cpu, exit: Exit) -> Flow {
+    cpu.pc = cpu.pc.wrapping_add(4);
+    Flow::Exit(exit)
+}
+
+/// What a register write asks for.
+#[inline]
+fn follow<B: Bus>(cpu: &mut Cpu, bus: &B, effect: Effect) -> Flow {
+    match effect {
+        Effect::None => return Flow::Next,
+        // The block goes on unless something is really there to be taken.
+        Effect::Interrupts if cpu.interrupt_pending(bus).is_none() => return Flow::Next,
+        Effect::Interrupts | Effect::Context => {}
+        Effect::Translation => cpu.translation_control_changed(),
+        Effect::TableBase => cpu.translation_base_changed(),
+    }
+    cpu.resync = true;
+    Flow::EndBlock
+}
+
+/// DAIF.I and DAIF.F are what [`Cpu::interrupt_pending`] honours.
+const _: () = assert!(daif::ALL & (daif::I | daif::F) == daif::I | daif::F);
+
+fn execute_sys<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: SysOp, rt: u8) -> Result<Flow, Exception> {
+    let operand = cpu.x[usize::from(rt)];
+    // The three kinds that EL0 may use, and only as SCTLR_EL1 says.
+    let el0_allowed = match op {
+        SysOp::IcVa => Some((sctlr::UCI, encoding(1, 3, 7, 5, 1))),
+        SysOp::DcVa { crm } => Some((sctlr::UCI, encoding(1, 3, 7, crm.into(), 1))),
+        SysOp::DcZva => Some((sctlr::DZE, encoding(1, 3, 7, 4, 1))),
+        _ => None,
+    };
+    if cpu.pstate.el == 0 {
+        let (bit, register) = el0_allowed.ok_or_else(Exception::undefined)?;
+        if cpu.sys.sctlr & bit == 0 {
+            return Err(Exception::system_register(register, rt, false));
+        }
+    }
+    match op {
+        SysOp::DcZva => cpu.zero_block(bus, operand)?,
+        // Every data access is coherent: only the translation shows.
+        SysOp::DcVa { .. } => {
+            cpu.maintain_address(bus, operand, Access::Read)?;
+        }
+        SysOp::DcInvalidateVa => {
+            cpu.maintain_address(bus, operand, Access::Write)?;
+        }
+        SysOp::DcSetWay => {}
+        SysOp::At { el, write } => cpu.address_translate(bus, operand, el, write)?,
+        SysOp::IcVa => {
+            let pa = cpu.maintain_address(bus, operand, Access::Read)?;
+            invalidate_code(cpu, Some(pa), true);
+            return Ok(Flow::EndBlock);
+        }
+        SysOp::IcAll { shared } => {
+            invalidate_code(cpu, None, shared);
+            return Ok(Flow::EndBlock);
+        }
+        SysOp::Tlbi { op, shared } => {
+            let scope = match op {
+                TlbiOp::All => TlbScope::All,
+                TlbiOp::Asid => TlbScope::Asid(TlbScope::asid_operand(cpu, operand)),
+                TlbiOp::Va => TlbScope::Va {
+                    va: TlbScope::va_operand(operand),
+                    asid: Some(TlbScope::asid_operand(cpu, operand)),
+                },
+                TlbiOp::VaAllAsids => TlbScope::Va {
+                    va: TlbScope::va_operand(operand),
+                    asid: None,
+                },
+            };
+            cpu.invalidate_tlb(scope);
+            if shared {
+                cpu.broadcast(Broadcast::Tlb(scope));
+            }
+            return Ok(Flow::EndBlock);
+        }
+    }
+    Ok(Flow::Next)
+}
+
+fn invalidate_code(cpu: &mut Cpu, pa: Option<u64>, shared: bool) {
+    cpu.invalidate_code(pa);
+    if shared {
+        cpu.broadcast(Broadcast::Code(pa));
+    }
+}
