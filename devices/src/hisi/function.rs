@@ -1,0 +1,257 @@
+//! The PCIe function: configuration space, BARs, interrupts, reset.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use stallbox_timeline::Timeline;
+
+use super::master::Master;
+use super::probe::{DeviceNote, DeviceProbe};
+use super::qm::{EventKind, Interrupts, Qm};
+use super::regs::{Registers, Request, read_words, write_words};
+use super::spec::*;
+use super::zip::ZipEngine;
+use super::{Revision, ZipConfig};
+use crate::pcie::bar::Bar;
+use crate::pcie::config::{ConfigSpace, Identity};
+use crate::pcie::express::Express;
+use crate::pcie::message::MessageSender;
+use crate::pcie::msi::Msi;
+use crate::pcie::pasid::Pasid;
+use crate::pcie::{PciFunction, Slot};
+
+/// The accelerator. A Root Complex Integrated Endpoint: on the root bus there is no bridge that
+/// would have to vouch for its PASIDs (Linux: `pci_acs_path_enabled`).
+pub struct Zip {
+    revision: Revision,
+    wires: Rc<Wires>,
+    master: Rc<Master>,
+    registers: Rc<Registers>,
+    engine: Rc<ZipEngine>,
+    qm: Rc<Qm>,
+}
+
+/// Configuration space and what goes out because of it.
+struct Wires {
+    config: RefCell<ConfigSpace>,
+    messages: MessageSender,
+    master: Rc<Master>,
+}
+
+impl Interrupts for Wires {
+    fn raise(&self, vector: u8) {
+        let message = self.config.borrow_mut().raise_msi(vector);
+        self.master.note(DeviceNote::Msi { vector });
+        if let Some(message) = message {
+            self.messages.send(message);
+        }
+    }
+}
+
+impl Wires {
+    /// The bus master obeys Bus Master Enable and PASID Enable.
+    fn update_master(&self) {
+        let config = self.config.borrow();
+        self.master.set_enabled(config.bus_master());
+        self.master
+            .set_pasid_enabled(config.pasid().is_some_and(Pasid::enabled));
+    }
+}
+
+impl Zip {
+    /// A function for `slot`.
+    ///
+    /// # Panics
+    /// If `config.queues` is not within 2 to 1024.
+    pub fn new(
+        config: ZipConfig,
+        slot: Slot,
+        timeline: Timeline,
+        probe: Rc<dyn DeviceProbe>,
+    ) -> Rc<Zip> {
+        assert!(
+            (2..=1024).contains(&config.queues),
+            "{} queues",
+            config.queues
+        );
+        let mut space = ConfigSpace::new(Identity {
+            vendor: VENDOR_ID,
+            device: DEVICE_ID,
+            revision: config.revision.id(),
+            class: CLASS,
+            subsystem_vendor: VENDOR_ID,
+            subsystem: DEVICE_ID,
+        })
+        .with_bar(REGISTER_BAR, Bar::memory64(REGISTER_BAR_BYTES))
+        .with_capability(Express::integrated_endpoint())
+        .with_capability(Msi::new(MSI_VECTORS_LOG2))
+        .with_capability(Pasid::new(PASID_WIDTH));
+        if config.revision == Revision::V3 {
+            let bytes = u64::from(config.queues).next_power_of_two() * DOORBELL_WINDOW_BYTES;
+            space = space.with_bar(DOORBELL_BAR, Bar::memory64(bytes));
+        }
+
+        let stop_commands = config.stop_commands && config.revision == Revision::V3;
+        let master = Rc::new(Master::new(timeline.clone(), probe, slot.dma.clone()));
+        let registers = Rc::new(Registers::new(
+            config.revision,
+            config.queues,
+            stop_commands,
+        ));
+        let engine = Rc::new(ZipEngine::new(master.clone(), registers.clone(), &config));
+        let wires = Rc::new(Wires {
+            config: RefCell::new(space),
+            messages: MessageSender::new(&timeline, &slot),
+            master: master.clone(),
+        });
+        let qm = Qm::new(
+            master.clone(),
+            wires.clone(),
+            engine.clone(),
+            config.queues,
+            // The commands exist wherever the revision has them, announced or not.
+            config.revision == Revision::V3,
+        );
+        Rc::new(Zip {
+            revision: config.revision,
+            wires,
+            master,
+            registers,
+            engine,
+            qm,
+        })
+    }
+
+    /// Sets abnormal events, bits as in the status registers 0x100008 and 0x3010ac, as if the
+    /// hardware had found them. What the driver unmasked raises vector 3.
+    pub fn set_errors(&self, qm: u32, zip: u32) {
+        if self.registers.set_errors(qm, zip) {
+            self.wires.raise(VECTOR_ABNORMAL);
+        }
+    }
+
+    /// No job is under way and no transaction in flight.
+    pub fn is_idle(&self) -> bool {
+        self.qm.is_idle() && self.master.is_idle()
+    }
+
+    fn reset(&self) {
+        self.wires.config.borrow_mut().reset();
+        self.wires.messages.discard();
+        self.registers.reset();
+        self.engine.reset();
+        self.master.set_stopped(false);
+        self.qm.reset();
+        self.master.note(DeviceNote::Reset);
+    }
+
+    fn register_read(&self, register: u32) -> u32 {
+        match register {
+            EQ_MASK => self.qm.event_masked(EventKind::Completion).into(),
+            AEQ_MASK => self.qm.event_masked(EventKind::Async).into(),
+            IDLE_STATUS => self.is_idle().into(),
+            MASTER_RETURNED if self.master.is_quiet() => MASTER_RETURNED_ALL,
+            MASTER_RETURNED => 0,
+            _ if Qm::owns_vft(register) => self.qm.vft_read(register),
+            _ => self.registers.read(register),
+        }
+    }
+
+    fn register_write(&self, register: u32, value: u32, enables: u32) {
+        match register {
+            EQ_MASK if enables & 1 != 0 => {
+                self.qm
+                    .set_event_masked(EventKind::Completion, value & 1 != 0);
+            }
+            AEQ_MASK if enables & 1 != 0 => {
+                self.qm.set_event_masked(EventKind::Async, value & 1 != 0);
+            }
+            EQ_MASK | AEQ_MASK => {}
+            _ if Qm::owns_vft(register) => {
+                let merged = self.qm.vft_read(register) & !enables | value & enables;
+                self.qm.vft_write(register, merged);
+            }
+            _ => match self.registers.write(register, value, enables) {
+                Some(Request::RaiseAbnormal) => self.wires.raise(VECTOR_ABNORMAL),
+                Some(Request::InitializeMemory) => {
+                    self.engine.reset();
+                    self.qm.reset();
+                }
+                Some(Request::StopMaster(stopped)) => self.master.set_stopped(stopped),
+                None => {}
+            },
+        }
+    }
+}
+
+impl PciFunction for Zip {
+    fn config_read(&self, offset: u16, data: &mut [u8]) {
+        self.wires.config.borrow().read(offset, data);
+    }
+
+    fn config_write(&self, offset: u16, data: &[u8]) {
+        let effects = self.wires.config.borrow_mut().write(offset, data);
+        if effects.flr {
+            self.reset();
+        }
+        self.wires.update_master();
+        for message in effects.messages {
+            self.wires.messages.send(message);
+        }
+    }
+
+    fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
+        self.wires.config.borrow().decoded_bars()
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if bar != REGISTER_BAR {
+            return;
+        }
+        if (MAILBOX..MAILBOX_END).contains(&offset) {
+            self.qm.mailbox_read((offset - MAILBOX) as usize, data);
+        } else {
+            read_words(offset, data, |register| self.register_read(register));
+        }
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+        // A doorbell is one 64-bit write; anything else at its address is not one.
+        let doorbell = || {
+            <[u8; 8]>::try_from(data)
+                .ok()
+                .map(|raw| u64::from_le_bytes(raw).into())
+        };
+        match (bar, offset) {
+            (DOORBELL_BAR, _) if self.revision == Revision::V3 => {
+                let window = offset / DOORBELL_WINDOW_BYTES;
+                let is_doorbell = offset % DOORBELL_WINDOW_BYTES == DOORBELL_SQ_CQ;
+                if let (true, Ok(window), Some(doorbell)) =
+                    (is_doorbell, u16::try_from(window), doorbell())
+                {
+                    self.qm.doorbell(Some(window), doorbell);
+                }
+            }
+            (REGISTER_BAR, DOORBELL_SQ_CQ) if self.revision == Revision::V2 => {
+                if let Some(doorbell) = doorbell() {
+                    self.qm.doorbell(None, doorbell);
+                }
+            }
+            (REGISTER_BAR, DOORBELL_EQ_AEQ) => {
+                if let Some(doorbell) = doorbell() {
+                    self.qm.event_doorbell(doorbell);
+                }
+            }
+            (REGISTER_BAR, MAILBOX..MAILBOX_END) => {
+                self.qm.mailbox_write((offset - MAILBOX) as usize, data);
+            }
+            (REGISTER_BAR, _) => {
+                write_words(offset, data, |register, value, enables| {
+                    self.register_write(register, value, enables);
+                });
+            }
+            _ => {}
+        }
+    }
+}

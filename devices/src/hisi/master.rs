@@ -1,0 +1,218 @@
+//! The function's bus master: the one way of queues and engines to memory. It knows whether the
+//! function may issue requests, whether the AXI side was told to stop, and what is in flight.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use stallbox_timeline::{Notify, Timeline};
+
+use super::probe::{DeviceNote, DeviceProbe, DeviceStep};
+use crate::dma::{DmaAbort, DmaAttrs, DmaPort};
+
+/// The right to go on. A task that serves a queue holds a clone of the queue's lease and looks at
+/// it after every wait; a reset revokes the lease and gives the queue a new one.
+#[derive(Clone, Default)]
+pub(super) struct Lease(Rc<Cell<bool>>);
+
+impl Lease {
+    pub(super) fn revoke(&self) {
+        self.0.set(true);
+    }
+
+    pub(super) fn check(&self) -> Result<(), Revoked> {
+        if self.0.get() { Err(Revoked) } else { Ok(()) }
+    }
+}
+
+/// What the task worked for was reset: it ends and leaves no trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Revoked;
+
+/// Why a transaction did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DmaError {
+    /// Terminated by the memory system.
+    Aborted(DmaAbort),
+    /// Its task was called off.
+    Revoked,
+}
+
+impl From<Revoked> for DmaError {
+    fn from(_: Revoked) -> DmaError {
+        DmaError::Revoked
+    }
+}
+
+pub(super) struct Master {
+    pub(super) timeline: Timeline,
+    pub(super) probe: Rc<dyn DeviceProbe>,
+    dma: Rc<dyn DmaPort>,
+    /// Bus Master Enable.
+    enabled: Cell<bool>,
+    /// PASID Enable.
+    pasid_enabled: Cell<bool>,
+    /// AXI shutdown was asked for: nothing new is issued.
+    stopped: Cell<bool>,
+    resumed: Notify,
+    in_flight: Cell<u32>,
+}
+
+/// On whose behalf, and with what attributes.
+#[derive(Clone)]
+pub(super) struct Requester {
+    pub(super) lease: Lease,
+    pub(super) queue: Option<u16>,
+    pub(super) attrs: DmaAttrs,
+}
+
+impl Requester {
+    /// The function itself, for `queue`'s rings or for its own structures.
+    pub(super) fn function(lease: &Lease, queue: Option<u16>) -> Requester {
+        Requester {
+            lease: lease.clone(),
+            queue,
+            attrs: DmaAttrs::REQUESTER,
+        }
+    }
+
+    pub(super) fn with(&self, attrs: DmaAttrs) -> Requester {
+        Requester {
+            attrs,
+            ..self.clone()
+        }
+    }
+}
+
+struct InFlight<'a>(&'a Cell<u32>);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Master {
+    pub(super) fn new(
+        timeline: Timeline,
+        probe: Rc<dyn DeviceProbe>,
+        dma: Rc<dyn DmaPort>,
+    ) -> Master {
+        Master {
+            timeline,
+            probe,
+            dma,
+            enabled: Cell::new(false),
+            pasid_enabled: Cell::new(false),
+            stopped: Cell::new(false),
+            resumed: Notify::new(),
+            in_flight: Cell::new(0),
+        }
+    }
+
+    pub(super) fn set_enabled(&self, enabled: bool) {
+        self.enabled.set(enabled);
+    }
+
+    pub(super) fn set_pasid_enabled(&self, enabled: bool) {
+        self.pasid_enabled.set(enabled);
+    }
+
+    pub(super) fn set_stopped(&self, stopped: bool) {
+        self.stopped.set(stopped);
+        if !stopped {
+            self.resumed.notify_all();
+        }
+    }
+
+    /// Tasks that wait for the AXI side look at their leases again.
+    pub(super) fn recheck(&self) {
+        self.resumed.notify_all();
+    }
+
+    /// Stopped, and everything that was issued has come back.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stopped.get() && self.in_flight.get() == 0
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0
+    }
+
+    pub(super) fn note(&self, note: DeviceNote) {
+        self.probe.note(&note);
+    }
+
+    pub(super) async fn spend(&self, step: DeviceStep, lease: &Lease) -> Result<(), Revoked> {
+        let span = self.probe.spend(step);
+        self.timeline.sleep(span).await;
+        lease.check()
+    }
+
+    pub(super) async fn read(
+        &self,
+        requester: &Requester,
+        address: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), DmaError> {
+        let _in_flight = self.issue(requester, address, false).await?;
+        let result = self.dma.read(requester.attrs, address, buffer).await;
+        self.finish(requester, false, result)
+    }
+
+    pub(super) async fn write(
+        &self,
+        requester: &Requester,
+        address: u64,
+        buffer: &[u8],
+    ) -> Result<(), DmaError> {
+        let _in_flight = self.issue(requester, address, true).await?;
+        let result = self.dma.write(requester.attrs, address, buffer).await;
+        self.finish(requester, true, result)
+    }
+
+    async fn issue(
+        &self,
+        requester: &Requester,
+        address: u64,
+        write: bool,
+    ) -> Result<InFlight<'_>, DmaError> {
+        requester.lease.check()?;
+        while self.stopped.get() {
+            self.resumed.notified().await;
+            requester.lease.check()?;
+        }
+        // Without Bus Master Enable no request leaves the function, and without PASID Enable none
+        // with a prefix; sending it without one would let it reach the kernel's address space.
+        let allowed =
+            self.enabled.get() && (requester.attrs.pasid.is_none() || self.pasid_enabled.get());
+        if !allowed {
+            return Err(self.aborted(requester, write, DmaAbort { address }));
+        }
+        self.in_flight.set(self.in_flight.get() + 1);
+        Ok(InFlight(&self.in_flight))
+    }
+
+    fn finish(
+        &self,
+        requester: &Requester,
+        write: bool,
+        result: Result<(), DmaAbort>,
+    ) -> Result<(), DmaError> {
+        result.map_err(|abort| self.aborted(requester, write, abort))?;
+        Ok(requester.lease.check()?)
+    }
+
+    /// What an abort means for the task: nothing any more, if it was called off.
+    fn aborted(&self, requester: &Requester, write: bool, abort: DmaAbort) -> DmaError {
+        self.note(DeviceNote::DmaAborted {
+            queue: requester.queue,
+            pasid: requester.attrs.pasid,
+            address: abort.address,
+            write,
+        });
+        match requester.lease.check() {
+            Ok(()) => DmaError::Aborted(abort),
+            Err(Revoked) => DmaError::Revoked,
+        }
+    }
+}

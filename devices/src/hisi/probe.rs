@@ -1,0 +1,144 @@
+//! Where latencies, the trace and fault plans attach to the accelerator.
+
+use stallbox_timeline::Span;
+
+use crate::dma::Pasid;
+
+/// A step of the device's own work that takes time. What memory and translation take is spent by
+/// the [DMA port](crate::dma), not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceStep {
+    /// From a doorbell's arrival until an idle queue begins to fetch.
+    Doorbell,
+    /// Scheduling the fetch of one submission entry.
+    DescriptorFetch,
+    /// The engine's work on `bytes` of data: input or output, whichever is more. Called for each
+    /// piece of a job, so a cost for each byte adds up to that of the job.
+    Compute {
+        /// Bytes in this piece.
+        bytes: u64,
+    },
+    /// Scheduling the write-back of an entry and its completion.
+    CompletionWrite,
+}
+
+impl DeviceStep {
+    /// The step's name in configuration files and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            DeviceStep::Doorbell => "doorbell",
+            DeviceStep::DescriptorFetch => "descriptor_fetch",
+            DeviceStep::Compute { .. } => "compute",
+            DeviceStep::CompletionWrite => "completion_write",
+        }
+    }
+}
+
+/// Something that happened in the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceNote {
+    /// A submission doorbell was accepted.
+    Doorbell {
+        /// The queue.
+        queue: u16,
+        /// Its new tail.
+        tail: u16,
+    },
+    /// A doorbell had no effect: unknown or stopped queue, wrong tag, or an index that the ring
+    /// cannot have.
+    DoorbellIgnored {
+        /// The queue field as written.
+        queue: u16,
+        /// The index field as written.
+        index: u16,
+    },
+    /// A mailbox command was finished.
+    Mailbox {
+        /// Its number.
+        command: u8,
+        /// The queue that it named.
+        queue: u16,
+        /// 0, or the failure that the driver sees.
+        status: u8,
+    },
+    /// A job was parsed and waits for an engine core.
+    JobStarted {
+        /// The queue.
+        queue: u16,
+        /// The address space of its data.
+        pasid: Option<Pasid>,
+        /// The submitter's tag.
+        tag: u64,
+        /// Bytes of input.
+        input: u32,
+        /// Room for output.
+        output: u32,
+    },
+    /// A job has its result; the completion is yet to be written.
+    JobDone {
+        /// The queue.
+        queue: u16,
+        /// Status field of the entry.
+        status: u8,
+        /// Bytes of input used.
+        consumed: u32,
+        /// Bytes of output made.
+        produced: u32,
+    },
+    /// A job or ring access ended unfinished because its queue was reset.
+    JobDropped {
+        /// The queue.
+        queue: u16,
+    },
+    /// An entry was completed in memory: entry and completion are visible to the guest.
+    Completed {
+        /// The queue.
+        queue: u16,
+        /// Slot of the entry.
+        slot: u16,
+    },
+    /// A queue stopped because one of its rings could not be accessed, or its completion ring
+    /// overflowed.
+    QueueFailed {
+        /// The queue.
+        queue: u16,
+    },
+    /// A transaction was terminated.
+    DmaAborted {
+        /// The queue on whose behalf it was made; `None` for the function's own.
+        queue: Option<u16>,
+        /// Its address space.
+        pasid: Option<Pasid>,
+        /// First address that was not transferred.
+        address: u64,
+        /// Direction.
+        write: bool,
+    },
+    /// An interrupt was raised (it may yet be masked in configuration space).
+    Msi {
+        /// Its vector.
+        vector: u8,
+    },
+    /// Function level reset.
+    Reset,
+}
+
+/// Called at the named points. Without side effects on the device, and never from inside a borrow
+/// of it.
+pub trait DeviceProbe {
+    /// How long `step` takes, this time.
+    fn spend(&self, step: DeviceStep) -> Span;
+    /// Told what happened.
+    fn note(&self, note: &DeviceNote);
+}
+
+/// Takes no time and keeps no record.
+pub struct NoProbe;
+
+impl DeviceProbe for NoProbe {
+    fn spend(&self, _step: DeviceStep) -> Span {
+        Span::ZERO
+    }
+
+    fn note(&self, _note: &DeviceNote) {}
+}

@@ -1,0 +1,223 @@
+//! The ZIP engine: deflate in its three wrappings, both ways, for requests that are complete and
+//! for streams.
+//!
+//! Specified by what software relies on: Linux 6.12, `drivers/crypto/hisilicon/zip/zip_crypto.c`,
+//! and UADK, `drv/hisi_comp.c`. Software writes and skips the headers of zlib and gzip; the engine
+//! makes and takes raw deflate and the trailer.
+//!
+//! DEVIATION: no lz77 and lz4 types (their output format is not documented), and status 0x0d
+//! (output larger than input) is not given: such output is complete and gets status 0.
+
+mod buffer;
+mod checksum;
+mod compress;
+mod context;
+mod cores;
+mod decompress;
+mod history;
+mod inflate;
+mod request;
+pub(super) mod spec;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::master::{DmaError, Master, Requester, Revoked};
+use super::probe::DeviceNote;
+use super::qm::{Engine, Entry, Job, JobFuture};
+use super::regs::Registers;
+use super::spec as registers;
+use super::{Revision, ZipConfig};
+use crate::dma::{DmaAttrs, Pasid};
+use buffer::Access;
+use checksum::Checksum;
+use cores::Cores;
+use request::{Direction, Request, get, set};
+use spec::{Status, word};
+
+/// How much of a source or destination is held at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+
+pub(super) struct ZipEngine {
+    master: Rc<Master>,
+    registers: Rc<Registers>,
+    revision: Revision,
+    level: u32,
+    compress_cores: u32,
+    decompress_cores: u32,
+    cores: RefCell<(Cores, Cores)>,
+}
+
+/// Why a job has no result.
+enum Failure {
+    Status(Status),
+    Revoked,
+}
+
+impl From<DmaError> for Failure {
+    fn from(error: DmaError) -> Failure {
+        match error {
+            DmaError::Aborted(_) => Failure::Status(Status::Address),
+            DmaError::Revoked => Failure::Revoked,
+        }
+    }
+}
+
+impl From<Revoked> for Failure {
+    fn from(_: Revoked) -> Failure {
+        Failure::Revoked
+    }
+}
+
+/// A job's result.
+struct Outcome {
+    status: Status,
+    last_block: bool,
+    consumed: u32,
+    produced: u32,
+    /// ctx_dw0 to ctx_dw2.
+    context: [u32; 3],
+    checksum: Checksum,
+}
+
+impl ZipEngine {
+    pub(super) fn new(
+        master: Rc<Master>,
+        registers: Rc<Registers>,
+        config: &ZipConfig,
+    ) -> ZipEngine {
+        let engine = ZipEngine {
+            master,
+            registers,
+            revision: config.revision,
+            level: config.level.min(9),
+            compress_cores: config.compress_cores.max(1),
+            decompress_cores: config.decompress_cores.max(1),
+            cores: RefCell::new((Cores::new(0), Cores::new(0))),
+        };
+        engine.reset();
+        engine
+    }
+
+    /// All cores are free. Jobs that still hold one of before give that one back to nobody.
+    pub(super) fn reset(&self) {
+        let fresh = (
+            Cores::new(self.compress_cores),
+            Cores::new(self.decompress_cores),
+        );
+        let before = self.cores.replace(fresh);
+        before.0.recheck();
+        before.1.recheck();
+    }
+
+    fn access(&self, job: &Job) -> Access {
+        let with_pasid = DmaAttrs::of(Pasid(job.pasid.into()));
+        let attrs = |user_register| {
+            let enabled = match self.revision {
+                Revision::V2 => self.registers.ssv(user_register),
+                Revision::V3 => job.pasid_enabled,
+            };
+            if enabled {
+                with_pasid
+            } else {
+                DmaAttrs::REQUESTER
+            }
+        };
+        Access {
+            requester: Requester::function(&job.lease, Some(job.queue)),
+            read: attrs(registers::DATA_READ_USER),
+            write: attrs(registers::DATA_WRITE_USER),
+            list: attrs(registers::SGL_READ_USER),
+        }
+    }
+
+    async fn execute(&self, job: &Job, access: &Access, entry: &Entry) -> Result<Outcome, Failure> {
+        let request =
+            Request::parse(entry, job.algorithm, self.revision).map_err(Failure::Status)?;
+        let cores = {
+            let cores = self.cores.borrow();
+            match request.direction {
+                Direction::Compress => cores.0.clone(),
+                Direction::Decompress => cores.1.clone(),
+            }
+        };
+        let _core = cores.acquire(&job.lease).await?;
+        match request.direction {
+            Direction::Compress => self.compress(access, &request).await,
+            Direction::Decompress => self.decompress(access, &request).await,
+        }
+    }
+
+    async fn run_job(&self, job: &Job, entry: &mut Entry) -> Result<(), Revoked> {
+        let access = self.access(job);
+        let (input, output) = request::sizes(entry);
+        self.master.note(DeviceNote::JobStarted {
+            queue: job.queue,
+            pasid: access.read.pasid,
+            tag: request::tag(entry),
+            input,
+            output,
+        });
+        let (status, consumed, produced) = match self.execute(job, &access, entry).await {
+            Ok(outcome) => {
+                fill(entry, &outcome);
+                (outcome.status, outcome.consumed, outcome.produced)
+            }
+            Err(Failure::Status(status)) => {
+                fill_failure(entry, status);
+                (status, 0, 0)
+            }
+            Err(Failure::Revoked) => return Err(Revoked),
+        };
+        self.master.note(DeviceNote::JobDone {
+            queue: job.queue,
+            status: status as u8,
+            consumed,
+            produced,
+        });
+        Ok(())
+    }
+}
+
+impl Engine for ZipEngine {
+    fn run<'a>(&'a self, job: &'a Job, entry: &'a mut Entry) -> JobFuture<'a> {
+        Box::pin(self.run_job(job, entry))
+    }
+
+    fn recheck(&self) {
+        let cores = self.cores.borrow().clone();
+        cores.0.recheck();
+        cores.1.recheck();
+    }
+}
+
+fn set_status(entry: &mut Entry, status: Status, last_block: bool) {
+    let kept = get(entry, word::STATUS) & !(spec::STATUS_MASK | spec::STATUS_LAST_BLOCK);
+    let last = if last_block {
+        spec::STATUS_LAST_BLOCK
+    } else {
+        0
+    };
+    set(entry, word::STATUS, kept | last | status as u32);
+}
+
+/// The words that a result changes; software finds all others as it wrote them.
+fn fill(entry: &mut Entry, outcome: &Outcome) {
+    set(entry, word::CONSUMED, outcome.consumed);
+    set(entry, word::PRODUCED, outcome.produced);
+    set_status(entry, outcome.status, outcome.last_block);
+    set(entry, word::CONTEXT_0, outcome.context[0]);
+    set(entry, word::CONTEXT_1, outcome.context[1]);
+    set(entry, word::CONTEXT_2, outcome.context[2]);
+    set(entry, word::TOTAL_LENGTH, outcome.checksum.total());
+    set(entry, word::CHECKSUM, outcome.checksum.word());
+}
+
+fn fill_failure(entry: &mut Entry, status: Status) {
+    set(entry, word::CONSUMED, 0);
+    set(entry, word::PRODUCED, 0);
+    set_status(entry, status, false);
+}
