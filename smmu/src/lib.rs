@@ -127,12 +127,17 @@ pub struct Translation {
     pub address: u64,
     /// How many bytes may be accessed from there: to the end of the page or block.
     pub remaining: u64,
+    /// How often the transaction stalled before it was answered.
+    pub stalls: u32,
 }
 
 /// The transaction was terminated with an abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the SMMU aborted the transaction")]
-pub struct Aborted;
+pub struct Aborted {
+    /// How often the transaction stalled before.
+    pub stalls: u32,
+}
 
 /// Physical memory refused an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

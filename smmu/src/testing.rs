@@ -164,7 +164,7 @@ impl Pending {
 
     /// Whether it was aborted.
     pub fn is_aborted(&self) -> bool {
-        self.outcome() == Some(Err(Aborted))
+        matches!(self.outcome(), Some(Err(Aborted { .. })))
     }
 
     /// Whether it still waits.

@@ -136,7 +136,7 @@ impl Inner {
         mut attempt: Attempt,
         shutdowns: u64,
     ) -> Result<Translation, Aborted> {
-        let mut restarts = 0;
+        let (mut restarts, mut stalls) = (0, 0_u32);
         // The time that the report of this fault takes has passed, or passes now.
         let mut report_spent = false;
         let mut place = None;
@@ -144,7 +144,7 @@ impl Inner {
             if self.shutdowns.get() != shutdowns {
                 // Begun while the SMMU was enabled, and not done when it was disabled. It must not
                 // turn into one that bypasses, so it ends as stalled ones do.
-                return Err(Aborted);
+                return Err(Aborted { stalls });
             }
             let epoch = self.epoch.get();
             let result = self.attempt(transaction, attempt).await;
@@ -155,7 +155,12 @@ impl Inner {
                 continue;
             }
             let refusal = match result {
-                Ok(translation) => return Ok(translation),
+                Ok(translation) => {
+                    return Ok(Translation {
+                        stalls,
+                        ..translation
+                    });
+                }
                 Err(refusal) => refusal,
             };
             if !report_spent {
@@ -172,10 +177,10 @@ impl Inner {
                 }
             }
             let fault = match refusal {
-                Refusal::Silent(_) => return Err(Aborted),
+                Refusal::Silent(_) => return Err(Aborted { stalls }),
                 Refusal::Recorded(_, words) => {
                     self.write_event(words);
-                    return Err(Aborted);
+                    return Err(Aborted { stalls });
                 }
                 Refusal::Fault {
                     fault,
@@ -186,21 +191,22 @@ impl Inner {
                     if records {
                         self.write_event(event::fault(fault, transaction, None));
                     }
-                    return Err(Aborted);
+                    return Err(Aborted { stalls });
                 }
             };
             if !self.may_report(place.as_ref()) {
                 let place = place.get_or_insert_with(|| self.hold(transaction));
                 match place.turn().await {
                     Turn::Come => continue,
-                    Turn::Terminated => return Err(Aborted),
+                    Turn::Terminated => return Err(Aborted { stalls }),
                 }
             }
             let stall = self.report_stall(fault, transaction);
+            stalls = stalls.saturating_add(1);
             // The next of those held back may come forward.
             place = None;
             match stall.answer().await {
-                Response::Abort => return Err(Aborted),
+                Response::Abort => return Err(Aborted { stalls }),
                 Response::Retry => {}
             }
             if let Some(sleep) = self.pause(Step::ResumeToRetry, transaction) {
@@ -298,13 +304,18 @@ impl Inner {
         }
         bump(&self.counts.tlb_hits);
         let (address, remaining) = entry.output(transaction.address);
-        Some(Translation { address, remaining })
+        Some(Translation {
+            address,
+            remaining,
+            stalls: 0,
+        })
     }
 
     /// Lets an address pass as it is, if it is one.
     fn pass(&self, address: u64) -> Option<Translation> {
         let last = low_mask(self.features.oas_bits.into());
         (address <= last).then(|| Translation {
+            stalls: 0,
             address,
             remaining: last - address + 1,
         })
@@ -423,6 +434,7 @@ impl Inner {
         }
         let mask = low_mask(leaf.size_bits);
         Ok(Translation {
+            stalls: 0,
             address: leaf.output | transaction.address & mask,
             remaining: mask + 1 - (transaction.address & mask),
         })

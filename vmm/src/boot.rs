@@ -1,0 +1,81 @@
+//! Loads the guest: kernel, device tree and initial RAM disk into RAM.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use stallbox_firmware::boot::{EntryState, Kernel, Plan};
+use stallbox_firmware::fdt::Board;
+use stallbox_firmware::layout;
+use stallbox_guest_images::cpio;
+use stallbox_timeline::seeded;
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::config::{GuestConfig, MachineConfig};
+use crate::machine::{SMMU_DEVICE_ID, World};
+
+/// What every guest's command line begins with. `panic=-1` makes a panic end the run at once; the
+/// ZIP driver offers user queues only if told so.
+const BOOTARGS: &str =
+    "console=ttyS0,115200 earlycon=uart8250,mmio,0x9000000 panic=-1 hisi_zip.uacce_mode=1";
+
+/// Copies the guest into RAM, and says how the first vCPU starts.
+pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Result<EntryState> {
+    let image = std::fs::read(&guest.kernel)
+        .with_context(|| format!("cannot read the kernel {} (--kernel)", guest.kernel.display()))?;
+    let kernel = Kernel::parse(&guest.kernel, &image)?;
+    let initrd = initrd(guest)?;
+    let initrd_path = guest.initrd.as_deref().unwrap_or(Path::new("/stallbox/command"));
+    let ram = layout::RAM_BASE..layout::RAM_BASE + machine.memory_bytes;
+    let plan = Plan::new(ram, &kernel, initrd.as_ref().map(|it| (initrd_path, it.len() as u64)))?;
+
+    let mut board =
+        Board::new(machine.cpus.into(), machine.memory_bytes, machine.nodes.into());
+    board.bootargs = format!("{BOOTARGS} {}", guest.append).trim_end().to_owned();
+    board.initrd = plan.initrd.clone();
+    board.rng_seed = Some(rng_seed(machine.seed));
+    if machine.smmu_msi
+        && let Some(smmu) = &mut board.smmu
+    {
+        smmu.msi_device_id = Some(SMMU_DEVICE_ID);
+    }
+    let blob = board.flatten().context("cannot make the device tree")?;
+
+    let place = |bytes: &[u8], address| {
+        world
+            .ram
+            .write_slice(bytes, GuestAddress(address))
+            .with_context(|| format!("cannot place {} bytes at {address:#x}", bytes.len()))
+    };
+    place(&image, plan.kernel)?;
+    place(&blob, plan.dtb)?;
+    if let (Some(bytes), Some(range)) = (&initrd, &plan.initrd) {
+        place(bytes, range.start)?;
+    }
+    Ok(plan.entry())
+}
+
+/// The user's initial RAM disk, with the command in an archive of its own behind it: the kernel
+/// unpacks one after the other (Documentation/driver-api/early-userspace/buffer-format.rst).
+fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
+    let mut initrd = match &guest.initrd {
+        Some(path) => Some(std::fs::read(path).with_context(|| {
+            format!("cannot read the initial RAM disk {} (--initrd)", path.display())
+        })?),
+        None => None,
+    };
+    if let Some(command) = &guest.command {
+        let mut archive = cpio::Archive::new();
+        archive.directory("stallbox", 0o755);
+        archive.file("stallbox/command", 0o755, command.as_bytes());
+        cpio::append(initrd.get_or_insert_default(), archive);
+    }
+    Ok(initrd)
+}
+
+/// The kernel's first entropy, from the run's seed: equal runs shuffle equally.
+fn rng_seed(seed: u64) -> [u8; 32] {
+    use rand_core::Rng;
+    let mut bytes = [0; 32];
+    seeded(seed, "rng-seed").fill_bytes(&mut bytes);
+    bytes
+}

@@ -1,0 +1,53 @@
+//! What a run is made of. Types only; the command line and files fill them in.
+
+use std::path::PathBuf;
+
+use crate::latency::LatencyModel;
+
+/// Everything that decides a run's course: two runs of equal configuration and files are the same.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// RAM in bytes.
+    pub memory_bytes: u64,
+    /// vCPUs, 1 to 8.
+    pub cpus: u8,
+    /// NUMA nodes over which RAM and vCPUs are spread.
+    pub nodes: u8,
+    /// The accelerator, if one is plugged in.
+    pub accelerator: Option<AcceleratorConfig>,
+    /// Whether the SMMU's interrupts are MSIs through the ITS; otherwise wired.
+    pub smmu_msi: bool,
+    /// Latencies.
+    pub latency: LatencyModel,
+    /// Seed of every draw.
+    pub seed: u64,
+}
+
+/// The ZIP accelerator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceleratorConfig {
+    /// Revision ID in configuration space.
+    pub revision: Revision,
+}
+
+/// Revisions of the accelerator that are modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// 0x21, Kunpeng 920.
+    V2,
+    /// 0x30, Kunpeng 930.
+    V3,
+}
+
+/// What is booted.
+#[derive(Clone, Debug)]
+pub struct GuestConfig {
+    /// The kernel: an uncompressed arm64 Image.
+    pub kernel: PathBuf,
+    /// The initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Added to the kernel command line.
+    pub append: String,
+    /// Run by the guest's init instead of a shell.
+    pub command: Option<String>,
+}

@@ -1,0 +1,4 @@
+//! Engines: what runs guest instructions against a [`World`](crate::machine::World).
+
+mod psci;
+pub mod soft;

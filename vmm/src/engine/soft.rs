@@ -1,0 +1,397 @@
+//! The soft engine: our own CPUs, one after the other, on virtual time.
+//!
+//! Each vCPU has a clock of its own: the instructions that it retired, at a fixed price. The one
+//! that is furthest behind runs next, for a slice that ends with the next event of the timeline or
+//! a little after the vCPU behind it; so the clocks stay within [`SLICE`] of each other, and the
+//! order depends on nothing but the guest. When all wait, time jumps to the next event.
+
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, Size};
+use stallbox_firmware::boot::EntryState;
+use stallbox_firmware::layout::RAM_BASE;
+use stallbox_timeline::{Span, Time};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
+
+use super::psci;
+use crate::machine::World;
+use crate::outcome::Outcome;
+
+/// How far one vCPU may run ahead of another.
+const SLICE: Span = Span::from_us(2);
+/// How far a vCPU moves on when it says that it has nothing to do but wait for another (WFE).
+const WAIT: Span = Span::from_ns(100);
+
+/// Looks in from outside between slices.
+pub trait Watch {
+    /// Called often; an outcome ends the run.
+    fn look(&mut self, world: &World) -> Option<Outcome>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    Off,
+    Running,
+    /// In WFI.
+    Waiting,
+}
+
+struct Core {
+    cpu: Cpu,
+    index: u8,
+    /// Whether there are others to tell of TLB and cache maintenance.
+    broadcasting: bool,
+    power: Power,
+    /// Its own present.
+    now: Time,
+}
+
+impl Core {
+    /// Resets the vCPU and lets it run. Reset state: EL1, interrupts masked, MMU off.
+    fn switch_on(&mut self, now: Time, entry: u64, context: u64) {
+        let retired = self.cpu.retired;
+        self.cpu = Cpu::new(CpuConfig { index: self.index });
+        self.cpu.set_broadcasting(self.broadcasting);
+        self.cpu.retired = retired;
+        self.cpu.pc = entry;
+        self.cpu.x[0] = context;
+        self.power = Power::Running;
+        self.now = now;
+    }
+}
+
+/// vCPUs that run on the host as a program does.
+pub struct Soft<'a> {
+    world: &'a World,
+    ram: VolatileSlice<'a>,
+    cores: Vec<Core>,
+    instruction: Span,
+    /// The vCPU that ran last: the others' exclusive monitors are clear.
+    last: usize,
+}
+
+impl<'a> Soft<'a> {
+    /// vCPUs for `world`; the first starts in `entry`, the others are off.
+    ///
+    /// # Panics
+    /// If the world has no RAM.
+    pub fn new(world: &'a World, cpus: u8, instruction: Span, entry: &EntryState) -> Soft<'a> {
+        let region = world.ram.iter().next().expect("a world has RAM");
+        let ram = region.as_volatile_slice().expect("RAM is mapped");
+        let mut cores: Vec<Core> = (0..cpus)
+            .map(|index| Core {
+                cpu: Cpu::new(CpuConfig { index }),
+                index,
+                broadcasting: cpus > 1,
+                power: Power::Off,
+                now: Time::ZERO,
+            })
+            .collect();
+        cores[0].switch_on(Time::ZERO, entry.pc, entry.x[0]);
+        Soft { world, ram, cores, instruction, last: 0 }
+    }
+
+    /// Instructions retired by all vCPUs.
+    pub fn retired(&self) -> u64 {
+        self.cores.iter().map(|core| core.cpu.retired).sum()
+    }
+
+    /// Where each vCPU stands, a line each, for a guest that hangs.
+    pub fn positions(&self) -> Vec<String> {
+        let position = |core: &Core| {
+            let (cpu, power) = (&core.cpu, core.power);
+            let (pc, lr, el) = (cpu.pc, cpu.x[30], cpu.pstate.el);
+            format!("vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}", core.index)
+        };
+        self.cores.iter().map(position).collect()
+    }
+
+    /// Runs until the guest ends or `watch` says so.
+    pub fn run(&mut self, watch: &mut dyn Watch) -> Outcome {
+        loop {
+            if let Some(outcome) = watch.look(self.world) {
+                return outcome;
+            }
+            // Enough to look in from time to time, few enough to notice it does not cost.
+            for _ in 0..1024 {
+                if let Some(outcome) = self.step() {
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// One slice, or one jump of time.
+    fn step(&mut self) -> Option<Outcome> {
+        let next_event = self.world.timeline.next_event();
+        let behind = (0..self.cores.len())
+            .filter(|&index| self.cores[index].power == Power::Running)
+            .min_by_key(|&index| self.cores[index].now);
+        let Some(index) = behind else {
+            let Some(event) = next_event else { return Some(Outcome::Asleep) };
+            self.world.timeline.advance_to(event);
+            self.wake();
+            return None;
+        };
+        let now = self.cores[index].now;
+        if let Some(event) = next_event
+            && event <= now
+        {
+            self.world.timeline.advance_to(event);
+            self.wake();
+            return None;
+        }
+        let end = next_event.unwrap_or(Time::NEVER).min(now + SLICE);
+        // Rounded up: a slice is one instruction at least.
+        let budget = end.since(now).as_ps().div_ceil(self.instruction.as_ps()).max(1);
+        self.slice(index, now, end, budget)
+    }
+
+    fn slice(&mut self, index: usize, now: Time, end: Time, budget: u64) -> Option<Outcome> {
+        if self.last != index {
+            // Another vCPU may have written what this one has reserved.
+            self.cores[index].cpu.clear_exclusive();
+            self.last = index;
+        }
+        let core = &mut self.cores[index];
+        let before = core.cpu.retired;
+        let mut bus = CoreBus {
+            world: self.world,
+            ram: self.ram,
+            cpu: index,
+            start: now,
+            end,
+            instruction: self.instruction,
+            attention: false,
+        };
+        let exit = core.cpu.run(&mut bus, budget);
+        core.now = now + self.instruction * (core.cpu.retired - before);
+        let broadcasts = core.cpu.take_broadcasts();
+        for (other, core) in self.cores.iter_mut().enumerate() {
+            if other != index {
+                broadcasts.iter().for_each(|&broadcast| core.cpu.apply(broadcast));
+            }
+        }
+        match exit {
+            Exit::Budget | Exit::Attention => {}
+            Exit::Yield => self.cores[index].now += WAIT,
+            Exit::Wfi => self.cores[index].power = Power::Waiting,
+            Exit::Call => {
+                if let Some(outcome) = self.call(index) {
+                    return Some(outcome);
+                }
+            }
+        }
+        self.wake();
+        None
+    }
+
+    /// Wakes vCPUs whose interrupt inputs ask for it; they wake now, not when they fell asleep.
+    fn wake(&mut self) {
+        if !self.world.any_signalled()
+            && !self.cores.iter().any(|core| core.power == Power::Waiting)
+        {
+            return;
+        }
+        self.world.take_signalled();
+        for (index, core) in self.cores.iter_mut().enumerate() {
+            if core.power == Power::Waiting
+                && (self.world.gic.irq(index) || self.world.gic.fiq(index))
+            {
+                core.power = Power::Running;
+                core.now = core.now.max(self.world.timeline.now());
+            }
+        }
+    }
+
+    fn call(&mut self, index: usize) -> Option<Outcome> {
+        let x = &self.cores[index].cpu.x;
+        let result = match psci::parse([x[0], x[1], x[2], x[3]], self.cores.len()) {
+            psci::Call::Return(value) => value,
+            psci::Call::CpuOn(on) => {
+                let now = self.cores[index].now;
+                let target = &mut self.cores[on.cpu];
+                if target.power == Power::Off {
+                    target.switch_on(now, on.entry, on.context);
+                    psci::SUCCESS
+                } else {
+                    psci::ALREADY_ON
+                }
+            }
+            psci::Call::CpuOff => {
+                self.cores[index].power = Power::Off;
+                if self.cores.iter().all(|core| core.power == Power::Off) {
+                    return Some(Outcome::PowerOff);
+                }
+                return None;
+            }
+            psci::Call::AffinityInfo(cpu) if self.cores[cpu].power == Power::Off => {
+                psci::AFFINITY_OFF
+            }
+            psci::Call::AffinityInfo(_) => psci::AFFINITY_ON,
+            psci::Call::SystemOff => return Some(Outcome::PowerOff),
+            psci::Call::SystemReset => return Some(Outcome::Reset),
+        };
+        self.cores[index].cpu.x[0] = result;
+        None
+    }
+}
+
+/// One vCPU's view of the world during a slice.
+struct CoreBus<'a> {
+    world: &'a World,
+    ram: VolatileSlice<'a>,
+    cpu: usize,
+    start: Time,
+    end: Time,
+    instruction: Span,
+    attention: bool,
+}
+
+impl CoreBus<'_> {
+    fn time(&self, when: u64) -> Time {
+        self.start + self.instruction * when
+    }
+
+    /// After the world was touched: an event may be due before the slice ends, or another vCPU may
+    /// have an interrupt.
+    fn touched(&mut self) {
+        self.attention |= self.world.any_signalled()
+            || self.world.timeline.next_event().is_some_and(|event| event < self.end);
+    }
+
+    #[cold]
+    fn read_device(&mut self, when: u64, address: u64, data: &mut [u8]) -> Result<(), BusError> {
+        let answered = self.world.read_device(self.time(when), address, data);
+        self.touched();
+        if answered { Ok(()) } else { Err(BusError) }
+    }
+
+    #[cold]
+    fn write_device(&mut self, when: u64, address: u64, data: &[u8]) -> Result<(), BusError> {
+        let answered = self.world.write_device(self.time(when), address, data);
+        self.touched();
+        if answered { Ok(()) } else { Err(BusError) }
+    }
+
+    /// The offset in RAM of `address`, if an access of `bytes` lies there.
+    #[inline(always)]
+    fn ram_offset(&self, address: u64, bytes: u64) -> Option<usize> {
+        let offset = address.wrapping_sub(RAM_BASE);
+        let length = self.ram.len() as u64;
+        (offset < length && length - offset >= bytes).then_some(offset as usize)
+    }
+}
+
+/// The CPU hands over aligned addresses only, so that a reference cannot fail inside RAM.
+macro_rules! load {
+    ($bus:expr, $offset:expr, $atomic:ty) => {
+        $bus.ram
+            .get_atomic_ref::<$atomic>($offset)
+            .map(|cell| cell.load(Ordering::Relaxed).into())
+            .map_err(|_| BusError)
+    };
+}
+
+macro_rules! store {
+    ($bus:expr, $offset:expr, $atomic:ty, $value:expr) => {
+        $bus.ram
+            .get_atomic_ref::<$atomic>($offset)
+            .map(|cell| cell.store($value, Ordering::Relaxed))
+            .map_err(|_| BusError)
+    };
+}
+
+impl Bus for CoreBus<'_> {
+    #[inline(always)]
+    fn read(&mut self, when: u64, address: u64, size: Size) -> Result<u64, BusError> {
+        if let Some(offset) = self.ram_offset(address, size.bytes()) {
+            return match size {
+                Size::Byte => load!(self, offset, AtomicU8),
+                Size::Half => load!(self, offset, AtomicU16),
+                Size::Word => load!(self, offset, AtomicU32),
+                Size::Double => load!(self, offset, AtomicU64),
+            };
+        }
+        let mut data = [0; 8];
+        self.read_device(when, address, &mut data[..size.bytes() as usize])?;
+        Ok(u64::from_le_bytes(data))
+    }
+
+    #[inline(always)]
+    fn write(&mut self, when: u64, address: u64, size: Size, value: u64) -> Result<(), BusError> {
+        if let Some(offset) = self.ram_offset(address, size.bytes()) {
+            return match size {
+                Size::Byte => store!(self, offset, AtomicU8, value as u8),
+                Size::Half => store!(self, offset, AtomicU16, value as u16),
+                Size::Word => store!(self, offset, AtomicU32, value as u32),
+                Size::Double => store!(self, offset, AtomicU64, value),
+            };
+        }
+        self.write_device(when, address, &value.to_le_bytes()[..size.bytes() as usize])
+    }
+
+    #[inline(always)]
+    fn read_pair(&mut self, when: u64, address: u64) -> Result<u128, BusError> {
+        if let Some(offset) = self.ram_offset(address, 16) {
+            let low: u64 = load!(self, offset, AtomicU64)?;
+            let high: u64 = load!(self, offset + 8, AtomicU64)?;
+            return Ok(u128::from(high) << 64 | u128::from(low));
+        }
+        let mut data = [0; 16];
+        self.read_device(when, address, &mut data)?;
+        Ok(u128::from_le_bytes(data))
+    }
+
+    #[inline(always)]
+    fn write_pair(&mut self, when: u64, address: u64, value: u128) -> Result<(), BusError> {
+        if let Some(offset) = self.ram_offset(address, 16) {
+            store!(self, offset, AtomicU64, value as u64)?;
+            return store!(self, offset + 8, AtomicU64, (value >> 64) as u64);
+        }
+        self.write_device(when, address, &value.to_le_bytes())
+    }
+
+    #[inline(always)]
+    fn is_ram(&self, address: u64) -> bool {
+        self.ram_offset(address, 1).is_some()
+    }
+
+    fn sysreg_read(&mut self, when: u64, register: u16) -> Option<u64> {
+        let now = self.time(when);
+        let value = self
+            .world
+            .timers
+            .sysreg_read(self.cpu, register, now)
+            .or_else(|| self.world.gic.sysreg_read(self.cpu, register));
+        self.touched();
+        value
+    }
+
+    fn sysreg_write(&mut self, when: u64, register: u16, value: u64) -> Option<()> {
+        let now = self.time(when);
+        self.world.timeline.set_now(now);
+        let done = self
+            .world
+            .timers
+            .sysreg_write(self.cpu, register, value, now)
+            .or_else(|| self.world.gic.sysreg_write(self.cpu, register, value));
+        self.touched();
+        done
+    }
+
+    #[inline(always)]
+    fn irq(&self) -> bool {
+        self.world.gic.irq(self.cpu)
+    }
+
+    #[inline(always)]
+    fn fiq(&self) -> bool {
+        self.world.gic.fiq(self.cpu)
+    }
+
+    #[inline(always)]
+    fn attention(&mut self) -> bool {
+        std::mem::take(&mut self.attention)
+    }
+}

@@ -1,0 +1,16 @@
+//! The machine that `stallbox` boots: assembly of the parts, engines, command line.
+//!
+//! Everything that is not a CPU is a [`machine::World`]; an [`engine`] runs guest instructions
+//! against it. Devices do not know which engine drives them.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod latency;
+pub mod machine;
+pub mod outcome;
+pub mod run;

@@ -1,0 +1,89 @@
+//! ttyS0: the guest's console.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::rc::Rc;
+
+use stallbox_devices::serial::ConsoleOut;
+use stallbox_trace::{Event, Tracer};
+
+/// Lines kept to show when the guest dies.
+const LAST_LINES: usize = 40;
+/// A line is cut here, so that a guest that never ends one does not fill the host's memory.
+const LINE_BYTES_MAX: usize = 1024;
+/// What the kernel says when it panics (kernel/panic.c, panic()).
+const PANIC: &[u8] = b"Kernel panic - not syncing";
+
+/// Passes the console on, traces its lines, and keeps the last of them.
+pub struct Console(RefCell<State>);
+
+struct State {
+    out: Option<Box<dyn Write>>,
+    tracer: Tracer,
+    line: Vec<u8>,
+    last: VecDeque<String>,
+    panicked: bool,
+}
+
+impl Console {
+    pub(super) fn new(out: Option<Box<dyn Write>>, tracer: Tracer) -> Rc<Console> {
+        Rc::new(Console(RefCell::new(State {
+            out,
+            tracer,
+            line: Vec::new(),
+            last: VecDeque::new(),
+            panicked: false,
+        })))
+    }
+
+    /// Whether the kernel has said that it panicked.
+    pub fn panicked(&self) -> bool {
+        self.0.borrow().panicked
+    }
+
+    /// The last lines, oldest first.
+    pub fn last_lines(&self) -> Vec<String> {
+        let state = self.0.borrow();
+        let unfinished = (!state.line.is_empty()).then(|| text(&state.line));
+        state.last.iter().cloned().chain(unfinished).collect()
+    }
+}
+
+fn text(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
+}
+
+impl State {
+    fn end_line(&mut self) {
+        self.panicked |= self.line.windows(PANIC.len()).any(|part| part == PANIC);
+        let line = text(&self.line);
+        self.line.clear();
+        self.tracer.emit(Event::Console { line: line.clone() });
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+}
+
+/// The end that the serial port writes to.
+pub(super) struct Port(pub(super) Rc<Console>);
+
+impl ConsoleOut for Port {
+    fn write(&self, bytes: &[u8]) {
+        let mut state = self.0.0.borrow_mut();
+        if let Some(out) = &mut state.out {
+            // A closed terminal is no reason to stop the guest.
+            let _ = out.write_all(bytes).and_then(|()| out.flush());
+        }
+        for &byte in bytes {
+            if byte == b'\n' || state.line.len() == LINE_BYTES_MAX {
+                state.end_line();
+            }
+            if byte != b'\n' {
+                state.line.push(byte);
+            }
+        }
+    }
+}

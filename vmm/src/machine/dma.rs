@@ -1,0 +1,131 @@
+//! A function's port to memory: through the SMMU, a piece of a page at a time.
+
+use std::rc::Rc;
+
+use stallbox_devices::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort};
+use stallbox_devices::pcie::RequesterId;
+use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction, Translation};
+use stallbox_timeline::Timeline;
+use stallbox_trace::{Event, Tracer};
+
+use super::memory::Physical;
+use crate::latency::{Latency, Part};
+
+/// The StreamID is the requester ID, as `iommu-map` says; the SubstreamID is the PASID.
+pub struct SmmuPort {
+    requester: RequesterId,
+    smmu: Smmu,
+    memory: Rc<Physical>,
+    timeline: Timeline,
+    latency: Rc<Latency>,
+    tracer: Tracer,
+}
+
+impl SmmuPort {
+    pub(super) fn new(
+        requester: RequesterId,
+        smmu: Smmu,
+        memory: Rc<Physical>,
+        timeline: Timeline,
+        latency: Rc<Latency>,
+        tracer: Tracer,
+    ) -> SmmuPort {
+        SmmuPort { requester, smmu, memory, timeline, latency, tracer }
+    }
+
+    /// Translates the first byte at `address`, waiting as long as software takes. A wait for
+    /// software is one device fault in the trace.
+    async fn translate(
+        &self,
+        attrs: DmaAttrs,
+        address: u64,
+        write: bool,
+    ) -> Result<Translation, DmaAbort> {
+        let transaction = Transaction {
+            stream: StreamId(self.requester.0.into()),
+            substream: attrs.pasid.map(|pasid| SubstreamId(pasid.0)),
+            address,
+            access: Access {
+                write,
+                privileged: attrs.privileged,
+                instruction: attrs.execute && !write,
+            },
+        };
+        let asked = self.timeline.now();
+        let outcome = self.smmu.translate(transaction).await;
+        let stalls = match &outcome {
+            Ok(translation) => translation.stalls,
+            Err(aborted) => aborted.stalls,
+        };
+        if stalls > 0 {
+            self.tracer.emit(Event::DeviceFault {
+                stream: transaction.stream.0,
+                pasid: attrs.pasid.map(|pasid| pasid.0),
+                address,
+                write,
+                stalls,
+                latency_ns: self.timeline.now().since(asked).as_ns(),
+                aborted: outcome.is_err(),
+            });
+        }
+        outcome.map_err(|_| DmaAbort { address })
+    }
+
+    /// The longest piece from `address` that one translation covers.
+    fn piece(translation: &Translation, left: usize) -> usize {
+        usize::try_from(translation.remaining).unwrap_or(usize::MAX).min(left)
+    }
+}
+
+/// One transaction carries at most this much (a common Max_Payload_Size).
+const TRANSACTION_BYTES: usize = 256;
+
+impl SmmuPort {
+    /// Virtual time of moving `bytes`. Transactions of one access are pipelined: the first costs
+    /// its latency, the others a slot on the link each.
+    async fn spend(&self, bytes: usize) {
+        let first = self.latency.draw(Part::Transaction);
+        let others = (bytes.saturating_sub(1) / TRANSACTION_BYTES) as u64;
+        self.timeline.sleep(first + LINK_SLOT * others).await;
+    }
+}
+
+/// 256 bytes at 16 GB/s.
+const LINK_SLOT: stallbox_timeline::Span = stallbox_timeline::Span::from_ns(16);
+
+impl DmaPort for SmmuPort {
+    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
+        Box::pin(async move {
+            self.spend(buffer.len()).await;
+            let mut done = 0;
+            while done < buffer.len() {
+                let at = address.wrapping_add(done as u64);
+                let translation = self.translate(attrs, at, false).await?;
+                let length = SmmuPort::piece(&translation, buffer.len() - done);
+                self.memory
+                    .read(translation.address, &mut buffer[done..done + length])
+                    .map_err(|_| DmaAbort { address: at })?;
+                done += length;
+            }
+            Ok(())
+        })
+    }
+
+    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
+        Box::pin(async move {
+            self.spend(buffer.len()).await;
+            let mut done = 0;
+            while done < buffer.len() {
+                let at = address.wrapping_add(done as u64);
+                let translation = self.translate(attrs, at, true).await?;
+                let length = SmmuPort::piece(&translation, buffer.len() - done);
+                let device_id = self.requester.0.into();
+                self.memory
+                    .write_for(device_id, translation.address, &buffer[done..done + length])
+                    .map_err(|_| DmaAbort { address: at })?;
+                done += length;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Physical memory as bus masters other than CPUs see it.
+
+use std::rc::Rc;
+
+use stallbox_devices::GuestRam;
+use stallbox_devices::gic::{Gic, ITS_TRANSLATER};
+use stallbox_firmware::layout;
+use stallbox_smmu::{ExternalAbort, Memory};
+use stallbox_trace::{Event, Tracer};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::SMMU_DEVICE_ID;
+
+/// RAM, and the doorbell of message-signalled interrupts. Other devices' registers are not reached:
+/// there is no peer-to-peer traffic, and an access is aborted.
+pub struct Physical {
+    ram: GuestRam,
+    gic: Gic,
+    tracer: Tracer,
+}
+
+impl Physical {
+    pub(super) fn new(ram: GuestRam, gic: Gic, tracer: Tracer) -> Rc<Physical> {
+        Rc::new(Physical { ram, gic, tracer })
+    }
+
+    /// Reads for whoever.
+    pub(super) fn read(&self, address: u64, data: &mut [u8]) -> Result<(), ExternalAbort> {
+        self.ram.read_slice(data, GuestAddress(address)).map_err(|_| ExternalAbort)
+    }
+
+    /// Writes for the master that the ITS knows as `device_id`.
+    pub(super) fn write_for(
+        &self,
+        device_id: u32,
+        address: u64,
+        data: &[u8],
+    ) -> Result<(), ExternalAbort> {
+        if address == layout::GIC_ITS.base + ITS_TRANSLATER {
+            // GITS_TRANSLATER takes 32-bit writes, or 16-bit ones of the low half.
+            let event_id = match *data {
+                [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+                [a, b] => u16::from_le_bytes([a, b]).into(),
+                _ => return Err(ExternalAbort),
+            };
+            self.tracer.emit(Event::Msi { device: device_id, event_id });
+            self.gic.msi(device_id, event_id);
+            return Ok(());
+        }
+        self.ram.write_slice(data, GuestAddress(address)).map_err(|_| ExternalAbort)
+    }
+}
+
+/// The SMMU's own accesses.
+impl Memory for Physical {
+    fn read(&self, address: u64, data: &mut [u8]) -> Result<(), ExternalAbort> {
+        Physical::read(self, address, data)
+    }
+
+    fn write(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort> {
+        self.write_for(SMMU_DEVICE_ID, address, data)
+    }
+}

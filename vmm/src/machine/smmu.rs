@@ -1,0 +1,69 @@
+//! The SMMU in this machine: its interrupts, its probe, its registers on the bus.
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use stallbox_devices::gic::Gic;
+use stallbox_devices::irq::IrqLine;
+use stallbox_devices::mmio::MmioDevice;
+use stallbox_firmware::layout::spi;
+use stallbox_smmu::{Config, Interrupts, Line, Memory, Smmu};
+use stallbox_timeline::Timeline;
+use stallbox_trace::Tracer;
+
+use super::memory::Physical;
+use super::probe::SmmuProbe;
+use crate::config::MachineConfig;
+use crate::latency::Latency;
+
+pub(super) fn build(
+    config: &MachineConfig,
+    timeline: &Timeline,
+    memory: &Rc<Physical>,
+    gic: &Gic,
+    latency: &Rc<Latency>,
+    tracer: &Tracer,
+) -> Result<Smmu> {
+    let wires = Wires {
+        event_queue: gic.spi(spi::intid(spi::SMMU_EVENTQ)),
+        page_request_queue: gic.spi(spi::intid(spi::SMMU_PRIQ)),
+        command_sync: gic.spi(spi::intid(spi::SMMU_CMDQ_SYNC)),
+        global_error: gic.spi(spi::intid(spi::SMMU_GERROR)),
+    };
+    let smmu = Config { msi: config.smmu_msi, ..Config::default() };
+    smmu.check().context("the SMMU's configuration")?;
+    let memory: Rc<dyn Memory> = memory.clone();
+    let probe = SmmuProbe::new(latency.clone(), tracer.clone());
+    Ok(Smmu::new(smmu, timeline.clone(), memory, Rc::new(wires), Rc::new(probe)))
+}
+
+struct Wires {
+    event_queue: Rc<dyn IrqLine>,
+    page_request_queue: Rc<dyn IrqLine>,
+    command_sync: Rc<dyn IrqLine>,
+    global_error: Rc<dyn IrqLine>,
+}
+
+impl Interrupts for Wires {
+    fn pulse(&self, line: Line) {
+        match line {
+            Line::EventQueue => self.event_queue.pulse(),
+            Line::PageRequestQueue => self.page_request_queue.pulse(),
+            Line::CommandSync => self.command_sync.pulse(),
+            Line::GlobalError => self.global_error.pulse(),
+        }
+    }
+}
+
+/// The register frame on the CPUs' bus.
+pub(super) struct Registers(pub(super) Smmu);
+
+impl MmioDevice for Registers {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        self.0.read(offset, data);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        self.0.write(offset, data);
+    }
+}

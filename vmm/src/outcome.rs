@@ -1,0 +1,61 @@
+//! How a run ended, and the exit status that says so.
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command in the guest ended with this status.
+    Command(u8),
+    /// The guest switched itself off without a command's status.
+    PowerOff,
+    /// The guest asked for a reset. Stallbox does not boot it again.
+    Reset,
+    /// The guest's kernel panicked.
+    Panic,
+    /// All CPUs sleep, and nothing will ever wake them.
+    Asleep,
+    /// The time limit was reached.
+    Timeout,
+    /// The user left.
+    Quit,
+}
+
+impl Outcome {
+    /// Exit status for a guest kernel's panic.
+    pub const PANIC: u8 = 121;
+    /// Exit status for a guest that ended or stopped without a command's status.
+    pub const NO_STATUS: u8 = 122;
+    /// Exit status for the time limit; the same as that of timeout(1).
+    pub const TIMEOUT: u8 = 124;
+    /// Exit status for an error of Stallbox or its user.
+    pub const ERROR: u8 = 125;
+
+    /// The exit status; `command` tells whether one was asked for.
+    pub fn status(&self, command: bool) -> u8 {
+        match self {
+            Outcome::Command(status) => *status,
+            Outcome::PowerOff | Outcome::Quit if !command => 0,
+            Outcome::PowerOff | Outcome::Quit | Outcome::Reset | Outcome::Asleep => {
+                Outcome::NO_STATUS
+            }
+            Outcome::Panic => Outcome::PANIC,
+            Outcome::Timeout => Outcome::TIMEOUT,
+        }
+    }
+
+    /// What to tell the user, unless all went as asked.
+    pub fn complaint(&self, command: bool) -> Option<&'static str> {
+        match self {
+            Outcome::Command(_) => None,
+            Outcome::PowerOff | Outcome::Quit if !command => None,
+            Outcome::PowerOff => Some(
+                "the guest switched off before the command's exit status arrived (an initramfs of \
+                 your own must run /stallbox/command and write \"exit N\" to ttyS1)",
+            ),
+            Outcome::Quit => Some("left before the command ended"),
+            Outcome::Reset => Some("the guest asked for a reset"),
+            Outcome::Panic => Some("the guest's kernel panicked"),
+            Outcome::Asleep => Some("all CPUs of the guest sleep, and nothing will wake them"),
+            Outcome::Timeout => Some("the time limit (--timeout) was reached"),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `stallbox run`: boots a guest and tells how it went.
+
+mod terminal;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use stallbox_guest_images as guest_images;
+use stallbox_trace::Summary;
+
+use crate::boot;
+use crate::cli::RunArgs;
+use crate::config::{GuestConfig, MachineConfig};
+use crate::engine::soft::{Soft, Watch};
+use crate::latency::LatencyModel;
+use crate::machine::World;
+use crate::outcome::Outcome;
+use terminal::{Key, Terminal};
+
+/// What `--summary` writes.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    trace: Summary,
+    /// Virtual time at the end of the run.
+    virtual_ns: u64,
+    /// Virtual time at which init was ready.
+    boot_ns: Option<u64>,
+    /// Instructions retired by all vCPUs.
+    instructions: u64,
+    /// The guest command's exit status, if it ended.
+    guest_status: Option<u8>,
+    /// Host time, for comparison; not part of what a run repeats.
+    host_ms: u64,
+}
+
+/// Runs, and gives Stallbox's exit status.
+pub fn run(args: &RunArgs) -> Result<u8> {
+    let machine = machine_config(args)?;
+    let guest = guest_config(args)?;
+    let command = guest.command.is_some();
+    let trace = args.trace.as_deref().map(|path| create(path, "--trace")).transpose()?;
+    let terminal = Terminal::open(!command)?;
+    let console: Option<Box<dyn Write>> =
+        if args.quiet { None } else { Some(Box::new(std::io::stdout())) };
+
+    let world = World::new(&machine, console, trace)?;
+    let entry = boot::load(&world, &machine, &guest)?;
+    let started = Instant::now();
+    let mut watch = Outside {
+        terminal,
+        deadline: args.timeout.map(|seconds| started + Duration::from_secs_f64(seconds)),
+    };
+    let mut engine = Soft::new(&world, machine.cpus, machine.latency.instruction(), &entry);
+    let mut outcome = engine.run(&mut watch);
+    if let Some(status) = world.control.exit() {
+        outcome = Outcome::Command(status);
+    } else if world.console.panicked() {
+        outcome = Outcome::Panic;
+    }
+    watch.terminal.close();
+
+    let report = Report {
+        trace: world.tracer.summary(),
+        virtual_ns: world.timeline.now().as_ns(),
+        boot_ns: world.control.ready_ns(),
+        instructions: engine.retired(),
+        guest_status: world.control.exit(),
+        host_ms: started.elapsed().as_millis() as u64,
+    };
+    world.tracer.finish().context("--trace")?;
+    if let Some(path) = &args.summary {
+        let mut file = create(path, "--summary")?;
+        serde_json::to_writer_pretty(&mut file, &report).context("cannot write --summary")?;
+        file.write_all(b"\n").and_then(|()| file.flush()).context("cannot write --summary")?;
+    }
+    if let Some(path) = &args.results {
+        let mut file = create(path, "--results")?;
+        for result in world.control.results() {
+            writeln!(file, "{result}").context("cannot write --results")?;
+        }
+        file.flush().context("cannot write --results")?;
+    }
+    if let Some(complaint) = outcome.complaint(command) {
+        eprintln!("stallbox: {complaint}");
+        if matches!(outcome, Outcome::Timeout | Outcome::Asleep) {
+            engine.positions().iter().for_each(|position| eprintln!("  {position}"));
+        }
+        if args.quiet || outcome == Outcome::Panic {
+            eprintln!("stallbox: the console's last lines:");
+            for line in world.console.last_lines() {
+                eprintln!("  {line}");
+            }
+        }
+    }
+    Ok(outcome.status(command))
+}
+
+fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
+    let mut latency = LatencyModel::built_in();
+    for option in &args.latency {
+        latency.apply(option)?;
+    }
+    Ok(MachineConfig {
+        memory_bytes: args.memory,
+        cpus: args.cpus,
+        nodes: args.nodes,
+        accelerator: args.accel.0,
+        smmu_msi: args.smmu_irq == "msi",
+        latency,
+        seed: args.seed,
+    })
+}
+
+fn guest_config(args: &RunArgs) -> Result<GuestConfig> {
+    let (kernel, initrd) = match (&args.kernel, &args.initrd) {
+        (Some(kernel), initrd) => (kernel.clone(), initrd.clone()),
+        (None, initrd) => {
+            let Some(image) = guest_images::cached(&guest_images::source_root()) else {
+                bail!(
+                    "the guest image has not been built; `cargo xtask image` builds it, or bring \
+                     your own with --kernel and --initrd"
+                );
+            };
+            (image.kernel, Some(initrd.clone().unwrap_or(image.initrd)))
+        }
+    };
+    Ok(GuestConfig { kernel, initrd, append: args.append.clone(), command: args.script() })
+}
+
+fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {
+    let file = File::create(path)
+        .with_context(|| format!("cannot create {} ({option})", PathBuf::from(path).display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+/// The user, and the host's clock: both outside the world.
+struct Outside {
+    terminal: Terminal,
+    deadline: Option<Instant>,
+}
+
+impl Watch for Outside {
+    fn look(&mut self, world: &World) -> Option<Outcome> {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(Outcome::Timeout);
+        }
+        match self.terminal.poll() {
+            Some(Key::Quit) => return Some(Outcome::Quit),
+            Some(Key::Bytes(bytes)) => world.console_port.enqueue(&bytes),
+            None => {}
+        }
+        world.timeline.run_ready();
+        None
+    }
+}

@@ -1,0 +1,81 @@
+//! The user's terminal: keys go to the guest's console, Ctrl-A X leaves.
+
+use std::io::{IsTerminal, Stdin};
+
+use anyhow::{Context, Result};
+use vmm_sys_util::terminal::Terminal as _;
+
+/// Ctrl-A, as in QEMU and screen.
+const ESCAPE: u8 = 1;
+
+/// What the user did.
+pub enum Key {
+    /// Typed for the guest.
+    Bytes(Vec<u8>),
+    /// Ctrl-A X.
+    Quit,
+}
+
+/// The host's standard input, if it belongs to the guest.
+pub struct Terminal {
+    stdin: Option<Stdin>,
+    raw: bool,
+    escaped: bool,
+}
+
+impl Terminal {
+    /// Takes the terminal, if there is one. Input that is not a terminal's goes to the guest only
+    /// if it is `interactive`: a guest that runs a command must not depend on it.
+    pub fn open(interactive: bool) -> Result<Terminal> {
+        let stdin = std::io::stdin();
+        let raw = stdin.is_terminal();
+        if !raw && !interactive {
+            return Ok(Terminal { stdin: None, raw, escaped: false });
+        }
+        if raw {
+            stdin.lock().set_raw_mode().context("cannot set the terminal to raw mode")?;
+        }
+        stdin.lock().set_non_block(true).context("cannot read the terminal without waiting")?;
+        Ok(Terminal { stdin: Some(stdin), raw, escaped: false })
+    }
+
+    /// What has been typed since the last call.
+    pub fn poll(&mut self) -> Option<Key> {
+        let stdin = self.stdin.as_ref()?;
+        let mut buffer = [0; 256];
+        let length = match stdin.lock().read_raw(&mut buffer) {
+            Ok(0) | Err(_) => return None,
+            Ok(length) => length,
+        };
+        let mut bytes = Vec::new();
+        for &byte in &buffer[..length] {
+            match (self.escaped, byte) {
+                (false, ESCAPE) if self.raw => self.escaped = true,
+                (true, b'x' | b'X') => return Some(Key::Quit),
+                // Ctrl-A twice is one for the guest.
+                _ => {
+                    self.escaped = false;
+                    bytes.push(byte);
+                }
+            }
+        }
+        (!bytes.is_empty()).then_some(Key::Bytes(bytes))
+    }
+
+    /// Gives the terminal back.
+    pub fn close(&mut self) {
+        if let Some(stdin) = self.stdin.take() {
+            // Nothing can be done for a terminal that will not be set back.
+            let _ = stdin.lock().set_non_block(false);
+            if self.raw {
+                let _ = stdin.lock().set_canon_mode();
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
