@@ -26,6 +26,12 @@ const WAIT: Span = Span::from_ns(100);
 pub trait Watch {
     /// Called often; an outcome ends the run.
     fn look(&mut self, world: &World) -> Option<Outcome>;
+
+    /// All vCPUs wait, and time is about to jump by `span`. True if the guest was given something
+    /// to do instead.
+    fn idle(&mut self, _world: &World, _span: Span) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +120,7 @@ impl<'a> Soft<'a> {
             }
             // Enough to look in from time to time, few enough to notice it does not cost.
             for _ in 0..1024 {
-                if let Some(outcome) = self.step() {
+                if let Some(outcome) = self.step(watch) {
                     return outcome;
                 }
             }
@@ -122,14 +128,18 @@ impl<'a> Soft<'a> {
     }
 
     /// One slice, or one jump of time.
-    fn step(&mut self) -> Option<Outcome> {
+    fn step(&mut self, watch: &mut dyn Watch) -> Option<Outcome> {
         let next_event = self.world.timeline.next_event();
         let behind = (0..self.cores.len())
             .filter(|&index| self.cores[index].power == Power::Running)
             .min_by_key(|&index| self.cores[index].now);
         let Some(index) = behind else {
-            let Some(event) = next_event else { return Some(Outcome::Asleep) };
-            self.world.timeline.advance_to(event);
+            let timeline = &self.world.timeline;
+            let span = next_event.unwrap_or(Time::NEVER).since(timeline.now());
+            if !watch.idle(self.world, span) {
+                let Some(event) = next_event else { return Some(Outcome::Asleep) };
+                timeline.advance_to(event);
+            }
             self.wake();
             return None;
         };

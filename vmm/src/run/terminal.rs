@@ -39,6 +39,11 @@ impl Terminal {
         Ok(Terminal { stdin: Some(stdin), raw, escaped: false })
     }
 
+    /// Whether a person is at the other end.
+    pub fn is_interactive(&self) -> bool {
+        self.raw && self.stdin.is_some()
+    }
+
     /// What has been typed since the last call.
     pub fn poll(&mut self) -> Option<Key> {
         let stdin = self.stdin.as_ref()?;
