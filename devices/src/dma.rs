@@ -25,11 +25,19 @@ pub struct DmaAttrs {
 
 impl DmaAttrs {
     /// A transaction with the requester id alone.
-    pub const REQUESTER: DmaAttrs = DmaAttrs { pasid: None, privileged: false, execute: false };
+    pub const REQUESTER: DmaAttrs = DmaAttrs {
+        pasid: None,
+        privileged: false,
+        execute: false,
+    };
 
     /// An unprivileged data access of the address space `pasid`.
     pub const fn of(pasid: Pasid) -> DmaAttrs {
-        DmaAttrs { pasid: Some(pasid), privileged: false, execute: false }
+        DmaAttrs {
+            pasid: Some(pasid),
+            privileged: false,
+            execute: false,
+        }
     }
 }
 

@@ -20,16 +20,30 @@ const BOOTARGS: &str =
 
 /// Copies the guest into RAM, and says how the first vCPU starts.
 pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Result<EntryState> {
-    let image = std::fs::read(&guest.kernel)
-        .with_context(|| format!("cannot read the kernel {} (--kernel)", guest.kernel.display()))?;
+    let image = std::fs::read(&guest.kernel).with_context(|| {
+        format!(
+            "cannot read the kernel {} (--kernel)",
+            guest.kernel.display()
+        )
+    })?;
     let kernel = Kernel::parse(&guest.kernel, &image)?;
     let initrd = initrd(guest)?;
-    let initrd_path = guest.initrd.as_deref().unwrap_or(Path::new("/stallbox/command"));
+    let initrd_path = guest
+        .initrd
+        .as_deref()
+        .unwrap_or(Path::new("/stallbox/command"));
     let ram = layout::RAM_BASE..layout::RAM_BASE + machine.memory_bytes;
-    let plan = Plan::new(ram, &kernel, initrd.as_ref().map(|it| (initrd_path, it.len() as u64)))?;
+    let plan = Plan::new(
+        ram,
+        &kernel,
+        initrd.as_ref().map(|it| (initrd_path, it.len() as u64)),
+    )?;
 
-    let mut board =
-        Board::new(machine.cpus.into(), machine.memory_bytes, machine.nodes.into());
+    let mut board = Board::new(
+        machine.cpus.into(),
+        machine.memory_bytes,
+        machine.nodes.into(),
+    );
     board.bootargs = format!("{BOOTARGS} {}", guest.append).trim_end().to_owned();
     board.initrd = plan.initrd.clone();
     board.rng_seed = Some(rng_seed(machine.seed));
@@ -59,7 +73,10 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
 fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
     let mut initrd = match &guest.initrd {
         Some(path) => Some(std::fs::read(path).with_context(|| {
-            format!("cannot read the initial RAM disk {} (--initrd)", path.display())
+            format!(
+                "cannot read the initial RAM disk {} (--initrd)",
+                path.display()
+            )
         })?),
         None => None,
     };

@@ -36,7 +36,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// Added to the kernel's command line.
-    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "ARGS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
     pub append: String,
     /// RAM: a number with K, M or G (1024 each).
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
@@ -84,16 +89,20 @@ pub struct RunArgs {
 pub struct Accelerator(pub Option<AcceleratorConfig>);
 
 fn parse_size(text: &str) -> Result<u64> {
-    let (digits, shift) = match text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len() {
-        length => match &text[length..] {
-            "" => (text, 0),
-            "K" | "k" => (&text[..length], 10),
-            "M" | "m" => (&text[..length], 20),
-            "G" | "g" => (&text[..length], 30),
-            unit => bail!("\"{unit}\" is no unit; use K, M or G"),
-        },
+    let unit_at = text
+        .trim_end_matches(|c: char| c.is_ascii_alphabetic())
+        .len();
+    let (digits, unit) = text.split_at(unit_at);
+    let shift = match unit {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        unit => bail!("\"{unit}\" is no unit; use K, M or G"),
     };
-    let number: u64 = digits.parse().context("write a number with K, M or G, as in 512M")?;
+    let number: u64 = digits
+        .parse()
+        .context("write a number with K, M or G, as in 512M")?;
     let bytes = number
         .checked_mul(1 << shift)
         .filter(|bytes| *bytes <= stallbox_firmware::layout::RAM_BYTES_MAX)
@@ -136,7 +145,13 @@ impl RunArgs {
         match self.command.as_slice() {
             [] => None,
             [script] => Some(script.clone()),
-            words => Some(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")),
+            words => Some(
+                words
+                    .iter()
+                    .map(|word| quote(word))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
         }
     }
 }

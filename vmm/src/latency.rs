@@ -77,7 +77,10 @@ impl Part {
             Some(part) => Ok(part),
             None => {
                 let names: Vec<_> = Part::ALL.iter().map(|part| part.name()).collect();
-                bail!("there is no latency part \"{name}\"; there are: {}", names.join(", "))
+                bail!(
+                    "there is no latency part \"{name}\"; there are: {}",
+                    names.join(", ")
+                )
             }
         }
     }
@@ -105,7 +108,10 @@ impl LatencyModel {
     /// # Panics
     /// Never: a test reads the profile.
     pub fn built_in() -> LatencyModel {
-        let mut model = LatencyModel { instruction: Span::ZERO, parts: BTreeMap::new() };
+        let mut model = LatencyModel {
+            instruction: Span::ZERO,
+            parts: BTreeMap::new(),
+        };
         model
             .merge(DEFAULT_PROFILE, Path::new("."))
             .expect("the built-in profile is tested");
@@ -117,15 +123,18 @@ impl LatencyModel {
         match option.split_once('=') {
             Some((name, spec)) => {
                 let part = Part::named(name)?;
-                let dist = parse_flag(spec)
-                    .with_context(|| format!("--latency {option}: \"{spec}\" is no distribution"))?;
+                let dist = parse_flag(spec).with_context(|| {
+                    format!("--latency {option}: \"{spec}\" is no distribution")
+                })?;
                 self.parts.insert(part, dist);
                 Ok(())
             }
             None => {
                 let path = Path::new(option);
                 let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("cannot read the latency file {option} (for one part, write part=fixed:100)")
+                    format!(
+                        "cannot read the latency file {option} (for one part, write part=fixed:100)"
+                    )
                 })?;
                 self.merge(&text, path.parent().unwrap_or(Path::new(".")))
                     .with_context(|| format!("in the latency file {option}"))
@@ -180,26 +189,41 @@ fn parse_flag(spec: &str) -> Result<Dist> {
                  pareto:MIN,ALPHA,MAX or file:PATH (times in nanoseconds)";
     let (name, rest) = spec.split_once(':').context(usage)?;
     if name == "file" {
-        let mut dist = Dist::File { path: rest.to_owned(), samples_ns: [].into() };
+        let mut dist = Dist::File {
+            path: rest.to_owned(),
+            samples_ns: [].into(),
+        };
         dist.load(Path::new("."))?;
         return Ok(dist);
     }
     let numbers = rest
         .split(',')
-        .map(|number| number.trim().parse::<f64>().with_context(|| format!("\"{number}\" is no number")))
+        .map(|number| {
+            number
+                .trim()
+                .parse::<f64>()
+                .with_context(|| format!("\"{number}\" is no number"))
+        })
         .collect::<Result<Vec<_>>>()?;
     let dist = match (name, numbers.as_slice()) {
         ("fixed", [ns]) => Dist::Fixed { ns: *ns },
-        ("uniform", [min_ns, max_ns]) => Dist::Uniform { min_ns: *min_ns, max_ns: *max_ns },
-        ("normal", [mean_ns, stddev_ns]) => {
-            Dist::Normal { mean_ns: *mean_ns, stddev_ns: *stddev_ns }
-        }
-        ("lognormal", [median_ns, sigma]) => {
-            Dist::Lognormal { median_ns: *median_ns, sigma: *sigma }
-        }
-        ("pareto", [min_ns, alpha, max_ns]) => {
-            Dist::Pareto { min_ns: *min_ns, alpha: *alpha, max_ns: *max_ns }
-        }
+        ("uniform", [min_ns, max_ns]) => Dist::Uniform {
+            min_ns: *min_ns,
+            max_ns: *max_ns,
+        },
+        ("normal", [mean_ns, stddev_ns]) => Dist::Normal {
+            mean_ns: *mean_ns,
+            stddev_ns: *stddev_ns,
+        },
+        ("lognormal", [median_ns, sigma]) => Dist::Lognormal {
+            median_ns: *median_ns,
+            sigma: *sigma,
+        },
+        ("pareto", [min_ns, alpha, max_ns]) => Dist::Pareto {
+            min_ns: *min_ns,
+            alpha: *alpha,
+            max_ns: *max_ns,
+        },
         _ => bail!(usage),
     };
     dist.check()?;

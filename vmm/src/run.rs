@@ -44,17 +44,26 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let machine = machine_config(args)?;
     let guest = guest_config(args)?;
     let command = guest.command.is_some();
-    let trace = args.trace.as_deref().map(|path| create(path, "--trace")).transpose()?;
+    let trace = args
+        .trace
+        .as_deref()
+        .map(|path| create(path, "--trace"))
+        .transpose()?;
     let terminal = Terminal::open(!command)?;
-    let console: Option<Box<dyn Write>> =
-        if args.quiet { None } else { Some(Box::new(std::io::stdout())) };
+    let console: Option<Box<dyn Write>> = if args.quiet {
+        None
+    } else {
+        Some(Box::new(std::io::stdout()))
+    };
 
     let world = World::new(&machine, console, trace)?;
     let entry = boot::load(&world, &machine, &guest)?;
     let started = Instant::now();
     let mut watch = Outside {
         terminal,
-        deadline: args.timeout.map(|seconds| started + Duration::from_secs_f64(seconds)),
+        deadline: args
+            .timeout
+            .map(|seconds| started + Duration::from_secs_f64(seconds)),
         quit: false,
     };
     let mut engine = Soft::new(&world, machine.cpus, machine.latency.instruction(), &entry);
@@ -78,7 +87,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if let Some(path) = &args.summary {
         let mut file = create(path, "--summary")?;
         serde_json::to_writer_pretty(&mut file, &report).context("cannot write --summary")?;
-        file.write_all(b"\n").and_then(|()| file.flush()).context("cannot write --summary")?;
+        file.write_all(b"\n")
+            .and_then(|()| file.flush())
+            .context("cannot write --summary")?;
     }
     if let Some(path) = &args.results {
         let mut file = create(path, "--results")?;
@@ -90,7 +101,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if let Some(complaint) = outcome.complaint(command) {
         eprintln!("stallbox: {complaint}");
         if matches!(outcome, Outcome::Timeout | Outcome::Asleep) {
-            engine.positions().iter().for_each(|position| eprintln!("  {position}"));
+            engine
+                .positions()
+                .iter()
+                .for_each(|position| eprintln!("  {position}"));
         }
         if args.quiet || outcome == Outcome::Panic {
             eprintln!("stallbox: the console's last lines:");
@@ -131,7 +145,12 @@ fn guest_config(args: &RunArgs) -> Result<GuestConfig> {
             (image.kernel, Some(initrd.clone().unwrap_or(image.initrd)))
         }
     };
-    Ok(GuestConfig { kernel, initrd, append: args.append.clone(), command: args.script() })
+    Ok(GuestConfig {
+        kernel,
+        initrd,
+        append: args.append.clone(),
+        command: args.script(),
+    })
 }
 
 fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {
@@ -167,7 +186,10 @@ impl Outside {
 
 impl Watch for Outside {
     fn look(&mut self, world: &World) -> Option<Outcome> {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             return Some(Outcome::Timeout);
         }
         self.type_keys(world);

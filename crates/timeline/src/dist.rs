@@ -114,8 +114,11 @@ impl Dist {
     /// parameters.
     pub fn load(&mut self, base: &std::path::Path) -> Result<(), DistError> {
         if let Dist::File { path, samples_ns } = self {
-            let text = std::fs::read_to_string(base.join(&*path))
-                .map_err(|source| DistError::Read { path: path.clone(), source })?;
+            let text =
+                std::fs::read_to_string(base.join(&*path)).map_err(|source| DistError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
             let mut samples = Vec::new();
             for (index, line) in text.lines().enumerate() {
                 let line_text = line.trim();
@@ -154,14 +157,18 @@ impl Dist {
             if min <= max {
                 Ok(())
             } else {
-                Err(DistError::Parameter(format!("min_ns = {min} is above max_ns = {max}")))
+                Err(DistError::Parameter(format!(
+                    "min_ns = {min} is above max_ns = {max}"
+                )))
             }
         };
         let positive = |name: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
                 Ok(())
             } else {
-                Err(DistError::Parameter(format!("{name} = {value} is not above 0")))
+                Err(DistError::Parameter(format!(
+                    "{name} = {value} is not above 0"
+                )))
             }
         };
         match self {
@@ -179,7 +186,11 @@ impl Dist {
                 in_range("median_ns", *median_ns)?;
                 positive("sigma", *sigma)
             }
-            Dist::Pareto { min_ns, alpha, max_ns } => {
+            Dist::Pareto {
+                min_ns,
+                alpha,
+                max_ns,
+            } => {
                 in_range("min_ns", *min_ns)?;
                 in_range("max_ns", *max_ns)?;
                 positive("alpha", *alpha)?;
@@ -201,9 +212,11 @@ impl Dist {
             Dist::Lognormal { median_ns, sigma } => {
                 median_ns * libm::exp(sigma * standard_normal(rng))
             }
-            Dist::Pareto { min_ns, alpha, max_ns } => {
-                (min_ns / libm::pow(1.0 - unit(rng), 1.0 / alpha)).min(*max_ns)
-            }
+            Dist::Pareto {
+                min_ns,
+                alpha,
+                max_ns,
+            } => (min_ns / libm::pow(1.0 - unit(rng), 1.0 / alpha)).min(*max_ns),
             Dist::File { samples_ns, .. } => {
                 let index = (unit(rng) * samples_ns.len() as f64) as usize;
                 samples_ns.get(index).copied().unwrap_or(0.0)
@@ -223,7 +236,10 @@ pub struct Sampler {
 impl Sampler {
     /// Draws of `dist`, as `seed` has them for the use called `stream`.
     pub fn new(dist: Dist, seed: u64, stream: &str) -> Sampler {
-        Sampler { dist, rng: RefCell::new(seeded(seed, stream)) }
+        Sampler {
+            dist,
+            rng: RefCell::new(seeded(seed, stream)),
+        }
     }
 
     /// The next draw.
@@ -250,7 +266,9 @@ mod tests {
     fn mean_ns(dist: &Dist) -> f64 {
         let mut rng = seeded(1, "test");
         let draws = 200_000;
-        (0..draws).map(|_| dist.sample(&mut rng).as_ps() as f64 / 1000.0).sum::<f64>()
+        (0..draws)
+            .map(|_| dist.sample(&mut rng).as_ps() as f64 / 1000.0)
+            .sum::<f64>()
             / f64::from(draws)
     }
 
@@ -259,19 +277,50 @@ mod tests {
         // Means by the textbook: lognormal median*exp(sigma^2/2), Pareto alpha*min/(alpha-1).
         for (dist, mean) in [
             (Dist::fixed(12.5), 12.5),
-            (Dist::Uniform { min_ns: 10.0, max_ns: 30.0 }, 20.0),
-            (Dist::Normal { mean_ns: 500.0, stddev_ns: 20.0 }, 500.0),
-            (Dist::Lognormal { median_ns: 100.0, sigma: 0.5 }, 100.0 * (0.125_f64).exp()),
-            (Dist::Pareto { min_ns: 100.0, alpha: 5.0, max_ns: 1e9 }, 125.0),
+            (
+                Dist::Uniform {
+                    min_ns: 10.0,
+                    max_ns: 30.0,
+                },
+                20.0,
+            ),
+            (
+                Dist::Normal {
+                    mean_ns: 500.0,
+                    stddev_ns: 20.0,
+                },
+                500.0,
+            ),
+            (
+                Dist::Lognormal {
+                    median_ns: 100.0,
+                    sigma: 0.5,
+                },
+                100.0 * (0.125_f64).exp(),
+            ),
+            (
+                Dist::Pareto {
+                    min_ns: 100.0,
+                    alpha: 5.0,
+                    max_ns: 1e9,
+                },
+                125.0,
+            ),
         ] {
             let seen = mean_ns(&dist);
-            assert!((seen / mean - 1.0).abs() < 0.01, "{dist:?}: {seen} against {mean}");
+            assert!(
+                (seen / mean - 1.0).abs() < 0.01,
+                "{dist:?}: {seen} against {mean}"
+            );
         }
     }
 
     #[test]
     fn a_stream_repeats_and_streams_differ() {
-        let dist = Dist::Lognormal { median_ns: 100.0, sigma: 1.0 };
+        let dist = Dist::Lognormal {
+            median_ns: 100.0,
+            sigma: 1.0,
+        };
         let draws = |stream| {
             let sampler = Sampler::new(dist.clone(), 7, stream);
             (0..8).map(|_| sampler.draw().as_ps()).collect::<Vec<_>>()
@@ -282,9 +331,22 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_parameter_named() {
-        let error = Dist::Pareto { min_ns: 1.0, alpha: 0.0, max_ns: 2.0 }.check().unwrap_err();
+        let error = Dist::Pareto {
+            min_ns: 1.0,
+            alpha: 0.0,
+            max_ns: 2.0,
+        }
+        .check()
+        .unwrap_err();
         assert_eq!(error.to_string(), "alpha = 0 is not above 0");
         assert!(Dist::fixed(f64::NAN).check().is_err());
-        assert!(Dist::Uniform { min_ns: 2.0, max_ns: 1.0 }.check().is_err());
+        assert!(
+            Dist::Uniform {
+                min_ns: 2.0,
+                max_ns: 1.0
+            }
+            .check()
+            .is_err()
+        );
     }
 }

@@ -41,11 +41,17 @@ struct Ready(Mutex<VecDeque<u64>>);
 
 impl Ready {
     fn push(&self, task: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(task);
     }
 
     fn pop(&self) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 }
 
@@ -87,7 +93,10 @@ impl Timeline {
     pub fn at(&self, at: Time, action: impl FnOnce() + 'static) -> EventId {
         let sequence = self.0.sequence.get();
         self.0.sequence.set(sequence + 1);
-        let id = EventId { at: at.max(self.now()), sequence };
+        let id = EventId {
+            at: at.max(self.now()),
+            sequence,
+        };
         self.0.events.borrow_mut().insert(id, Box::new(action));
         id
     }
@@ -113,7 +122,11 @@ impl Timeline {
 
     /// A future that is done once `span` has passed. A zero span is done at once.
     pub fn sleep(&self, span: Span) -> Sleep {
-        Sleep { timeline: self.clone(), until: self.now() + span, event: None }
+        Sleep {
+            timeline: self.clone(),
+            until: self.now() + span,
+            event: None,
+        }
     }
 
     /// How many tasks have not finished.
@@ -125,9 +138,18 @@ impl Timeline {
     pub fn run_ready(&self) {
         while let Some(id) = self.0.ready.pop() {
             // Taken out while it runs, so that it may spawn others.
-            let Some(mut task) = self.0.tasks.borrow_mut().remove(&id) else { continue };
-            let waker = Waker::from(Arc::new(TaskWaker { task: id, ready: self.0.ready.clone() }));
-            if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            let Some(mut task) = self.0.tasks.borrow_mut().remove(&id) else {
+                continue;
+            };
+            let waker = Waker::from(Arc::new(TaskWaker {
+                task: id,
+                ready: self.0.ready.clone(),
+            }));
+            if task
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+            {
                 self.0.tasks.borrow_mut().insert(id, task);
             }
         }
@@ -199,8 +221,11 @@ impl Drop for Sleep {
 mod tests {
     use super::*;
 
-    fn log() -> (Rc<RefCell<Vec<(u64, u32)>>>, impl Fn(&Timeline, u32) + Clone) {
-        let log = Rc::new(RefCell::new(Vec::new()));
+    type Log = Rc<RefCell<Vec<(u64, u32)>>>;
+
+    /// A list of (time, what), and a function that adds to it.
+    fn log() -> (Log, impl Fn(&Timeline, u32) + Clone) {
+        let log = Log::default();
         let writer = log.clone();
         let write = move |timeline: &Timeline, what| {
             writer.borrow_mut().push((timeline.now().as_ns(), what));

@@ -33,7 +33,10 @@ impl Notify {
 
     /// Done after the next [`Notify::notify_all`]; one between this call and the first poll counts.
     pub fn notified(&self) -> Notified {
-        Notified { state: self.0.clone(), generation: self.0.generation.get() }
+        Notified {
+            state: self.0.clone(),
+            generation: self.0.generation.get(),
+        }
     }
 }
 
@@ -50,7 +53,10 @@ impl Future for Notified {
         if self.state.generation.get() != self.generation {
             return Poll::Ready(());
         }
-        self.state.waiting.borrow_mut().push(context.waker().clone());
+        self.state
+            .waiting
+            .borrow_mut()
+            .push(context.waker().clone());
         Poll::Pending
     }
 }

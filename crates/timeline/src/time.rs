@@ -120,7 +120,12 @@ impl Mul<u64> for Span {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06} s", self.0 / 1_000_000_000_000, self.0 / 1_000_000 % 1_000_000)
+        write!(
+            f,
+            "{}.{:06} s",
+            self.0 / 1_000_000_000_000,
+            self.0 / 1_000_000 % 1_000_000
+        )
     }
 }
 

@@ -87,7 +87,10 @@ impl Tracer {
             counts: Counts::default(),
             device_faults: Latencies::default(),
         };
-        Tracer(Rc::new(Inner { timeline, state: RefCell::new(state) }))
+        Tracer(Rc::new(Inner {
+            timeline,
+            state: RefCell::new(state),
+        }))
     }
 
     /// Takes an event that happens now.
@@ -95,7 +98,10 @@ impl Tracer {
         let mut state = self.0.state.borrow_mut();
         let state = &mut *state;
         state.count(&event);
-        let record = Record { time_ns: self.0.timeline.now().as_ns(), event };
+        let record = Record {
+            time_ns: self.0.timeline.now().as_ns(),
+            event,
+        };
         state.line.clear();
         serde_json::to_writer(&mut state.line, &record).expect("events have no map with odd keys");
         state.line.push(b'\n');
@@ -149,7 +155,9 @@ impl State {
     fn count(&mut self, event: &Event) {
         self.counts.events += 1;
         match event {
-            Event::DeviceFault { stalls, latency_ns, .. } => {
+            Event::DeviceFault {
+                stalls, latency_ns, ..
+            } => {
                 self.counts.device_faults += u64::from(*stalls);
                 self.device_faults.record(*latency_ns);
             }
@@ -191,10 +199,19 @@ mod tests {
         let timeline = Timeline::new();
         let tracer = Tracer::new(timeline.clone(), Some(Box::new(Shared(text.clone()))));
         timeline.advance_to(Time::from_ns(1500));
-        tracer.emit(Event::Resume { stream: 8, stag: 3, retry: true, matched: true });
+        tracer.emit(Event::Resume {
+            stream: 8,
+            stag: 3,
+            retry: true,
+            matched: true,
+        });
         tracer.finish().unwrap();
-        let line = r#"{"time_ns":1500,"event":"resume","stream":8,"stag":3,"retry":true,"matched":true}"#;
-        assert_eq!(String::from_utf8(text.borrow().clone()).unwrap(), format!("{line}\n"));
+        let line =
+            r#"{"time_ns":1500,"event":"resume","stream":8,"stag":3,"retry":true,"matched":true}"#;
+        assert_eq!(
+            String::from_utf8(text.borrow().clone()).unwrap(),
+            format!("{line}\n")
+        );
         // printf '%s\n' "$line" | sha256sum
         assert_eq!(
             tracer.summary().trace_hash,
@@ -207,8 +224,12 @@ mod tests {
     fn only_records_with_the_stall_bit_count_as_stalls() {
         let tracer = Tracer::new(Timeline::new(), None);
         // F_TRANSLATION with STALL as Linux decodes it (EVTQ_1_STALL is bit 31 of word 1).
-        tracer.emit(Event::EventRecord { words: [0x10, 0x8000_0001, 0x1000, 0] });
-        tracer.emit(Event::EventRecord { words: [0x0a, 0, 0, 0] });
+        tracer.emit(Event::EventRecord {
+            words: [0x10, 0x8000_0001, 0x1000, 0],
+        });
+        tracer.emit(Event::EventRecord {
+            words: [0x0a, 0, 0, 0],
+        });
         assert_eq!(tracer.summary().smmu_stall_records, 1);
     }
 }

@@ -73,7 +73,11 @@ pub fn parse(x: [u64; 4], cpus: usize) -> Call {
         PSCI_VERSION => Call::Return(VERSION_1_1),
         CPU_OFF => Call::CpuOff,
         CPU_ON => match target(x[1]) {
-            Some(cpu) => Call::CpuOn(CpuOn { cpu, entry: x[2], context: x[3] }),
+            Some(cpu) => Call::CpuOn(CpuOn {
+                cpu,
+                entry: x[2],
+                context: x[3],
+            }),
             None => Call::Return(INVALID_PARAMETERS),
         },
         AFFINITY_INFO => match target(x[1]) {
@@ -95,12 +99,25 @@ mod tests {
     // Function numbers from Linux, include/uapi/linux/psci.h.
     #[test]
     fn calls_are_those_of_the_specification() {
-        let cpu_on = CpuOn { cpu: 1, entry: 0x4020_0000, context: 7 };
-        assert_eq!(parse([0xc400_0003, 1, 0x4020_0000, 7], 2), Call::CpuOn(cpu_on));
-        assert_eq!(parse([0xc400_0003, 2, 0, 0], 2), Call::Return(-2_i64 as u64));
+        let cpu_on = CpuOn {
+            cpu: 1,
+            entry: 0x4020_0000,
+            context: 7,
+        };
+        assert_eq!(
+            parse([0xc400_0003, 1, 0x4020_0000, 7], 2),
+            Call::CpuOn(cpu_on)
+        );
+        assert_eq!(
+            parse([0xc400_0003, 2, 0, 0], 2),
+            Call::Return(-2_i64 as u64)
+        );
         assert_eq!(parse([0x8400_0008, 0, 0, 0], 1), Call::SystemOff);
         assert_eq!(parse([0x8400_000a, 0x8400_0009, 0, 0], 1), Call::Return(0));
         // CPU_SUSPEND is not there: Linux then idles with WFI.
-        assert_eq!(parse([0x8400_000a, 0xc400_0001, 0, 0], 1), Call::Return(-1_i64 as u64));
+        assert_eq!(
+            parse([0x8400_000a, 0xc400_0001, 0, 0], 1),
+            Call::Return(-1_i64 as u64)
+        );
     }
 }

@@ -94,7 +94,13 @@ impl<'a> Soft<'a> {
             })
             .collect();
         cores[0].switch_on(Time::ZERO, entry.pc, entry.x[0]);
-        Soft { world, ram, cores, instruction, last: 0 }
+        Soft {
+            world,
+            ram,
+            cores,
+            instruction,
+            last: 0,
+        }
     }
 
     /// Instructions retired by all vCPUs.
@@ -107,7 +113,10 @@ impl<'a> Soft<'a> {
         let position = |core: &Core| {
             let (cpu, power) = (&core.cpu, core.power);
             let (pc, lr, el) = (cpu.pc, cpu.x[30], cpu.pstate.el);
-            format!("vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}", core.index)
+            format!(
+                "vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}",
+                core.index
+            )
         };
         self.cores.iter().map(position).collect()
     }
@@ -137,7 +146,9 @@ impl<'a> Soft<'a> {
             let timeline = &self.world.timeline;
             let span = next_event.unwrap_or(Time::NEVER).since(timeline.now());
             if !watch.idle(self.world, span) {
-                let Some(event) = next_event else { return Some(Outcome::Asleep) };
+                let Some(event) = next_event else {
+                    return Some(Outcome::Asleep);
+                };
                 timeline.advance_to(event);
             }
             self.wake();
@@ -153,7 +164,11 @@ impl<'a> Soft<'a> {
         }
         let end = next_event.unwrap_or(Time::NEVER).min(now + SLICE);
         // Rounded up: a slice is one instruction at least.
-        let budget = end.since(now).as_ps().div_ceil(self.instruction.as_ps()).max(1);
+        let budget = end
+            .since(now)
+            .as_ps()
+            .div_ceil(self.instruction.as_ps())
+            .max(1);
         self.slice(index, now, end, budget)
     }
 
@@ -179,7 +194,9 @@ impl<'a> Soft<'a> {
         let broadcasts = core.cpu.take_broadcasts();
         for (other, core) in self.cores.iter_mut().enumerate() {
             if other != index {
-                broadcasts.iter().for_each(|&broadcast| core.cpu.apply(broadcast));
+                broadcasts
+                    .iter()
+                    .for_each(|&broadcast| core.cpu.apply(broadcast));
             }
         }
         match exit {
@@ -267,7 +284,11 @@ impl CoreBus<'_> {
     /// have an interrupt.
     fn touched(&mut self) {
         self.attention |= self.world.any_signalled()
-            || self.world.timeline.next_event().is_some_and(|event| event < self.end);
+            || self
+                .world
+                .timeline
+                .next_event()
+                .is_some_and(|event| event < self.end);
     }
 
     #[cold]

@@ -51,7 +51,9 @@ impl Console {
 }
 
 fn text(line: &[u8]) -> String {
-    String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
+    String::from_utf8_lossy(line)
+        .trim_end_matches('\r')
+        .to_owned()
 }
 
 impl State {

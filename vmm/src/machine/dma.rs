@@ -30,7 +30,14 @@ impl SmmuPort {
         latency: Rc<Latency>,
         tracer: Tracer,
     ) -> SmmuPort {
-        SmmuPort { requester, smmu, memory, timeline, latency, tracer }
+        SmmuPort {
+            requester,
+            smmu,
+            memory,
+            timeline,
+            latency,
+            tracer,
+        }
     }
 
     /// Translates the first byte at `address`, waiting as long as software takes. A wait for
@@ -73,7 +80,9 @@ impl SmmuPort {
 
     /// The longest piece from `address` that one translation covers.
     fn piece(translation: &Translation, left: usize) -> usize {
-        usize::try_from(translation.remaining).unwrap_or(usize::MAX).min(left)
+        usize::try_from(translation.remaining)
+            .unwrap_or(usize::MAX)
+            .min(left)
     }
 }
 

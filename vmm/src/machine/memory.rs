@@ -26,7 +26,9 @@ impl Physical {
 
     /// Reads for whoever.
     pub(super) fn read(&self, address: u64, data: &mut [u8]) -> Result<(), ExternalAbort> {
-        self.ram.read_slice(data, GuestAddress(address)).map_err(|_| ExternalAbort)
+        self.ram
+            .read_slice(data, GuestAddress(address))
+            .map_err(|_| ExternalAbort)
     }
 
     /// Writes for the master that the ITS knows as `device_id`.
@@ -43,11 +45,16 @@ impl Physical {
                 [a, b] => u16::from_le_bytes([a, b]).into(),
                 _ => return Err(ExternalAbort),
             };
-            self.tracer.emit(Event::Msi { device: device_id, event_id });
+            self.tracer.emit(Event::Msi {
+                device: device_id,
+                event_id,
+            });
             self.gic.msi(device_id, event_id);
             return Ok(());
         }
-        self.ram.write_slice(data, GuestAddress(address)).map_err(|_| ExternalAbort)
+        self.ram
+            .write_slice(data, GuestAddress(address))
+            .map_err(|_| ExternalAbort)
     }
 }
 

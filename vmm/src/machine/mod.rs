@@ -112,7 +112,9 @@ impl World {
             signalled: Rc::default(),
         };
         let signalled = world.signalled.clone();
-        world.gic.on_change(Rc::new(move |cpu| signalled.set(signalled.get() | 1 << cpu)));
+        world.gic.on_change(Rc::new(move |cpu| {
+            signalled.set(signalled.get() | 1 << cpu)
+        }));
         world.plug_interrupt_controller();
         world.plug_board();
         world.plug_pcie(config, &memory, &latency);
@@ -122,14 +124,19 @@ impl World {
     fn map(&mut self, region: Region, device: Rc<dyn MmioDevice>) {
         let range = BusRange::new(MmioAddress(region.base), region.bytes)
             .expect("the memory map has no empty or wrapping block");
-        self.mmio.register(range, device).expect("the memory map's blocks do not overlap");
+        self.mmio
+            .register(range, device)
+            .expect("the memory map's blocks do not overlap");
     }
 
     fn plug_interrupt_controller(&mut self) {
         self.map(layout::GIC_DISTRIBUTOR, self.gic.distributor());
         let bytes = self.gic.redistributors_bytes();
         self.map(
-            Region { base: layout::GIC_REDISTRIBUTORS_BASE, bytes },
+            Region {
+                base: layout::GIC_REDISTRIBUTORS_BASE,
+                bytes,
+            },
             self.gic.redistributors(),
         );
         debug_assert_eq!(layout::GIC_ITS.bytes, ITS_BYTES);
@@ -138,7 +145,10 @@ impl World {
 
     fn plug_board(&mut self) {
         let line = |spi| self.gic.spi(spi::intid(spi));
-        let control = Rc::new(Serial::new(line(spi::SERIAL1), Box::new(control::Port(self.control.clone()))));
+        let control = Rc::new(Serial::new(
+            line(spi::SERIAL1),
+            Box::new(control::Port(self.control.clone())),
+        ));
         let rtc = Rc::new(Rtc::new(&self.timeline, line(spi::RTC), EPOCH_SECONDS));
         self.map(layout::SERIAL0, self.console_port.clone());
         self.map(layout::SERIAL1, control);
@@ -176,20 +186,28 @@ impl World {
                 }),
                 slot,
                 self.timeline.clone(),
-                Rc::new(probe::AcceleratorProbe::new(latency.clone(), self.tracer.clone())),
+                Rc::new(probe::AcceleratorProbe::new(
+                    latency.clone(),
+                    self.tracer.clone(),
+                )),
             );
             bridge.plug(ACCELERATOR, zip);
         }
         self.map(layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
-            let region = Region { base: *range.start(), bytes: range.end() - range.start() + 1 };
+            let region = Region {
+                base: *range.start(),
+                bytes: range.end() - range.start() + 1,
+            };
             self.map(region, device);
         }
     }
 
     /// A CPU's read of device registers at `now`; false if nothing answers there.
     pub fn read_device(&self, now: Time, address: u64, data: &mut [u8]) -> bool {
-        let Some((range, device)) = self.mmio.device(MmioAddress(address)) else { return false };
+        let Some((range, device)) = self.mmio.device(MmioAddress(address)) else {
+            return false;
+        };
         self.timeline.set_now(now);
         device.read(address - range.base().0, data);
         self.timeline.run_ready();
@@ -198,7 +216,9 @@ impl World {
 
     /// A CPU's write to device registers at `now`; false if nothing answers there.
     pub fn write_device(&self, now: Time, address: u64, data: &[u8]) -> bool {
-        let Some((range, device)) = self.mmio.device(MmioAddress(address)) else { return false };
+        let Some((range, device)) = self.mmio.device(MmioAddress(address)) else {
+            return false;
+        };
         self.timeline.set_now(now);
         device.write(address - range.base().0, data);
         self.timeline.run_ready();

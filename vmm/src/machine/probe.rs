@@ -36,13 +36,22 @@ impl Probe for SmmuProbe {
 
     fn note(&self, note: &Note) {
         self.tracer.emit(match note {
-            Note::Walk { transaction, steps, found } => Event::Walk {
+            Note::Walk {
+                transaction,
+                steps,
+                found,
+            } => Event::Walk {
                 stream: transaction.stream.0,
                 address: transaction.address,
                 steps: *steps,
                 found: *found,
             },
-            Note::Fault { transaction, event, stalls, .. } => Event::SmmuFault {
+            Note::Fault {
+                transaction,
+                event,
+                stalls,
+                ..
+            } => Event::SmmuFault {
                 stream: transaction.stream.0,
                 substream: transaction.substream.map(|substream| substream.0),
                 address: transaction.address,
@@ -58,14 +67,21 @@ impl Probe for SmmuProbe {
             },
             Note::EventWritten { words } => Event::EventRecord { words: *words },
             Note::EventDropped { words } => Event::EventDropped { words: *words },
-            Note::Resumed { stream, stag, response, matched } => Event::Resume {
+            Note::Resumed {
+                stream,
+                stag,
+                response,
+                matched,
+            } => Event::Resume {
                 stream: stream.0,
                 stag: *stag,
                 retry: *response == Response::Retry,
                 matched: *matched,
             },
             Note::Command { words } => Event::Command { words: *words },
-            other => Event::Smmu { what: format!("{other:?}") },
+            other => Event::Smmu {
+                what: format!("{other:?}"),
+            },
         });
     }
 }
@@ -109,18 +125,30 @@ impl DeviceProbe for AcceleratorProbe {
     fn note(&self, note: &DeviceNote) {
         self.tracer.emit(match *note {
             DeviceNote::Doorbell { queue, tail } => Event::Doorbell { queue, tail },
-            DeviceNote::JobStarted { queue, pasid, input, .. } => Event::JobStarted {
+            DeviceNote::JobStarted {
+                queue,
+                pasid,
+                input,
+                ..
+            } => Event::JobStarted {
                 queue,
                 pasid: pasid.map(|pasid| pasid.0),
                 input_bytes: input,
             },
-            DeviceNote::JobDone { queue, status, consumed, produced } => Event::JobDone {
+            DeviceNote::JobDone {
+                queue,
+                status,
+                consumed,
+                produced,
+            } => Event::JobDone {
                 queue,
                 status,
                 consumed_bytes: consumed,
                 produced_bytes: produced,
             },
-            ref other => Event::Device { what: format!("{other:?}") },
+            ref other => Event::Device {
+                what: format!("{other:?}"),
+            },
         });
     }
 }

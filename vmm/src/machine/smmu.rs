@@ -30,11 +30,20 @@ pub(super) fn build(
         command_sync: gic.spi(spi::intid(spi::SMMU_CMDQ_SYNC)),
         global_error: gic.spi(spi::intid(spi::SMMU_GERROR)),
     };
-    let smmu = Config { msi: config.smmu_msi, ..Config::default() };
+    let smmu = Config {
+        msi: config.smmu_msi,
+        ..Config::default()
+    };
     smmu.check().context("the SMMU's configuration")?;
     let memory: Rc<dyn Memory> = memory.clone();
     let probe = SmmuProbe::new(latency.clone(), tracer.clone());
-    Ok(Smmu::new(smmu, timeline.clone(), memory, Rc::new(wires), Rc::new(probe)))
+    Ok(Smmu::new(
+        smmu,
+        timeline.clone(),
+        memory,
+        Rc::new(wires),
+        Rc::new(probe),
+    ))
 }
 
 struct Wires {

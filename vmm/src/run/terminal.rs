@@ -30,13 +30,27 @@ impl Terminal {
         let stdin = std::io::stdin();
         let raw = stdin.is_terminal();
         if !raw && !interactive {
-            return Ok(Terminal { stdin: None, raw, escaped: false });
+            return Ok(Terminal {
+                stdin: None,
+                raw,
+                escaped: false,
+            });
         }
         if raw {
-            stdin.lock().set_raw_mode().context("cannot set the terminal to raw mode")?;
+            stdin
+                .lock()
+                .set_raw_mode()
+                .context("cannot set the terminal to raw mode")?;
         }
-        stdin.lock().set_non_block(true).context("cannot read the terminal without waiting")?;
-        Ok(Terminal { stdin: Some(stdin), raw, escaped: false })
+        stdin
+            .lock()
+            .set_non_block(true)
+            .context("cannot read the terminal without waiting")?;
+        Ok(Terminal {
+            stdin: Some(stdin),
+            raw,
+            escaped: false,
+        })
     }
 
     /// Whether a person is at the other end.
