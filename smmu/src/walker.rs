@@ -210,6 +210,7 @@ impl Walk {
 
     /// Takes the descriptor at [`Walk::descriptor_address`]: a leaf, or `None` if there is another
     /// to read.
+    #[inline(always)]
     pub(crate) fn step(&mut self, raw: u64) -> Result<Option<Leaf>, WalkFault> {
         let descriptor = Descriptor(raw);
         let last = self.level == 3;

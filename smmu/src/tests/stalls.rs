@@ -4,7 +4,7 @@ use crate::testing::{
     CONTEXT_TABLE, Driver, EVENT_QUEUE, Pending, SID, USER_RO, USER_RW, cd_sva,
     process_transaction, ste_stage1,
 };
-use crate::{Access, Config, Note, Response, Stall, Step, StreamId};
+use crate::{Aborted, Access, Config, Note, Response, Stall, Step, StreamId};
 
 const RETRY: u64 = 1;
 const ABORT: u64 = 2;
@@ -146,6 +146,19 @@ fn a_retry_that_faults_again_is_a_new_stall() {
 
     assert!(read.is_waiting());
     assert_eq!(driver.events(), [record(5, 1)], "with a tag of its own");
+}
+
+#[test]
+fn the_answer_tells_how_often_the_transaction_stalled() {
+    let driver = Driver::with_process();
+    let read = stall(&driver, 5);
+    driver.resume(0, RETRY);
+    driver.resume(1, ABORT);
+    assert_eq!(read.outcome(), Some(Err(Aborted { stalls: 2 })));
+
+    driver.map(0x6000, 0x7777_0000 | USER_RW);
+    let read = driver.access(0x6000, Access::READ);
+    assert_eq!(read.outcome().unwrap().unwrap().stalls, 0);
 }
 
 #[test]
