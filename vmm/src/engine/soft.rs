@@ -2,7 +2,7 @@
 //!
 //! Each vCPU has a clock of its own: the instructions that it retired, at a fixed price. The one
 //! that is furthest behind runs next, for a slice that ends with the next event of the timeline or
-//! a little after the vCPU behind it; so the clocks stay within [`SLICE`] of each other, and the
+//! a little after the vCPU behind it; so the clocks stay within 2 microseconds of each other, and the
 //! order depends on nothing but the guest. When all wait, time jumps to the next event.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
