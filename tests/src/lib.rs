@@ -1,1 +1,40 @@
-//! End-to-end tests that boot guests, and tests against outside oracles.
+//! What the end-to-end tests are made with: a guest, booted by the command `stallbox` as a user
+//! boots one, and what it left behind.
+//!
+//! ```no_run
+//! use stallbox_tests::Guest;
+//!
+//! let run = Guest::new().cpus(4).run("nproc").success();
+//! assert_eq!(run.output(), "4\n", "{run}");
+//! ```
+//!
+//! The tests are in `tests/e2e`, a file for each topic. They need the guest image (`cargo xtask
+//! image`) and run the `stallbox` that the environment variable `STALLBOX` names, or else the
+//! workspace's own release build.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod guest;
+mod run;
+mod script;
+mod slots;
+mod stallbox;
+mod stalls;
+mod trace;
+
+pub use guest::Guest;
+pub use run::{Run, Summary};
+pub use stallbox::{image, stallbox};
+pub use stalls::Stalls;
+pub use trace::Record;
+
+use std::path::{Path, PathBuf};
+
+/// A file of the repository, by its path from the root.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests are a folder of the workspace")
+        .join(path)
+}

@@ -1,3 +1,56 @@
-//! Developer commands.
+//! Developer commands: `cargo xtask COMMAND`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cargo;
+mod debian;
+mod demo;
+mod image;
+mod prepush;
+mod progress;
+mod stages;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of Stallbox.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Sets everything up, boots a guest and shows what its IO page faults cost.
+    Demo(demo::DemoArgs),
+    /// Builds the guest image, if it is not cached, and says where it is.
+    Image,
+    /// Runs everything that proves the project, boots included.
+    Test(test::TestArgs),
+    /// Runs the benchmarks, each beside its peer; the tables of docs/results.md.
+    Bench(bench::BenchArgs),
+    /// Runs what continuous integration runs.
+    Prepush,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().action {
+        Action::Demo(args) => demo::run(&args),
+        Action::Image => image::run(),
+        Action::Test(args) => test::run(&args),
+        Action::Bench(args) => bench::run(&args),
+        Action::Prepush => prepush::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

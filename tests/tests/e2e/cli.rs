@@ -1,0 +1,245 @@
+//! The command line: exit statuses, errors that help, a guest of one's own.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use stallbox_tests::{Guest, image, stallbox};
+
+const PANIC: i32 = 121;
+const NO_STATUS: i32 = 122;
+const TIMEOUT: i32 = 124;
+const ERROR: i32 = 125;
+
+/// Runs `stallbox` with nothing but these words.
+fn bare(words: &[&str]) -> Output {
+    Command::new(stallbox())
+        .args(words)
+        .output()
+        .expect("cannot start stallbox")
+}
+
+/// An error: status 125, and a message with each of these parts.
+#[track_caller]
+fn assert_error(words: &[&str], parts: &[&str]) {
+    let output = bare(words);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(ERROR), "{words:?}: {message}");
+    for part in parts {
+        assert!(
+            message.contains(part),
+            "{words:?}: no \"{part}\" in: {message}"
+        );
+    }
+}
+
+#[test]
+fn the_commands_status_is_stallboxs() {
+    for (command, status) in [
+        ("true", 0),
+        ("exit 3", 3),
+        ("exit 255", 255),
+        ("no-such", 127),
+    ] {
+        Guest::new().run_raw(&[command]).status(status);
+    }
+}
+
+#[test]
+fn a_command_killed_by_a_signal_has_the_shells_status_for_it() {
+    Guest::new().run_raw(&["kill -9 $$"]).status(128 + 9);
+}
+
+#[test]
+fn several_words_are_a_command_and_its_arguments() {
+    let run = Guest::new()
+        .run_raw(&["printf", "[%s]\\n", "a  b", "it's", "$HOME"])
+        .success();
+    for line in ["[a  b]\n", "[it's]\n", "[$HOME]\n"] {
+        assert!(run.console().contains(line), "{run}");
+    }
+}
+
+#[test]
+fn a_panic_has_a_status_of_its_own_and_shows_the_last_lines() {
+    for guest in [
+        Guest::new(),
+        Guest::new().flag("--quiet"),
+        Guest::new().cpus(4),
+    ] {
+        let run = guest
+            .run_raw(&["echo c > /proc/sysrq-trigger"])
+            .status(PANIC);
+        assert!(
+            run.errors().contains("the guest's kernel panicked"),
+            "{run}"
+        );
+        assert!(run.errors().contains("sysrq triggered crash"), "{run}");
+    }
+}
+
+#[test]
+fn a_guest_that_hangs_meets_the_time_limit() {
+    let run = Guest::new()
+        .timeout_seconds(10)
+        .run_raw(&["while :; do :; done"])
+        .status(TIMEOUT);
+    assert!(run.errors().contains("--timeout"), "{run}");
+}
+
+#[test]
+fn a_guest_that_leaves_without_a_status_is_told_of() {
+    for (key, text) in [("o", "switched off"), ("b", "reset")] {
+        let script = format!("echo {key} > /proc/sysrq-trigger; sleep 10");
+        let run = Guest::new().run_raw(&[&script]).status(NO_STATUS);
+        assert!(run.errors().contains(text), "{run}");
+    }
+}
+
+#[test]
+fn a_quiet_run_shows_nothing() {
+    let run = Guest::new()
+        .flag("--quiet")
+        .run_raw(&["echo seen"])
+        .success();
+    assert_eq!((run.console(), run.errors()), ("", ""), "{run}");
+}
+
+#[test]
+fn appended_arguments_reach_the_kernel() {
+    let run = Guest::new()
+        .option("--append", "loglevel=3 stallbox.test=1")
+        .run("cat /proc/cmdline")
+        .success();
+    assert!(
+        run.output().contains(" loglevel=3 stallbox.test=1"),
+        "{run}"
+    );
+}
+
+#[test]
+fn results_are_kept_in_order() {
+    let script = "for n in 1 2 3; do echo \"result {\\\"n\\\":$n}\" > /dev/ttyS1; done";
+    let run = Guest::new().run(script).success();
+    let numbers: Vec<u64> = run
+        .results()
+        .iter()
+        .map(|result| result["n"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [1, 2, 3], "{run}");
+}
+
+#[test]
+fn without_a_command_there_is_a_shell_to_type_at() {
+    let guest = Guest::new().typed_at("/ # ", b"echo $((6 * 7)) is it\nexit 5\n");
+    let run = guest.run_raw(&[]).status(5);
+    assert!(run.console().contains("42 is it\n"), "{run}");
+}
+
+#[test]
+fn a_kernel_and_an_initrd_of_ones_own_are_booted() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = folder.path().join("vmlinuz");
+    fs::copy(&image().kernel, &kernel).unwrap();
+    let run = Guest::new()
+        .option("--kernel", &kernel)
+        .file("hello", b"from an initrd of my own\n")
+        .run("cat /in/hello")
+        .success();
+    assert_eq!(run.output(), "from an initrd of my own\n", "{run}");
+}
+
+#[test]
+fn a_kernel_without_an_initrd_panics_for_want_of_a_root() {
+    let run = Guest::new()
+        .option("--kernel", &image().kernel)
+        .run_raw(&["true"])
+        .status(PANIC);
+    assert!(
+        run.errors().contains("the guest's kernel panicked"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named_with_its_option() {
+    assert_error(
+        &["run", "--kernel", "/no/such/Image"],
+        &["/no/such/Image", "--kernel"],
+    );
+    assert_error(
+        &["run", "--initrd", "/no/such/cpio"],
+        &["/no/such/cpio", "--initrd"],
+    );
+    assert_error(
+        &["run", "--trace", "/no/such/folder/t"],
+        &["/no/such/folder/t", "--trace"],
+    );
+    assert_error(&["run", "--latency", "/no/such.toml"], &["/no/such.toml"]);
+}
+
+#[test]
+fn a_file_that_is_no_kernel_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("text", &b"this is not a kernel\n"[..]),
+        ("empty", b""),
+        ("elf", b"\x7fELF\x02\x01\x01"),
+        ("compressed", b"\x1f\x8b\x08\0\0\0\0\0"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        let path = path.to_str().unwrap();
+        assert_error(&["run", "--kernel", path], &[path, "arm64 kernel Image"]);
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_with_a_hint() {
+    assert_error(&["run", "--memory", "12Q"], &["--memory", "use K, M or G"]);
+    assert_error(&["run", "--memory", "32M"], &["--memory", "at least 64M"]);
+    assert_error(&["run", "--cpus", "9"], &["--cpus", "1..=8"]);
+    assert_error(&["run", "--accel", "sec"], &["--accel", "rev=0x30"]);
+    assert_error(&["run", "--smmu-irq", "x"], &["--smmu-irq", "msi"]);
+    assert_error(
+        &["run", "--latency", "walkstep=fixed:1"],
+        &["walkstep", "walk_step"],
+    );
+    assert_error(&["run", "--latency", "walk_step=fixed"], &["fixed:NS"]);
+    assert_error(&["run", "--timeout", "0"], &["--timeout"]);
+    assert_error(&["run", "--no-such-option"], &["--no-such-option"]);
+    assert_error(&["no-such-command"], &["no-such-command"]);
+}
+
+#[test]
+fn memory_that_cannot_hold_the_guest_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let initrd = folder.path().join("initrd");
+    let file = fs::File::create(&initrd).unwrap();
+    file.set_len(80 << 20).unwrap();
+    let words = [
+        "run",
+        "--memory",
+        "64M",
+        "--initrd",
+        initrd.to_str().unwrap(),
+    ];
+    assert_error(&words, &["64 MiB is too small"]);
+}
+
+#[test]
+fn help_lists_the_options_and_statuses() {
+    let output = bare(&["run", "--help"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in [
+        "--kernel",
+        "--accel",
+        "--latency",
+        "--trace",
+        "121",
+        "124",
+        "COMMAND",
+    ] {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+}

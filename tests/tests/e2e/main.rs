@@ -1,0 +1,16 @@
+//! End to end: guests that boot, a topic a file. One program for all, so that guests of different
+//! topics run beside each other.
+
+#![forbid(unsafe_code)]
+
+mod boot;
+mod cli;
+mod compress;
+mod determinism;
+mod faults;
+mod isolation;
+mod kernel_log;
+mod probe;
+
+/// Both revisions of the accelerator.
+const REVISIONS: [&str; 2] = ["0x21", "0x30"];

@@ -1,0 +1,115 @@
+//! Steps that run one after the other, and how long each took.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// The steps so far.
+pub struct Stages {
+    started: Instant,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: &'static str,
+    took: Duration,
+    remark: &'static str,
+}
+
+impl Stages {
+    /// No step yet.
+    pub fn new() -> Stages {
+        Stages {
+            started: Instant::now(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Runs a step.
+    pub fn run<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("\n== {name}");
+        let started = Instant::now();
+        let result = step();
+        let remark = if result.is_ok() { "" } else { "FAILED" };
+        self.rows.push(Row {
+            name,
+            took: started.elapsed(),
+            remark,
+        });
+        result
+    }
+
+    /// Notes a step that is left out, and why.
+    pub fn skip(&mut self, name: &'static str, why: &'static str) {
+        eprintln!("\n== {name}: skipped, {why}");
+        self.rows.push(Row {
+            name,
+            took: Duration::ZERO,
+            remark: why,
+        });
+    }
+
+    /// A line for each step, and the sum.
+    pub fn summary(&self) -> String {
+        summary(&self.rows, self.started.elapsed())
+    }
+}
+
+fn summary(rows: &[Row], total: Duration) -> String {
+    let width = rows
+        .iter()
+        .map(|row| row.name.len())
+        .max()
+        .unwrap_or(0)
+        .max("total".len());
+    let mut text = String::new();
+    for row in rows {
+        let line = format!(
+            "{:<width$} {:>7}  {}",
+            row.name,
+            clock(row.took),
+            row.remark
+        );
+        writeln!(text, "{}", line.trim_end()).expect("strings take all");
+    }
+    writeln!(text, "{:<width$} {:>7}", "total", clock(total)).expect("strings take all");
+    text
+}
+
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_has_a_line_for_each_step_and_the_sum() {
+        let row = |name, seconds, remark| Row {
+            name,
+            took: Duration::from_secs(seconds),
+            remark,
+        };
+        let rows = [
+            row("guest image", 185, ""),
+            row("deny", 0, "cargo-deny is not installed"),
+        ];
+        assert_eq!(
+            summary(&rows, Duration::from_secs(3605)),
+            "guest image    3:05\n\
+             deny           0:00  cargo-deny is not installed\n\
+             total         60:05\n"
+        );
+    }
+
+    #[test]
+    fn a_failed_step_is_marked_and_its_error_kept() {
+        let mut stages = Stages::new();
+        let result: Result<()> = stages.run("tests", || anyhow::bail!("no"));
+        assert_eq!(result.unwrap_err().to_string(), "no");
+        assert!(stages.summary().contains("FAILED"));
+    }
+}

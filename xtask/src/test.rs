@@ -1,0 +1,69 @@
+//! `cargo xtask test`: everything that proves the project.
+
+use std::process::Stdio;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cargo::{self, cargo};
+use crate::stages::Stages;
+use crate::{debian, image};
+
+/// Options of `cargo xtask test`.
+#[derive(Args)]
+pub struct TestArgs {
+    /// Passed on to `cargo test`: a filter on names, or options after another `--`.
+    #[arg(last = true, value_name = "ARGS")]
+    pass_on: Vec<String>,
+}
+
+/// Runs all stages until one fails, and says at the end how long each took.
+pub fn run(args: &TestArgs) -> Result<()> {
+    let mut stages = Stages::new();
+    let result = prove(&mut stages, args);
+    eprintln!("\n{}", stages.summary());
+    result
+}
+
+fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
+    stages.run("Debian packages", || {
+        debian::install(&debian::missing_for_tests())
+    })?;
+    stages.run("guest image", image::ensure)?;
+    // The tests that boot want speed, so they run the release build. Everything else runs with
+    // debug assertions and overflow checks, for which the dev profile is optimised enough.
+    let stallbox = stages.run("stallbox, release", cargo::build_stallbox)?;
+    stages.run("tests", || {
+        cargo::run(
+            cargo()
+                .args(["test", "--workspace", "--no-fail-fast"])
+                .args(&args.pass_on)
+                .env("STALLBOX", &stallbox),
+        )
+    })?;
+    stages.run("documentation", || {
+        cargo::run(
+            cargo()
+                .args(["doc", "--workspace", "--no-deps"])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        )
+    })?;
+    if deny_is_installed() {
+        // Not `advisories`: their database is fetched from a host of its own.
+        stages.run("dependencies", || {
+            cargo::run(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+        })?;
+    } else {
+        stages.skip("dependencies", "cargo-deny is not installed");
+    }
+    Ok(())
+}
+
+fn deny_is_installed() -> bool {
+    cargo()
+        .args(["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
