@@ -10,7 +10,15 @@ use stallbox_vmm::outcome::Outcome;
 use stallbox_vmm::run;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // A closed terminal leaves nowhere to complain to. Help and version come here too.
+            let _ = refusal.print();
+            let failed = refusal.use_stderr();
+            return ExitCode::from(if failed { Outcome::ERROR } else { 0 });
+        }
+    };
     let done = match &cli.action {
         Action::Run(args) => run::run(args),
     };

@@ -60,6 +60,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let entry = boot::load(&world, &machine, &guest)?;
     let started = Instant::now();
     let mut watch = Outside {
+        // Only our own init says when it is ready. A person waits for the prompt.
+        hold_input: args.initrd.is_none() && args.kernel.is_none() && !terminal.is_interactive(),
         terminal,
         deadline: args
             .timeout
@@ -164,6 +166,8 @@ struct Outside {
     terminal: Terminal,
     deadline: Option<Instant>,
     quit: bool,
+    /// Input waits until init is ready: a UART without a reader drops what arrives.
+    hold_input: bool,
 }
 
 /// How often the terminal is asked for keys while the guest idles.
@@ -172,6 +176,9 @@ const KEY_INTERVAL: Duration = Duration::from_millis(5);
 impl Outside {
     /// Passes keys on; true if there were any.
     fn type_keys(&mut self, world: &World) -> bool {
+        if self.hold_input && world.control.ready_ns().is_none() {
+            return false;
+        }
         match self.terminal.poll() {
             Some(Key::Quit) => self.quit = true,
             Some(Key::Bytes(bytes)) => {

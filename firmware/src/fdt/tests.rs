@@ -268,7 +268,7 @@ fn the_host_bridge_maps_requester_ids_one_to_one() {
         cells(&tree, pcie, "ranges"),
         [
             [0x0200_0000, 0, 0x1000_0000, 0, 0x1000_0000, 0, 0x2eff_0000],
-            [0x0300_0000, 0x80, 0, 0x80, 0, 0x80, 0],
+            [0x0300_0000, 0x80, 0, 0x80, 0, 0, 0x8000_0000],
         ]
         .concat()
     );

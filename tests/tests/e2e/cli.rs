@@ -136,6 +136,13 @@ fn without_a_command_there_is_a_shell_to_type_at() {
 }
 
 #[test]
+fn a_script_on_standard_input_is_run_by_the_shell() {
+    let guest = Guest::new().input(b"echo $((6 * 7)) is it\n");
+    let run = guest.run_raw(&[]).status(0);
+    assert!(run.console().contains("42 is it\n"), "{run}");
+}
+
+#[test]
 fn a_kernel_and_an_initrd_of_ones_own_are_booted() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = folder.path().join("vmlinuz");

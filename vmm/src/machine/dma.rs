@@ -5,11 +5,17 @@ use std::rc::Rc;
 use stallbox_devices::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort};
 use stallbox_devices::pcie::RequesterId;
 use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction, Translation};
-use stallbox_timeline::Timeline;
+use stallbox_timeline::{Span, Timeline};
 use stallbox_trace::{Event, Tracer};
 
 use super::memory::Physical;
 use crate::latency::{Latency, Part};
+
+/// One transaction carries at most this much (a common Max_Payload_Size).
+const TRANSACTION_BYTES: usize = 256;
+
+/// 256 bytes at 16 GB/s.
+const LINK_SLOT: Span = Span::from_ns(16);
 
 /// The StreamID is the requester ID, as `iommu-map` says; the SubstreamID is the PASID.
 pub struct SmmuPort {
@@ -78,18 +84,6 @@ impl SmmuPort {
         outcome.map_err(|_| DmaAbort { address })
     }
 
-    /// The longest piece from `address` that one translation covers.
-    fn piece(translation: &Translation, left: usize) -> usize {
-        usize::try_from(translation.remaining)
-            .unwrap_or(usize::MAX)
-            .min(left)
-    }
-}
-
-/// One transaction carries at most this much (a common Max_Payload_Size).
-const TRANSACTION_BYTES: usize = 256;
-
-impl SmmuPort {
     /// Virtual time of moving `bytes`. Transactions of one access are pipelined: the first costs
     /// its latency, the others a slot on the link each.
     async fn spend(&self, bytes: usize) {
@@ -97,10 +91,14 @@ impl SmmuPort {
         let others = (bytes.saturating_sub(1) / TRANSACTION_BYTES) as u64;
         self.timeline.sleep(first + LINK_SLOT * others).await;
     }
-}
 
-/// 256 bytes at 16 GB/s.
-const LINK_SLOT: stallbox_timeline::Span = stallbox_timeline::Span::from_ns(16);
+    /// The longest piece from `address` that one translation covers.
+    fn piece(translation: &Translation, left: usize) -> usize {
+        usize::try_from(translation.remaining)
+            .unwrap_or(usize::MAX)
+            .min(left)
+    }
+}
 
 impl DmaPort for SmmuPort {
     fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {

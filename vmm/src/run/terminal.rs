@@ -7,6 +7,8 @@ use vmm_sys_util::terminal::Terminal as _;
 
 /// Ctrl-A, as in QEMU and screen.
 const ESCAPE: u8 = 1;
+/// Ctrl-D: what a terminal makes of the end of its input.
+const END_OF_TRANSMISSION: u8 = 4;
 
 /// What the user did.
 pub enum Key {
@@ -19,8 +21,10 @@ pub enum Key {
 /// The host's standard input, if it belongs to the guest.
 pub struct Terminal {
     stdin: Option<Stdin>,
+    /// It is a terminal, and in raw mode; otherwise a pipe or a file.
     raw: bool,
     escaped: bool,
+    ended: bool,
 }
 
 impl Terminal {
@@ -34,6 +38,7 @@ impl Terminal {
                 stdin: None,
                 raw,
                 escaped: false,
+                ended: false,
             });
         }
         if raw {
@@ -50,6 +55,7 @@ impl Terminal {
             stdin: Some(stdin),
             raw,
             escaped: false,
+            ended: false,
         })
     }
 
@@ -63,6 +69,11 @@ impl Terminal {
         let stdin = self.stdin.as_ref()?;
         let mut buffer = [0; 256];
         let length = match stdin.lock().read_raw(&mut buffer) {
+            // A pipe has ended: the guest's shell is told, so that the run ends too.
+            Ok(0) if !self.raw && !self.ended => {
+                self.ended = true;
+                return Some(Key::Bytes(vec![END_OF_TRANSMISSION]));
+            }
             Ok(0) | Err(_) => return None,
             Ok(length) => length,
         };
