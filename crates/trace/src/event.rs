@@ -6,11 +6,10 @@ fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:#x}"))
 }
 
-fn hex_words<S: Serializer>(words: &[u64; 4], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(words.iter().map(|word| format!("{word:#018x}")))
-}
-
-fn hex_pair<S: Serializer>(words: &[u64; 2], serializer: S) -> Result<S::Ok, S::Error> {
+fn hex_words<S: Serializer, const N: usize>(
+    words: &[u64; N],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(words.iter().map(|word| format!("{word:#018x}")))
 }
 
@@ -107,7 +106,7 @@ pub enum Event {
     /// Another command was consumed.
     Command {
         /// The command.
-        #[serde(serialize_with = "hex_pair")]
+        #[serde(serialize_with = "hex_words")]
         words: [u64; 2],
     },
     /// A walk of translation tables ended.

@@ -215,12 +215,7 @@ impl<'a> Soft<'a> {
 
     /// Wakes vCPUs whose interrupt inputs ask for it; they wake now, not when they fell asleep.
     fn wake(&mut self) {
-        if !self.world.any_signalled()
-            && !self.cores.iter().any(|core| core.power == Power::Waiting)
-        {
-            return;
-        }
-        self.world.take_signalled();
+        self.world.clear_signalled();
         for (index, core) in self.cores.iter_mut().enumerate() {
             if core.power == Power::Waiting
                 && (self.world.gic.irq(index) || self.world.gic.fiq(index))

@@ -65,8 +65,8 @@ pub struct World {
     /// ttyS1: what the guest's init tells.
     pub control: Rc<Control>,
     mmio: Bus<MmioAddress, Rc<dyn MmioDevice>>,
-    /// CPUs whose interrupt inputs changed since the engine last looked.
-    signalled: Rc<Cell<u32>>,
+    /// Whether interrupt inputs of a CPU changed since the engine last looked.
+    signalled: Rc<Cell<bool>>,
 }
 
 impl World {
@@ -112,9 +112,9 @@ impl World {
             signalled: Rc::default(),
         };
         let signalled = world.signalled.clone();
-        world.gic.on_change(Rc::new(move |cpu| {
-            signalled.set(signalled.get() | 1 << cpu)
-        }));
+        world
+            .gic
+            .on_change(Rc::new(move |_cpu| signalled.set(true)));
         world.plug_interrupt_controller();
         world.plug_board();
         world.plug_pcie(config, &memory, &latency);
@@ -225,14 +225,14 @@ impl World {
         true
     }
 
-    /// The CPUs, one bit each, whose interrupt inputs changed since the last call.
-    pub fn take_signalled(&self) -> u32 {
-        self.signalled.take()
+    /// Whether any CPU's interrupt inputs changed since [`World::clear_signalled`].
+    pub fn any_signalled(&self) -> bool {
+        self.signalled.get()
     }
 
-    /// Whether any CPU's interrupt inputs changed since [`World::take_signalled`].
-    pub fn any_signalled(&self) -> bool {
-        self.signalled.get() != 0
+    /// The engine has looked at the CPUs' interrupt inputs.
+    pub fn clear_signalled(&self) {
+        self.signalled.set(false);
     }
 }
 
