@@ -1,30 +1,11 @@
-//! The command line.
+//! Options of `stallbox run`.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 
 use crate::config::{AcceleratorConfig, Revision};
-
-/// An arm64 machine for device page faults.
-#[derive(Debug, Parser)]
-#[command(name = "stallbox", version, about)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub action: Action,
-}
-
-/// What Stallbox can do.
-#[derive(Debug, Subcommand)]
-pub enum Action {
-    /// Boots a guest; its command's exit status becomes Stallbox's.
-    ///
-    /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
-    /// 124 the time limit was reached, 125 an error of Stallbox or of the command line.
-    Run(RunArgs),
-}
 
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
@@ -167,7 +148,10 @@ fn quote(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Action, Cli};
 
     #[test]
     fn several_words_reach_the_guest_as_they_are() {

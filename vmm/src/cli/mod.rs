@@ -1,0 +1,26 @@
+//! The command line: a file for each command.
+
+mod run;
+
+use clap::{Parser, Subcommand};
+
+pub use run::{Accelerator, RunArgs};
+
+/// An arm64 machine for device page faults.
+#[derive(Debug, Parser)]
+#[command(name = "stallbox", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What Stallbox can do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Boots a guest; its command's exit status becomes Stallbox's.
+    ///
+    /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
+    /// 124 the time limit was reached, 125 an error of Stallbox or of the command line.
+    Run(RunArgs),
+}
