@@ -16,7 +16,7 @@ use stallbox_trace::Summary;
 use crate::boot;
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
-use crate::engine::soft::{Soft, Watch};
+use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
 use crate::machine::World;
 use crate::outcome::Outcome;
@@ -31,8 +31,8 @@ struct Report {
     virtual_ns: u64,
     /// Virtual time at which init was ready.
     boot_ns: Option<u64>,
-    /// Instructions retired by all vCPUs.
-    instructions: u64,
+    /// Instructions retired by all vCPUs, where the engine counts them.
+    instructions: Option<u64>,
     /// The guest command's exit status, if it ended.
     guest_status: Option<u8>,
     /// Host time, for comparison; not part of what a run repeats.
@@ -56,7 +56,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         Some(Box::new(std::io::stdout()))
     };
 
-    let world = World::new(&machine, console, trace)?;
+    let engine = soft::Board::new(&machine)?;
+    let mut world = World::new(&machine, engine.platform(), console, trace)?;
+    engine.plug(&mut world);
+    let world = world;
     let entry = boot::load(&world, &machine, &guest)?;
     let started = Instant::now();
     let mut watch = Outside {
@@ -68,8 +71,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             .map(|seconds| started + Duration::from_secs_f64(seconds)),
         quit: false,
     };
-    let mut engine = Soft::new(&world, machine.cpus, machine.latency.instruction(), &entry);
-    let mut outcome = engine.run(&mut watch);
+    let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    let mut outcome = vcpus.run(&mut watch)?;
     if let Some(status) = world.control.exit() {
         outcome = Outcome::Command(status);
     } else if world.console.panicked() {
@@ -81,7 +84,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         trace: world.tracer.summary(),
         virtual_ns: world.timeline.now().as_ns(),
         boot_ns: world.control.ready_ns(),
-        instructions: engine.retired(),
+        instructions: vcpus.retired(),
         guest_status: world.control.exit(),
         host_ms: started.elapsed().as_millis() as u64,
     };
@@ -103,7 +106,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if let Some(complaint) = outcome.complaint(command) {
         eprintln!("stallbox: {complaint}");
         if matches!(outcome, Outcome::Timeout | Outcome::Asleep) {
-            engine
+            vcpus
                 .positions()
                 .iter()
                 .for_each(|position| eprintln!("  {position}"));

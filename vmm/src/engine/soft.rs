@@ -5,34 +5,27 @@
 //! a little after the vCPU behind it; so the clocks stay within 2 microseconds of each other, and the
 //! order depends on nothing but the guest. When all wait, time jumps to the next event.
 
+mod board;
+
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use anyhow::Result;
 use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, Size};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_timeline::{Span, Time};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
-use super::psci;
+use super::{Vcpus, Watch, psci};
 use crate::machine::World;
 use crate::outcome::Outcome;
+pub use board::Board;
 
 /// How far one vCPU may run ahead of another.
 const SLICE: Span = Span::from_us(2);
 /// How far a vCPU moves on when it says that it has nothing to do but wait for another (WFE).
 const WAIT: Span = Span::from_ns(100);
-
-/// Looks in from outside between slices.
-pub trait Watch {
-    /// Called often; an outcome ends the run.
-    fn look(&mut self, world: &World) -> Option<Outcome>;
-
-    /// All vCPUs wait, and time is about to jump by `span`. True if the guest was given something
-    /// to do instead.
-    fn idle(&mut self, _world: &World, _span: Span) -> bool {
-        false
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Power {
@@ -69,6 +62,7 @@ impl Core {
 /// vCPUs that run on the host as a program does.
 pub struct Soft<'a> {
     world: &'a World,
+    board: Rc<Board>,
     ram: VolatileSlice<'a>,
     cores: Vec<Core>,
     instruction: Span,
@@ -77,11 +71,18 @@ pub struct Soft<'a> {
 }
 
 impl<'a> Soft<'a> {
-    /// vCPUs for `world`; the first starts in `entry`, the others are off.
+    /// vCPUs for `world`, which was built on `board`; the first starts in `entry`, the others are
+    /// off.
     ///
     /// # Panics
     /// If the world has no RAM.
-    pub fn new(world: &'a World, cpus: u8, instruction: Span, entry: &EntryState) -> Soft<'a> {
+    pub fn new(
+        world: &'a World,
+        board: Rc<Board>,
+        cpus: u8,
+        instruction: Span,
+        entry: &EntryState,
+    ) -> Soft<'a> {
         let region = world.ram.iter().next().expect("a world has RAM");
         let ram = region.as_volatile_slice().expect("RAM is mapped");
         let mut cores: Vec<Core> = (0..cpus)
@@ -96,43 +97,11 @@ impl<'a> Soft<'a> {
         cores[0].switch_on(Time::ZERO, entry.pc, entry.x[0]);
         Soft {
             world,
+            board,
             ram,
             cores,
             instruction,
             last: 0,
-        }
-    }
-
-    /// Instructions retired by all vCPUs.
-    pub fn retired(&self) -> u64 {
-        self.cores.iter().map(|core| core.cpu.retired).sum()
-    }
-
-    /// Where each vCPU stands, a line each, for a guest that hangs.
-    pub fn positions(&self) -> Vec<String> {
-        let position = |core: &Core| {
-            let (cpu, power) = (&core.cpu, core.power);
-            let (pc, lr, el) = (cpu.pc, cpu.x[30], cpu.pstate.el);
-            format!(
-                "vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}",
-                core.index
-            )
-        };
-        self.cores.iter().map(position).collect()
-    }
-
-    /// Runs until the guest ends or `watch` says so.
-    pub fn run(&mut self, watch: &mut dyn Watch) -> Outcome {
-        loop {
-            if let Some(outcome) = watch.look(self.world) {
-                return outcome;
-            }
-            // Enough to look in from time to time, few enough to notice it does not cost.
-            for _ in 0..1024 {
-                if let Some(outcome) = self.step(watch) {
-                    return outcome;
-                }
-            }
         }
     }
 
@@ -182,6 +151,7 @@ impl<'a> Soft<'a> {
         let before = core.cpu.retired;
         let mut bus = CoreBus {
             world: self.world,
+            board: &self.board,
             ram: self.ram,
             cpu: index,
             start: now,
@@ -215,10 +185,10 @@ impl<'a> Soft<'a> {
 
     /// Wakes vCPUs whose interrupt inputs ask for it; they wake now, not when they fell asleep.
     fn wake(&mut self) {
-        self.world.clear_signalled();
+        self.board.clear_signalled();
         for (index, core) in self.cores.iter_mut().enumerate() {
             if core.power == Power::Waiting
-                && (self.world.gic.irq(index) || self.world.gic.fiq(index))
+                && (self.board.gic.irq(index) || self.board.gic.fiq(index))
             {
                 core.power = Power::Running;
                 core.now = core.now.max(self.world.timeline.now());
@@ -259,9 +229,42 @@ impl<'a> Soft<'a> {
     }
 }
 
+impl Vcpus for Soft<'_> {
+    fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+        loop {
+            if let Some(outcome) = watch.look(self.world) {
+                return Ok(outcome);
+            }
+            // Enough to look in from time to time, few enough to notice it does not cost.
+            for _ in 0..1024 {
+                if let Some(outcome) = self.step(watch) {
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    fn retired(&self) -> Option<u64> {
+        Some(self.cores.iter().map(|core| core.cpu.retired).sum())
+    }
+
+    fn positions(&self) -> Vec<String> {
+        let position = |core: &Core| {
+            let (cpu, power) = (&core.cpu, core.power);
+            let (pc, lr, el) = (cpu.pc, cpu.x[30], cpu.pstate.el);
+            format!(
+                "vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}",
+                core.index
+            )
+        };
+        self.cores.iter().map(position).collect()
+    }
+}
+
 /// One vCPU's view of the world during a slice.
 struct CoreBus<'a> {
     world: &'a World,
+    board: &'a Board,
     ram: VolatileSlice<'a>,
     cpu: usize,
     start: Time,
@@ -278,7 +281,7 @@ impl CoreBus<'_> {
     /// After the world was touched: an event may be due before the slice ends, or another vCPU may
     /// have an interrupt.
     fn touched(&mut self) {
-        self.attention |= self.world.any_signalled()
+        self.attention |= self.board.any_signalled()
             || self
                 .world
                 .timeline
@@ -386,10 +389,10 @@ impl Bus for CoreBus<'_> {
     fn sysreg_read(&mut self, when: u64, register: u16) -> Option<u64> {
         let now = self.time(when);
         let value = self
-            .world
+            .board
             .timers
             .sysreg_read(self.cpu, register, now)
-            .or_else(|| self.world.gic.sysreg_read(self.cpu, register));
+            .or_else(|| self.board.gic.sysreg_read(self.cpu, register));
         self.touched();
         value
     }
@@ -398,22 +401,22 @@ impl Bus for CoreBus<'_> {
         let now = self.time(when);
         self.world.timeline.set_now(now);
         let done = self
-            .world
+            .board
             .timers
             .sysreg_write(self.cpu, register, value, now)
-            .or_else(|| self.world.gic.sysreg_write(self.cpu, register, value));
+            .or_else(|| self.board.gic.sysreg_write(self.cpu, register, value));
         self.touched();
         done
     }
 
     #[inline(always)]
     fn irq(&self) -> bool {
-        self.world.gic.irq(self.cpu)
+        self.board.gic.irq(self.cpu)
     }
 
     #[inline(always)]
     fn fiq(&self) -> bool {
-        self.world.gic.fiq(self.cpu)
+        self.board.gic.fiq(self.cpu)
     }
 
     #[inline(always)]

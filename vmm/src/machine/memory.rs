@@ -3,25 +3,33 @@
 use std::rc::Rc;
 
 use stallbox_devices::GuestRam;
-use stallbox_devices::gic::{Gic, ITS_TRANSLATER};
+use stallbox_devices::gic::ITS_TRANSLATER;
 use stallbox_firmware::layout;
 use stallbox_smmu::{ExternalAbort, Memory};
 use stallbox_trace::{Event, Tracer};
 use vm_memory::{Bytes, GuestAddress};
 
-use super::SMMU_DEVICE_ID;
+use super::{InterruptController, SMMU_DEVICE_ID};
 
 /// RAM, and the doorbell of message-signalled interrupts. Other devices' registers are not reached:
 /// there is no peer-to-peer traffic, and an access is aborted.
 pub struct Physical {
     ram: GuestRam,
-    gic: Gic,
+    interrupts: Rc<dyn InterruptController>,
     tracer: Tracer,
 }
 
 impl Physical {
-    pub(super) fn new(ram: GuestRam, gic: Gic, tracer: Tracer) -> Rc<Physical> {
-        Rc::new(Physical { ram, gic, tracer })
+    pub(super) fn new(
+        ram: GuestRam,
+        interrupts: Rc<dyn InterruptController>,
+        tracer: Tracer,
+    ) -> Rc<Physical> {
+        Rc::new(Physical {
+            ram,
+            interrupts,
+            tracer,
+        })
     }
 
     /// Reads for whoever.
@@ -49,7 +57,7 @@ impl Physical {
                 device: device_id,
                 event_id,
             });
-            self.gic.msi(device_id, event_id);
+            self.interrupts.msi(device_id, event_id);
             return Ok(());
         }
         self.ram

@@ -3,24 +3,22 @@
 mod console;
 mod control;
 mod dma;
+mod interrupts;
 mod memory;
 mod probe;
 mod smmu;
 
-use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use stallbox_devices::GuestRam;
-use stallbox_devices::gic::{Gic, GicConfig, ITS_BYTES};
 use stallbox_devices::hisi;
 use stallbox_devices::mmio::MmioDevice;
 use stallbox_devices::pcie::host::{HostBridge, HostConfig};
 use stallbox_devices::pcie::{RequesterId, Slot};
 use stallbox_devices::rtc::Rtc;
 use stallbox_devices::serial::Serial;
-use stallbox_devices::timer::{TimerLines, Timers};
 use stallbox_firmware::layout::{self, Region, spi};
 use stallbox_smmu::Smmu;
 use stallbox_timeline::{Time, Timeline};
@@ -32,28 +30,34 @@ use crate::config::{MachineConfig, Revision};
 use crate::latency::Latency;
 pub use console::Console;
 pub use control::Control;
+pub use interrupts::InterruptController;
 
-/// The counter's frequency: a tick a nanosecond, so that the guest can measure what the trace says.
-pub const COUNTER_HZ: u32 = 1_000_000_000;
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
 const ACCELERATOR: RequesterId = RequesterId(1 << 3);
 /// The SMMU's own DeviceID at the ITS: above every requester ID.
 pub(crate) const SMMU_DEVICE_ID: u32 = 0x1_0000;
-/// SPIs of the distributor.
-const SPIS: u32 = 64;
-/// 2026-01-01T00:00:00Z: when every guest starts.
-const EPOCH_SECONDS: u32 = 1_767_225_600;
+/// SPIs of the interrupt controller, whoever models it.
+pub(crate) const SPIS: u32 = 64;
 
-/// Everything that is not a CPU. It stays on the thread that made it.
-pub struct World {
-    /// Virtual time.
+/// What an engine brings to a world.
+pub struct Platform {
+    /// The clock that the engine moves: virtual time, or the host's.
     pub timeline: Timeline,
     /// The guest's RAM, from [`layout::RAM_BASE`] on.
     pub ram: GuestRam,
-    /// The interrupt controller.
-    pub gic: Gic,
-    /// The CPUs' timers.
-    pub timers: Timers,
+    /// The interrupt controller that belongs to the engine's CPUs.
+    pub interrupts: Rc<dyn InterruptController>,
+    /// What the real-time clock shows at the timeline's zero, in seconds since 1970.
+    pub epoch_seconds: u32,
+}
+
+/// Everything that is neither a CPU nor bound up with one (interrupt controller, timers). It stays
+/// on the thread that made it.
+pub struct World {
+    /// The time that the devices see.
+    pub timeline: Timeline,
+    /// The guest's RAM, from [`layout::RAM_BASE`] on.
+    pub ram: GuestRam,
     /// The trace.
     pub tracer: Tracer,
     /// The SMMU.
@@ -64,64 +68,50 @@ pub struct World {
     pub console_port: Rc<Serial>,
     /// ttyS1: what the guest's init tells.
     pub control: Rc<Control>,
+    interrupts: Rc<dyn InterruptController>,
     mmio: Bus<MmioAddress, Rc<dyn MmioDevice>>,
-    /// Whether interrupt inputs of a CPU changed since the engine last looked.
-    signalled: Rc<Cell<bool>>,
 }
 
 impl World {
-    /// Builds the machine. `console` gets the guest's console output, `trace` the events.
+    /// Builds the machine on what an engine brings. `console` gets the guest's console output,
+    /// `trace` the events.
     pub fn new(
         config: &MachineConfig,
+        platform: Platform,
         console: Option<Box<dyn Write>>,
         trace: Option<Box<dyn Write>>,
     ) -> Result<World> {
-        let timeline = Timeline::new();
+        let Platform {
+            timeline,
+            ram,
+            interrupts,
+            epoch_seconds,
+        } = platform;
         let tracer = Tracer::new(timeline.clone(), trace);
         let latency = Rc::new(config.latency.sampler(config.seed));
-        let ram = allocate(config.memory_bytes)?;
-        let gic = Gic::new(GicConfig {
-            cpus: config.cpus.into(),
-            spis: SPIS,
-            lpi_id_bits: 16,
-            ram: ram.clone(),
-        });
-        let lines = (0..usize::from(config.cpus))
-            .map(|cpu| TimerLines {
-                virtual_timer: gic.ppi(cpu, layout::timer_intid::VIRTUAL),
-                physical_timer: gic.ppi(cpu, layout::timer_intid::PHYSICAL),
-            })
-            .collect();
-        let timers = Timers::new(timeline.clone(), COUNTER_HZ, lines);
-        let memory = memory::Physical::new(ram.clone(), gic.clone(), tracer.clone());
-        let smmu = smmu::build(config, &timeline, &memory, &gic, &latency, &tracer)?;
+        let memory = memory::Physical::new(ram.clone(), interrupts.clone(), tracer.clone());
+        let smmu = smmu::build(config, &timeline, &memory, &*interrupts, &latency, &tracer)?;
 
         let console = Console::new(console, tracer.clone());
-        let line = gic.spi(spi::intid(spi::SERIAL0));
+        let line = interrupts.spi(spi::intid(spi::SERIAL0));
         let mut world = World {
             console_port: Rc::new(Serial::new(line, Box::new(console::Port(console.clone())))),
             console,
             control: Control::new(tracer.clone()),
             timeline,
             ram,
-            gic,
-            timers,
             tracer,
             smmu,
+            interrupts,
             mmio: Bus::new(),
-            signalled: Rc::default(),
         };
-        let signalled = world.signalled.clone();
-        world
-            .gic
-            .on_change(Rc::new(move |_cpu| signalled.set(true)));
-        world.plug_interrupt_controller();
-        world.plug_board();
+        world.plug_board(epoch_seconds);
         world.plug_pcie(config, &memory, &latency);
         Ok(world)
     }
 
-    fn map(&mut self, region: Region, device: Rc<dyn MmioDevice>) {
+    /// Puts a device on the CPUs' bus. An engine does so with what it models itself.
+    pub(crate) fn map(&mut self, region: Region, device: Rc<dyn MmioDevice>) {
         let range = BusRange::new(MmioAddress(region.base), region.bytes)
             .expect("the memory map has no empty or wrapping block");
         self.mmio
@@ -129,27 +119,13 @@ impl World {
             .expect("the memory map's blocks do not overlap");
     }
 
-    fn plug_interrupt_controller(&mut self) {
-        self.map(layout::GIC_DISTRIBUTOR, self.gic.distributor());
-        let bytes = self.gic.redistributors_bytes();
-        self.map(
-            Region {
-                base: layout::GIC_REDISTRIBUTORS_BASE,
-                bytes,
-            },
-            self.gic.redistributors(),
-        );
-        debug_assert_eq!(layout::GIC_ITS.bytes, ITS_BYTES);
-        self.map(layout::GIC_ITS, self.gic.its());
-    }
-
-    fn plug_board(&mut self) {
-        let line = |spi| self.gic.spi(spi::intid(spi));
+    fn plug_board(&mut self, epoch_seconds: u32) {
+        let line = |spi| self.interrupts.spi(spi::intid(spi));
         let control = Rc::new(Serial::new(
             line(spi::SERIAL1),
             Box::new(control::Port(self.control.clone())),
         ));
-        let rtc = Rc::new(Rtc::new(&self.timeline, line(spi::RTC), EPOCH_SECONDS));
+        let rtc = Rc::new(Rtc::new(&self.timeline, line(spi::RTC), epoch_seconds));
         self.map(layout::SERIAL0, self.console_port.clone());
         self.map(layout::SERIAL1, control);
         self.map(layout::RTC, rtc);
@@ -224,19 +200,10 @@ impl World {
         self.timeline.run_ready();
         true
     }
-
-    /// Whether any CPU's interrupt inputs changed since [`World::clear_signalled`].
-    pub fn any_signalled(&self) -> bool {
-        self.signalled.get()
-    }
-
-    /// The engine has looked at the CPUs' interrupt inputs.
-    pub fn clear_signalled(&self) {
-        self.signalled.set(false);
-    }
 }
 
-fn allocate(bytes: u64) -> Result<GuestRam> {
+/// Anonymous memory for the guest.
+pub(crate) fn allocate(bytes: u64) -> Result<GuestRam> {
     let size = usize::try_from(bytes).context("--memory is more than this host can address")?;
     let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(layout::RAM_BASE), size)])
         .with_context(|| format!("cannot map {} MiB of guest RAM (--memory)", bytes >> 20))?;

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
-use stallbox_devices::gic::Gic;
 use stallbox_devices::irq::IrqLine;
 use stallbox_devices::mmio::MmioDevice;
 use stallbox_firmware::layout::spi;
@@ -11,6 +10,7 @@ use stallbox_smmu::{Config, Interrupts, Line, Memory, Smmu};
 use stallbox_timeline::Timeline;
 use stallbox_trace::Tracer;
 
+use super::InterruptController;
 use super::memory::Physical;
 use super::probe::SmmuProbe;
 use crate::config::MachineConfig;
@@ -20,15 +20,15 @@ pub(super) fn build(
     config: &MachineConfig,
     timeline: &Timeline,
     memory: &Rc<Physical>,
-    gic: &Gic,
+    interrupts: &dyn InterruptController,
     latency: &Rc<Latency>,
     tracer: &Tracer,
 ) -> Result<Smmu> {
     let wires = Wires {
-        event_queue: gic.spi(spi::intid(spi::SMMU_EVENTQ)),
-        page_request_queue: gic.spi(spi::intid(spi::SMMU_PRIQ)),
-        command_sync: gic.spi(spi::intid(spi::SMMU_CMDQ_SYNC)),
-        global_error: gic.spi(spi::intid(spi::SMMU_GERROR)),
+        event_queue: interrupts.spi(spi::intid(spi::SMMU_EVENTQ)),
+        page_request_queue: interrupts.spi(spi::intid(spi::SMMU_PRIQ)),
+        command_sync: interrupts.spi(spi::intid(spi::SMMU_CMDQ_SYNC)),
+        global_error: interrupts.spi(spi::intid(spi::SMMU_GERROR)),
     };
     let smmu = Config {
         msi: config.smmu_msi,
