@@ -16,17 +16,30 @@ use crate::spec::command::{COMMAND_BYTES, Raw, op};
 use crate::spec::regs::{cr0, gerror, mask};
 use crate::spec::{low_mask, words};
 use crate::tlb::Scope;
+use crate::verdict::{OnCommand, Points, Verdict};
 use crate::walker::{ADDRESS_BITS, Granule};
 use crate::{Line, StreamId};
 
 /// CMDQ_CONS.ERR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum CommandError {
     /// CERROR_ILL: the command is illegal here.
-    Illegal = 1,
+    Illegal,
     /// CERROR_ABT: its fetch aborted.
-    Abort = 2,
+    Abort,
+    /// A verdict: whatever code it says.
+    Told(u8),
+}
+
+impl CommandError {
+    const fn code(self) -> u8 {
+        match self {
+            CommandError::Illegal => 1,
+            CommandError::Abort => 2,
+            // The field has seven bits.
+            CommandError::Told(code) => code & 0x7f,
+        }
+    }
 }
 
 /// How CMD_SYNC tells that it is complete.
@@ -193,7 +206,9 @@ impl Smmu {
                 return;
             }
             budget -= 1;
-            inner.execute_next();
+            if self.take_command() == Taken::Waits {
+                return;
+            }
         }
         inner.commands_busy.set(false);
     }
@@ -201,11 +216,39 @@ impl Smmu {
     fn go_on_with_commands(&self) {
         let inner = &self.0;
         inner.command_due.set(None);
-        if inner.commands_pending() {
-            inner.execute_next();
+        if inner.commands_pending() && self.take_command() == Taken::Waits {
+            return;
         }
         inner.commands_busy.set(false);
         self.run_commands();
+    }
+
+    /// Fetches the command at CMDQ_CONS and executes it, now or once a verdict's gate is open.
+    fn take_command(&self) -> Taken {
+        let inner = &self.0;
+        let fetched = inner.fetch_command();
+        let verdict = match fetched {
+            Ok(raw) if inner.watches(Points::COMMAND) => inner.probe.on_command(&raw.0),
+            _ => Verdict::default(),
+        };
+        let Some(gate) = verdict.wait else {
+            inner.execute_fetched(fetched, verdict.act);
+            return Taken::Done;
+        };
+        let (smmu, stops) = (self.clone(), inner.command_stops.get());
+        inner.command_waits.set(true);
+        inner.timeline.spawn(async move {
+            gate.passed().await;
+            let inner = &smmu.0;
+            if inner.command_stops.get() != stops {
+                return;
+            }
+            inner.command_waits.set(false);
+            inner.execute_fetched(fetched, verdict.act);
+            inner.commands_busy.set(false);
+            smmu.run_commands();
+        });
+        Taken::Waits
     }
 
     /// CMDQEN was cleared: nothing more is executed, and CONS stands still.
@@ -214,7 +257,19 @@ impl Smmu {
             self.0.timeline.cancel(due);
             self.0.commands_busy.set(false);
         }
+        if self.0.command_waits.take() {
+            // What waits at a gate finds that it is called off.
+            bump(&self.0.command_stops);
+            self.0.commands_busy.set(false);
+        }
     }
+}
+
+/// What became of a command that was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Done,
+    Waits,
 }
 
 impl Inner {
@@ -233,22 +288,36 @@ impl Inner {
             && !self.command_ring().is_empty(prod, cons)
     }
 
-    /// Fetches and executes the command at CMDQ_CONS.
-    fn execute_next(&self) {
+    /// Reads the command at CMDQ_CONS.
+    fn fetch_command(&self) -> Result<Raw, CommandError> {
         let ring = self.command_ring();
         let cons = ring.position(self.regs.cmdq_cons.get());
         let mut bytes = [0; COMMAND_BYTES as usize];
-        let fetched = self.read_memory(ring.address(cons), &mut bytes);
-        let raw = Raw(words(&bytes));
-        let command = match fetched {
-            Err(_) => Err(CommandError::Abort),
-            Ok(()) => Command::parse(&raw, &self.features),
-        };
-        match command {
+        self.read_memory(ring.address(cons), &mut bytes)
+            .map_err(|_| CommandError::Abort)?;
+        Ok(Raw(words(&bytes)))
+    }
+
+    /// Executes what was read at CMDQ_CONS, as a verdict has it.
+    fn execute_fetched(&self, fetched: Result<Raw, CommandError>, act: OnCommand) {
+        let parsed = fetched.and_then(|raw| {
+            let raw = match act {
+                OnCommand::Go => raw,
+                OnCommand::Skip => return Ok(None),
+                OnCommand::Instead(words) => Raw(words),
+                OnCommand::Error(code) => return Err(CommandError::Told(code)),
+            };
+            Command::parse(&raw, &self.features).map(|command| Some((raw, command)))
+        });
+        let ring = self.command_ring();
+        let cons = ring.position(self.regs.cmdq_cons.get());
+        match parsed {
             Ok(command) => {
-                bump(&self.counts.commands);
-                self.note(&Note::Command { words: raw.0 });
-                self.execute(command);
+                if let Some((raw, command)) = command {
+                    bump(&self.counts.commands);
+                    self.note(&Note::Command { words: raw.0 });
+                    self.execute(command);
+                }
                 // ERR keeps the last error, for software that looks late.
                 let was_full = ring.is_full(self.regs.cmdq_prod.get(), cons);
                 let error = self.regs.cmdq_cons.get() & mask::CMDQ_CONS_ERR;
@@ -256,18 +325,32 @@ impl Inner {
                 if was_full {
                     self.interrupts.send_event();
                 }
-                if let Command::Sync(signal) = command {
+                if let Some((_, Command::Sync(signal))) = command {
                     self.signal(signal);
                 }
             }
             Err(error) => {
+                let code = error.code();
                 // CONS stays, and says why before GERROR says that.
-                self.regs.cmdq_cons.set(cons | u32::from(error as u8) << 24);
-                self.note(&Note::CommandError { code: error as u8 });
-                log::debug!("smmu: command {:#x?} stops the queue: {error:?}", raw.0);
+                self.regs.cmdq_cons.set(cons | u32::from(code) << 24);
+                self.note(&Note::CommandError { code });
+                log::debug!("smmu: command {fetched:#x?} stops the queue: {error:?}");
                 self.raise_error(gerror::CMDQ_ERR);
             }
         }
+    }
+
+    /// Executes a command that is in no queue; false if it is illegal.
+    pub(crate) fn execute_injected(&self, words: [u64; 2]) -> bool {
+        let Ok(command) = Command::parse(&Raw(words), &self.features) else {
+            return false;
+        };
+        self.note(&Note::Command { words });
+        self.execute(command);
+        if let Command::Sync(signal) = command {
+            self.signal(signal);
+        }
+        true
     }
 
     fn execute(&self, command: Command) {

@@ -20,11 +20,13 @@ use std::rc::Rc;
 
 use stallbox_timeline::Notify;
 
+use crate::features::StallTags;
 use crate::probe::{Note, Response};
 use crate::queue::Ring;
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, EVENT_BYTES, FaultType};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
+use crate::verdict::{OnRecord, Points};
 use crate::{Line, StreamId, Transaction};
 
 /// A transaction that waits for software.
@@ -76,6 +78,10 @@ pub(crate) struct Stalls {
     held: RefCell<VecDeque<Rc<Held>>>,
     /// For each stream, the tag to try next.
     next_stag: RefCell<BTreeMap<StreamId, u16>>,
+    /// Records that a verdict let be overtaken: how many are still to pass.
+    overtaken: RefCell<Vec<(u32, [u64; 4])>>,
+    /// Records of stalls that came late, when the queue took none: they are not lost.
+    late: RefCell<VecDeque<[u64; 4]>>,
 }
 
 impl Stalls {
@@ -93,12 +99,15 @@ impl Stalls {
         with_tag.chain(without).collect()
     }
 
-    /// A tag that none of the stream's reported stalls has. They come round in turn, so that one
-    /// that software might answer twice is not soon another's.
-    fn take_stag(&self, stream: StreamId) -> u16 {
+    /// A tag that none of the stream's reported stalls has. In turn, one that software might answer
+    /// twice is not soon another's.
+    fn take_stag(&self, stream: StreamId, tags: StallTags) -> u16 {
         let reported = self.reported.borrow();
         let mut next_stag = self.next_stag.borrow_mut();
         let next = next_stag.entry(stream).or_insert(0);
+        if tags == StallTags::LowestFree {
+            *next = 0;
+        }
         // STALL_MAX is less than the number of tags, so one is free.
         while reported.contains_key(&(stream, *next)) {
             *next = next.wrapping_add(1);
@@ -158,6 +167,96 @@ impl Inner {
     /// Writes a record, or loses it: *Event queue overflow*. Stalls see to it beforehand that
     /// there is room.
     pub(crate) fn write_event(&self, words: [u64; 4]) {
+        if !self.watches(Points::RECORD) {
+            return self.put_event(words);
+        }
+        let verdict = self.probe.on_record(&words, words[1] & event::STALL != 0);
+        let Some(gate) = verdict.wait else {
+            return self.obey_on_record(words, verdict.act);
+        };
+        let smmu = self.owned();
+        self.timeline.spawn(async move {
+            gate.passed().await;
+            smmu.obey_on_record(words, verdict.act);
+        });
+    }
+
+    fn obey_on_record(&self, words: [u64; 4], act: OnRecord) {
+        match act {
+            OnRecord::Go => self.put_late(words),
+            OnRecord::Drop => self.drop_event(words),
+            OnRecord::Repeat(more) => {
+                self.put_late(words);
+                // No more than makes even the largest queue overflow.
+                for _ in 0..more.min(1 << 20) {
+                    self.put_event(words);
+                }
+            }
+            OnRecord::After(0) => self.put_late(words),
+            OnRecord::After(others) => self.stalls.overtaken.borrow_mut().push((others, words)),
+            OnRecord::Overflow => {
+                let filler = event::without_stall(words);
+                // One more than fits.
+                for _ in 0..=self.event_ring().entries() {
+                    let full = self.event_queue_full();
+                    self.put_event(filler);
+                    if full {
+                        break;
+                    }
+                }
+                self.put_late(words);
+            }
+            OnRecord::Instead(other) => self.put_late(other),
+        }
+    }
+
+    /// Writes a record that may come at a time when the queue takes none. That of a stall waits.
+    fn put_late(&self, words: [u64; 4]) {
+        let room = self.events_accepted() && !self.event_queue_full();
+        if words[1] & event::STALL == 0 || room {
+            self.put_event(words);
+        } else {
+            self.stalls.late.borrow_mut().push_back(words);
+        }
+    }
+
+    /// Writes what waited for room.
+    fn put_waiting(&self) {
+        while self.events_accepted() && !self.event_queue_full() {
+            let Some(words) = self.stalls.late.borrow_mut().pop_front() else {
+                return;
+            };
+            self.put_event(words);
+        }
+    }
+
+    /// A record was written: those that it overtook are one step nearer.
+    fn overtake(&self) {
+        if self.stalls.overtaken.borrow().is_empty() {
+            return;
+        }
+        let mut due = Vec::new();
+        self.stalls
+            .overtaken
+            .borrow_mut()
+            .retain_mut(|(others, words)| {
+                *others -= 1;
+                if *others == 0 {
+                    due.push(*words);
+                }
+                *others != 0
+            });
+        for words in due {
+            self.put_late(words);
+        }
+    }
+
+    /// Writes `words` as if the SMMU had found a reason to; no verdict is asked for.
+    pub(crate) fn inject_event(&self, words: [u64; 4]) {
+        self.put_event(words);
+    }
+
+    fn put_event(&self, words: [u64; 4]) {
         if !self.events_accepted() {
             return self.drop_event(words);
         }
@@ -192,6 +291,7 @@ impl Inner {
                 gerror::MSI_EVENTQ_ABT_ERR,
             );
         }
+        self.overtake();
     }
 
     fn drop_event(&self, words: [u64; 4]) {
@@ -233,6 +333,7 @@ impl Inner {
 
     /// Calls the first held stall, if it could be reported now.
     pub(crate) fn let_next_report(&self) {
+        self.put_waiting();
         if !self.stalls_accepted() {
             return;
         }
@@ -246,7 +347,9 @@ impl Inner {
 
     /// Reports a stall: gives it a tag and writes its record.
     pub(crate) fn report_stall(&self, fault: FaultType, transaction: &Transaction) -> Rc<Reported> {
-        let stag = self.stalls.take_stag(transaction.stream);
+        let stag = self
+            .stalls
+            .take_stag(transaction.stream, self.features.stall_tags);
         let stall = Rc::new(Reported {
             transaction: *transaction,
             answer: Cell::new(None),
@@ -305,6 +408,13 @@ impl Inner {
             stall.answer.set(Some(Response::Abort));
             stall.answered.notify_all();
         }
+        // A report that has not come yet tells of nothing any more.
+        let names = |words: &[u64; 4]| stream.is_none_or(|id| u64::from(id.0) == words[0] >> 32);
+        self.stalls.late.borrow_mut().retain(|words| !names(words));
+        self.stalls
+            .overtaken
+            .borrow_mut()
+            .retain(|(_, words)| !names(words));
         for held in self
             .stalls
             .held

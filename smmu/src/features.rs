@@ -13,6 +13,16 @@ pub struct Granules {
     pub k64: bool,
 }
 
+/// Which tag a stall gets, of those that no stall of its stream has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StallTags {
+    /// The one after the last given: a tag is not soon used again.
+    #[default]
+    InTurn,
+    /// The lowest: an answer that comes twice soon hits another stall.
+    LowestFree,
+}
+
 /// The choices that an implementer of the architecture has, and the sizes of the caches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -23,6 +33,8 @@ pub struct Config {
     /// Stalled transactions that may be reported and unanswered at a time, 1 to 65535. More wait
     /// unreported.
     pub stall_max: u16,
+    /// Which tag a stall gets.
+    pub stall_tags: StallTags,
     /// Width of a physical address in bits: 32, 36, 40, 42, 44 or 48.
     pub oas_bits: u8,
     /// Translation granules.
@@ -51,6 +63,7 @@ impl Default for Config {
             sid_bits: 16,
             ssid_bits: 16,
             stall_max: 256,
+            stall_tags: StallTags::InTurn,
             oas_bits: 48,
             granules: Granules {
                 k4: true,

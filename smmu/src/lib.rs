@@ -31,6 +31,7 @@ mod command;
 mod config;
 mod fault;
 mod features;
+mod inject;
 mod probe;
 mod queue;
 mod regs;
@@ -38,6 +39,7 @@ mod smmu;
 mod spec;
 mod tlb;
 mod translate;
+mod verdict;
 mod walker;
 
 #[cfg(any(test, feature = "test-utils"))]
@@ -46,10 +48,11 @@ pub mod testing;
 mod tests;
 
 pub use fault::Stall;
-pub use features::{Config, ConfigError, Granules};
+pub use features::{Config, ConfigError, Granules, StallTags};
 pub use probe::{NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::EventType;
+pub use verdict::{FaultType, OnCommand, OnInterrupt, OnRecord, OnTranslation, Points, Verdict};
 pub use walker::Granule;
 
 #[doc(no_inline)]

@@ -1,11 +1,12 @@
-//! The named points at which the model can be slowed down and watched.
+//! The named points at which the model can be slowed down, watched and told otherwise.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
-use crate::{EventType, StreamId, Transaction};
+use crate::verdict::{OnCommand, OnInterrupt, OnRecord, OnTranslation, Verdict};
+use crate::{EventType, Line, StreamId, Transaction};
 
 /// A part of the SMMU's work that can be given a latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +161,37 @@ pub trait Probe {
 
     /// Something happened. A translation that succeeds in the TLB is not noted.
     fn note(&self, note: &Note);
+
+    /// An attempt at a translation begins: the first, or one after a stall was answered with a
+    /// retry; `stalls` says after how many. Asked where [`Points::TRANSLATION`] is watched.
+    ///
+    /// [`Points::TRANSLATION`]: crate::Points::TRANSLATION
+    fn on_translation(&self, _transaction: &Transaction, _stalls: u32) -> Verdict<OnTranslation> {
+        Verdict::default()
+    }
+
+    /// An event record is about to be written; `stalled` if a transaction waits for its answer.
+    /// Not asked again for what a verdict made of a record. Asked where
+    /// [`Points::RECORD`](crate::Points::RECORD) is watched.
+    fn on_record(&self, _words: &[u64; 4], _stalled: bool) -> Verdict<OnRecord> {
+        Verdict::default()
+    }
+
+    /// A command was fetched and is about to be executed. Asked where
+    /// [`Points::COMMAND`](crate::Points::COMMAND) is watched.
+    fn on_command(&self, _words: &[u64; 2]) -> Verdict<OnCommand> {
+        Verdict::default()
+    }
+
+    /// An interrupt is about to be sent. Asked where
+    /// [`Points::INTERRUPT`](crate::Points::INTERRUPT) is watched.
+    fn on_interrupt(&self, _line: Line) -> Verdict<OnInterrupt> {
+        Verdict::default()
+    }
+
+    /// A walk for `transaction` read the descriptor at `address`. Told where
+    /// [`Points::DESCRIPTOR`](crate::Points::DESCRIPTOR) is watched.
+    fn descriptor_read(&self, _transaction: &Transaction, _address: u64, _descriptor: u64) {}
 }
 
 /// No latency, nobody watching.
@@ -182,6 +214,26 @@ impl<P: Probe + ?Sized> Probe for Rc<P> {
 
     fn note(&self, note: &Note) {
         (**self).note(note);
+    }
+
+    fn on_translation(&self, transaction: &Transaction, stalls: u32) -> Verdict<OnTranslation> {
+        (**self).on_translation(transaction, stalls)
+    }
+
+    fn on_record(&self, words: &[u64; 4], stalled: bool) -> Verdict<OnRecord> {
+        (**self).on_record(words, stalled)
+    }
+
+    fn on_command(&self, words: &[u64; 2]) -> Verdict<OnCommand> {
+        (**self).on_command(words)
+    }
+
+    fn on_interrupt(&self, line: Line) -> Verdict<OnInterrupt> {
+        (**self).on_interrupt(line)
+    }
+
+    fn descriptor_read(&self, transaction: &Transaction, address: u64, descriptor: u64) {
+        (**self).descriptor_read(transaction, address, descriptor);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{EventId, Timeline};
 
@@ -14,6 +14,7 @@ use crate::regs::{Effect, Message, Registers};
 use crate::spec::low_mask;
 use crate::spec::regs::{FRAME_BYTES, cr0, gerror, irq_ctrl};
 use crate::tlb::Tlb;
+use crate::verdict::{OnInterrupt, Points};
 use crate::{ExternalAbort, Interrupts, Line, Memory};
 
 /// One SMMU. Cheap to clone; clones are the same SMMU.
@@ -21,6 +22,8 @@ use crate::{ExternalAbort, Interrupts, Line, Memory};
 pub struct Smmu(pub(crate) Rc<Inner>);
 
 pub(crate) struct Inner {
+    /// Itself, for what outlives a call.
+    me: Weak<Inner>,
     pub(crate) features: Config,
     pub(crate) timeline: Timeline,
     memory: Rc<dyn Memory>,
@@ -36,6 +39,12 @@ pub(crate) struct Inner {
     /// Commands are being executed, further up the call stack or on the timeline.
     pub(crate) commands_busy: Cell<bool>,
     pub(crate) command_due: Cell<Option<EventId>>,
+    /// A command waits at a verdict's gate.
+    pub(crate) command_waits: Cell<bool>,
+    /// Counts the times that such a command was called off.
+    pub(crate) command_stops: Cell<u64>,
+    /// Where the probe wants to be asked.
+    pub(crate) watched: Cell<Points>,
     pub(crate) counts: Counts,
 }
 
@@ -121,7 +130,8 @@ impl Smmu {
         if let Err(error) = config.check() {
             panic!("SMMU configuration: {error}");
         }
-        Smmu(Rc::new(Inner {
+        Smmu(Rc::new_cyclic(|me| Inner {
+            me: me.clone(),
             caches: RefCell::new(Caches {
                 tlb: Tlb::new(config.tlb_entries),
                 streams: Cache::new(config.ste_cache_entries),
@@ -138,6 +148,9 @@ impl Smmu {
             shutdowns: Cell::new(0),
             commands_busy: Cell::new(false),
             command_due: Cell::new(None),
+            command_waits: Cell::new(false),
+            command_stops: Cell::new(0),
+            watched: Cell::default(),
             counts: Counts::default(),
         }))
     }
@@ -219,6 +232,12 @@ impl Smmu {
         self.0.stalls.outstanding()
     }
 
+    /// From now on the probe is asked at these points, and at no others. At first it is asked
+    /// nowhere.
+    pub fn watch(&self, points: Points) {
+        self.0.watched.set(points);
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.0.counts.read()
@@ -242,6 +261,17 @@ impl Inner {
     pub(crate) fn write_memory(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort> {
         self.memory
             .write(address & low_mask(self.features.oas_bits.into()), data)
+    }
+
+    /// Itself, to be kept.
+    pub(crate) fn owned(&self) -> Rc<Inner> {
+        self.me.upgrade().expect("whoever calls holds it")
+    }
+
+    /// Whether the probe wants to be asked there.
+    #[inline(always)]
+    pub(crate) fn watches(&self, points: Points) -> bool {
+        self.watched.get().has(points)
     }
 
     pub(crate) fn note(&self, note: &Note) {
@@ -274,6 +304,24 @@ impl Inner {
     }
 
     pub(crate) fn interrupt_by(&self, address: u64, data: u32, line: Line, on_abort: u32) {
+        if self.watches(Points::INTERRUPT) {
+            let verdict = self.probe.on_interrupt(line);
+            if verdict.act == OnInterrupt::Drop {
+                return;
+            }
+            if let Some(gate) = verdict.wait {
+                let smmu = self.owned();
+                self.timeline.spawn(async move {
+                    gate.passed().await;
+                    smmu.send_interrupt(address, data, line, on_abort);
+                });
+                return;
+            }
+        }
+        self.send_interrupt(address, data, line, on_abort);
+    }
+
+    fn send_interrupt(&self, address: u64, data: u32, line: Line, on_abort: u32) {
         if self.features.msi && address != 0 {
             if self.write_memory(address, &data.to_le_bytes()).is_err() {
                 self.raise_error(on_abort);

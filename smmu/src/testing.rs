@@ -6,14 +6,15 @@
 //! field in the wrong place would otherwise agree with itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use stallbox_timeline::{Span, Time, Timeline};
+use stallbox_timeline::{Gate, Span, Time, Timeline};
 
 use crate::{
-    Aborted, Access, Config, ExternalAbort, Interrupts, Line, Memory, Note, Probe, Smmu, Step,
-    StreamId, SubstreamId, Transaction, Translation,
+    Aborted, Access, Config, ExternalAbort, Interrupts, Line, Memory, Note, OnCommand, OnInterrupt,
+    OnRecord, OnTranslation, Probe, Smmu, Step, StreamId, SubstreamId, Transaction, Translation,
+    Verdict,
 };
 
 /// Physical memory of zeros, as large as it must be, that aborts where it is told to.
@@ -104,11 +105,46 @@ impl Interrupts for Pulses {
     }
 }
 
-/// A probe with a fixed latency for each step, that keeps what it is told.
+/// A probe with a fixed latency for each step, that keeps what it is told, and gives verdicts in the
+/// order in which it was given them.
 #[derive(Default)]
 pub struct FixedProbe {
     spans: RefCell<BTreeMap<Step, Span>>,
     notes: RefCell<Vec<Note>>,
+    /// For attempts at translations; [`OnTranslation::Go`] when there are no more.
+    pub translations: Verdicts<OnTranslation>,
+    /// For event records.
+    pub records: Verdicts<OnRecord>,
+    /// For commands.
+    pub commands: Verdicts<OnCommand>,
+    /// For interrupts.
+    pub lines: Verdicts<OnInterrupt>,
+    descriptors: RefCell<Vec<(u64, u64)>>,
+}
+
+/// Verdicts that wait for their turn.
+#[derive(Default)]
+pub struct Verdicts<A>(RefCell<VecDeque<Verdict<A>>>);
+
+impl<A: Default> Verdicts<A> {
+    /// The next verdict: `act` at once.
+    pub fn push(&self, act: A) {
+        self.0.borrow_mut().push_back(Verdict { wait: None, act });
+    }
+
+    /// The next verdict: `act` once the gate that is returned is open.
+    pub fn push_behind_gate(&self, act: A) -> Gate {
+        let gate = Gate::new();
+        self.0.borrow_mut().push_back(Verdict {
+            wait: Some(gate.clone()),
+            act,
+        });
+        gate
+    }
+
+    fn next(&self) -> Verdict<A> {
+        self.0.borrow_mut().pop_front().unwrap_or_default()
+    }
 }
 
 impl FixedProbe {
@@ -120,6 +156,11 @@ impl FixedProbe {
     /// The notes since the last call, in order.
     pub fn take(&self) -> Vec<Note> {
         self.notes.take()
+    }
+
+    /// The descriptors read since the last call: where, and what.
+    pub fn take_descriptors(&self) -> Vec<(u64, u64)> {
+        self.descriptors.take()
     }
 }
 
@@ -134,6 +175,26 @@ impl Probe for FixedProbe {
 
     fn note(&self, note: &Note) {
         self.notes.borrow_mut().push(note.clone());
+    }
+
+    fn on_translation(&self, _transaction: &Transaction, _stalls: u32) -> Verdict<OnTranslation> {
+        self.translations.next()
+    }
+
+    fn on_record(&self, _words: &[u64; 4], _stalled: bool) -> Verdict<OnRecord> {
+        self.records.next()
+    }
+
+    fn on_command(&self, _words: &[u64; 2]) -> Verdict<OnCommand> {
+        self.commands.next()
+    }
+
+    fn on_interrupt(&self, _line: Line) -> Verdict<OnInterrupt> {
+        self.lines.next()
+    }
+
+    fn descriptor_read(&self, _transaction: &Transaction, address: u64, descriptor: u64) {
+        self.descriptors.borrow_mut().push((address, descriptor));
     }
 }
 

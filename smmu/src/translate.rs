@@ -19,6 +19,7 @@ use crate::spec::regs::{cr0, cr2};
 use crate::spec::ste::{L1Std, Ste};
 use crate::spec::{low_mask, words};
 use crate::tlb::Tlb;
+use crate::verdict::{OnTranslation, Points};
 use crate::walker::{Leaf, Walk, WalkFault};
 use crate::{Aborted, Transaction, Translation};
 
@@ -64,6 +65,8 @@ struct Attempt {
     missed: bool,
     /// No time is spent.
     at_once: bool,
+    /// A verdict: how it faults, whatever the tables say.
+    fault: Option<FaultType>,
 }
 
 /// An answer from caches alone.
@@ -105,7 +108,7 @@ impl Smmu {
         // Most transactions need no more than this, and the rest of the way is a large future.
         let (shutdowns, epoch) = (smmu.shutdowns.get(), smmu.epoch.get());
         let mut attempt = Attempt::default();
-        match smmu.hit(&transaction) {
+        match smmu.unwatched_hit(&transaction) {
             Some(Hit::Bypass(translation)) => return Ok(translation),
             Some(Hit::Tlb(translation)) => match smmu.pause(Step::TlbHit, &transaction) {
                 None => return Ok(translation),
@@ -137,6 +140,7 @@ impl Inner {
         shutdowns: u64,
     ) -> Result<Translation, Aborted> {
         let (mut restarts, mut stalls) = (0, 0_u32);
+        attempt = self.asked(transaction, attempt, stalls).await?;
         // The time that the report of this fault takes has passed, or passes now.
         let mut report_spent = false;
         let mut place = None;
@@ -219,8 +223,46 @@ impl Inner {
                 fresh: true,
                 ..Attempt::default()
             };
+            attempt = self.asked(transaction, attempt, stalls).await?;
             restarts = 0;
             report_spent = false;
+        }
+    }
+
+    /// [`Inner::hit`], unless the probe has to be asked first.
+    #[inline(always)]
+    fn unwatched_hit(&self, transaction: &Transaction) -> Option<Hit> {
+        if self.watches(Points::TRANSLATION) {
+            return None;
+        }
+        self.hit(transaction)
+    }
+
+    /// The attempt as the probe's verdict has it.
+    async fn asked(
+        &self,
+        transaction: &Transaction,
+        attempt: Attempt,
+        stalls: u32,
+    ) -> Result<Attempt, Aborted> {
+        if !self.watches(Points::TRANSLATION) {
+            return Ok(attempt);
+        }
+        let verdict = self.probe.on_translation(transaction, stalls);
+        if let Some(gate) = verdict.wait {
+            gate.passed().await;
+        }
+        match verdict.act {
+            OnTranslation::Go => Ok(attempt),
+            OnTranslation::Evict => Ok(Attempt {
+                fresh: true,
+                ..attempt
+            }),
+            OnTranslation::Fault(fault) => Ok(Attempt {
+                fault: Some(fault),
+                ..attempt
+            }),
+            OnTranslation::Abort => Err(Aborted { stalls }),
         }
     }
 
@@ -398,6 +440,9 @@ impl Inner {
             .ok_or_else(|| Refusal::identity(EventType::BadCd, transaction))?;
 
         // The translation.
+        if let Some(fault) = attempt.fault {
+            return Err(context.refusal(fault));
+        }
         if !attempt.fresh && !attempt.missed {
             let cached = self.cached(transaction, &context, &self.caches.borrow().tlb);
             if let Some(translation) = cached {
@@ -603,6 +648,10 @@ impl Inner {
                 break Err(Refusal::Recorded(EventType::WalkEabt, words));
             }
             steps += 1;
+            if self.watches(Points::DESCRIPTOR) {
+                self.probe
+                    .descriptor_read(transaction, at, u64::from_le_bytes(raw));
+            }
             match going.step(u64::from_le_bytes(raw)) {
                 Ok(Some(leaf)) => break Ok(leaf),
                 Ok(None) => {}

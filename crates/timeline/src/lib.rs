@@ -28,5 +28,5 @@ mod time;
 
 pub use dist::{Dist, DistError, Rng, Sampler, seeded};
 pub use executor::{EventId, Sleep, Timeline};
-pub use sync::Notify;
+pub use sync::{Gate, Notify};
 pub use time::{Span, Time};

@@ -60,3 +60,69 @@ impl Future for Notified {
         Poll::Pending
     }
 }
+
+/// A door that tasks stand at until it is opened. Clones are the same door; it does not close.
+#[derive(Clone, Default)]
+pub struct Gate {
+    open: Rc<Cell<bool>>,
+    opened: Notify,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Gate {
+        Gate::default()
+    }
+
+    /// Lets everybody through, now and later.
+    pub fn open(&self) {
+        if !self.open.replace(true) {
+            self.opened.notify_all();
+        }
+    }
+
+    /// Whether it has been opened.
+    pub fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    /// Done once the gate is open.
+    pub async fn passed(&self) {
+        while !self.open.get() {
+            self.opened.notified().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_open() { "open" } else { "closed" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timeline;
+
+    #[test]
+    fn a_gate_holds_until_it_is_opened_and_nobody_after() {
+        let (timeline, gate, passed) = (Timeline::new(), Gate::new(), Rc::new(Cell::new(0)));
+        let come = || {
+            let (gate, passed) = (gate.clone(), passed.clone());
+            timeline.spawn(async move {
+                gate.passed().await;
+                passed.set(passed.get() + 1);
+            });
+            timeline.run_ready();
+        };
+        come();
+        come();
+        assert_eq!(passed.get(), 0);
+        gate.open();
+        timeline.run_ready();
+        assert_eq!(passed.get(), 2);
+        come();
+        assert_eq!(passed.get(), 3);
+    }
+}

@@ -1,5 +1,6 @@
 //! IHI 0070, *Event records*: the 32-byte entries of the event queue.
 
+pub(crate) use crate::verdict::FaultType;
 use crate::{Access, StreamId, SubstreamId, Transaction};
 
 /// Size of an event record.
@@ -11,7 +12,8 @@ const CLASS_IN: u64 = 0b10;
 const CLASS_TT: u64 = 0b01;
 
 const SSV: u64 = 1 << 11;
-const STALL: u64 = 1 << 31;
+/// Stall: a transaction waits for the answer to this record.
+pub(crate) const STALL: u64 = 1 << 31;
 const PNU: u64 = 1 << 33;
 const IND: u64 = 1 << 34;
 const RNW: u64 = 1 << 35;
@@ -47,15 +49,6 @@ pub enum EventType {
     Access = 0x12,
     /// The access is not permitted.
     Permission = 0x13,
-}
-
-/// One of the four faults that the context's fault model (A, R, S) decides about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FaultType {
-    Translation,
-    AddressSize,
-    Access,
-    Permission,
 }
 
 impl FaultType {
@@ -99,6 +92,11 @@ const fn attributes(access: Access) -> u64 {
         word |= RNW;
     }
     word
+}
+
+/// A fault record as it is when nothing waits for its answer: without Stall and STAG.
+pub(crate) const fn without_stall(words: [u64; 4]) -> [u64; 4] {
+    [words[0], words[1] & !(STALL | 0xffff), words[2], words[3]]
 }
 
 /// C_BAD_STREAMID, C_BAD_STE, C_BAD_CD: who, and no more.

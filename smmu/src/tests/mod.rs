@@ -11,4 +11,5 @@ mod queues;
 mod registers;
 mod stalls;
 mod tlb_model;
+mod verdicts;
 mod walks;

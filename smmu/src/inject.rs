@@ -1,0 +1,30 @@
+//! Things that happen to an SMMU from outside the architecture: what a fault plan or a person makes
+//! of it, beyond the [verdicts](crate::Verdict) at its own points.
+
+use crate::smmu::Smmu;
+use crate::tlb::Scope;
+
+impl Smmu {
+    /// Writes an event record, as if the SMMU had found a reason to: it is lost if the queue is
+    /// disabled or full, as any other.
+    pub fn inject_event(&self, words: [u64; 4]) {
+        self.0.inject_event(words);
+    }
+
+    /// Executes a command that no software queued; false if it is illegal here. CMDQ_CONS does not
+    /// move.
+    pub fn inject_command(&self, words: [u64; 2]) -> bool {
+        self.0.execute_injected(words)
+    }
+
+    /// Lets the TLB forget what it has for `address` in any address space, or everything, as if it
+    /// had been evicted; says how many entries that were. Translations under way do not notice: an
+    /// eviction is no invalidation.
+    pub fn evict(&self, address: Option<u64>) -> u32 {
+        let tlb = &mut self.0.caches.borrow_mut().tlb;
+        match address {
+            None => tlb.invalidate_all(),
+            Some(address) => tlb.invalidate_addresses(None, Scope::address(address)),
+        }
+    }
+}
