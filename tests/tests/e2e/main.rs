@@ -11,6 +11,7 @@ mod faults;
 mod isolation;
 mod kernel_log;
 mod probe;
+mod uacce;
 
 /// Both revisions of the accelerator.
 const REVISIONS: [&str; 2] = ["0x21", "0x30"];
