@@ -47,24 +47,22 @@ fn fetch(work: &Path, suite: &str, pin: &Pin, progress: &dyn Progress) -> Result
             failure = Some(error);
             continue;
         }
-        let versions = apt.versions(&pin.package)?;
-        let Some(newest) = versions.first() else {
+        let Some((package, version)) = apt.find(pin)? else {
             continue;
         };
-        let pinned = versions.contains(&pin.version);
-        let version = if pinned { &pin.version } else { newest };
+        let pinned = package == pin.package && version == pin.version;
         if !pinned {
             progress.say(&format!(
-                "{} {} is gone from {suite}; taking {version} instead",
+                "{} {} is gone from {suite}; taking {package} {version} instead",
                 pin.package, pin.version
             ));
         }
-        let file = apt.download(&pin.package, version)?;
+        let file = apt.download(&package, &version)?;
         let found = sha256(&read(&file)?);
         if pinned && found != pin.sha256 {
             return Err(Error::Checksum {
-                package: pin.package.clone(),
-                version: version.clone(),
+                package,
+                version,
                 expected: pin.sha256.clone(),
                 found,
             });
@@ -146,6 +144,24 @@ impl Apt {
         command
     }
 
+    /// The pinned package in the pinned version if the suite has it, or else its successor.
+    fn find(&self, pin: &Pin) -> Result<Option<(String, String)>, Error> {
+        let versions = self.versions(&pin.package)?;
+        if versions.contains(&pin.version) {
+            return Ok(Some((pin.package.clone(), pin.version.clone())));
+        }
+        let Some(metapackage) = &pin.metapackage else {
+            let newest = versions.into_iter().next();
+            return Ok(newest.map(|version| (pin.package.clone(), version)));
+        };
+        let text = output(self.command("apt-cache").args(["depends", metapackage]))?;
+        let Some(package) = first_dependency(&String::from_utf8_lossy(&text)) else {
+            return Ok(None);
+        };
+        let newest = self.versions(&package)?.into_iter().next();
+        Ok(newest.map(|version| (package, version)))
+    }
+
     /// The versions that the suite has, newest first.
     fn versions(&self, package: &str) -> Result<Vec<String>, Error> {
         let text = output(self.command("apt-cache").args(["madison", package]))?;
@@ -179,6 +195,13 @@ fn madison_versions(text: &str) -> Vec<String> {
         .collect();
     versions.dedup();
     versions
+}
+
+/// What `apt-cache depends` prints: the name, then a line for each relation.
+fn first_dependency(text: &str) -> Option<String> {
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "))
+        .map(str::to_owned)
 }
 
 fn keyring() -> Result<PathBuf, Error> {
@@ -294,5 +317,15 @@ mod tests {
                     linux-source-6.12 |  6.12.94-1 | http://m/debian trixie/main arm64 Packages\n";
         assert_eq!(madison_versions(text), ["6.12.107-1", "6.12.94-1"]);
         assert!(madison_versions("").is_empty());
+    }
+
+    #[test]
+    fn a_metapackage_names_its_package() {
+        let text = "linux-image-cloud-arm64\n  Depends: linux-image-6.12.117+deb13-cloud-arm64\n";
+        assert_eq!(
+            first_dependency(text).as_deref(),
+            Some("linux-image-6.12.117+deb13-cloud-arm64")
+        );
+        assert_eq!(first_dependency("linux-image-cloud-arm64\n"), None);
     }
 }

@@ -107,20 +107,25 @@ fn compile(programs: &Path, to: &Path, flags: &[&str]) -> Result<(), Error> {
     .map(|_| ())
 }
 
-fn busybox(package: &Path) -> Result<Vec<u8>, Error> {
-    const WANTED: &str = "./*bin/busybox";
-    let program = pipe(
+/// The program of the package `busybox-static`.
+pub(crate) fn busybox(package: &Path) -> Result<Vec<u8>, Error> {
+    // In /bin before the suites that merged it into /usr/bin.
+    packaged_file("busybox-static", package, "./*bin/busybox")
+}
+
+/// The file that matches `wanted` in a package's archive.
+pub(crate) fn packaged_file(name: &str, package: &Path, wanted: &str) -> Result<Vec<u8>, Error> {
+    let file = pipe(
         command("dpkg-deb").arg("--fsys-tarfile").arg(package),
-        // In /bin before the suites that merged it into /usr/bin.
-        command("tar").args(["--extract", "--to-stdout", "--wildcards", WANTED]),
+        command("tar").args(["--extract", "--to-stdout", "--wildcards", wanted]),
     )?;
-    if program.is_empty() {
+    if file.is_empty() {
         return Err(Error::NotInPackage {
-            package: "busybox-static".to_owned(),
-            file: WANTED.to_owned(),
+            package: name.to_owned(),
+            file: wanted.to_owned(),
         });
     }
-    Ok(program)
+    Ok(file)
 }
 
 fn archive(busybox: &[u8], init: &[u8], applets: &str) -> Archive {

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | kernel | recipe number, pinned source package, fragment, cross compiler's version |
 //! | initramfs | recipe number, pinned busybox package, the files of `programs/`, the version |
+//! | host | recipe number, pinned kernel and busybox packages |
 //!
-//! [`cached`] looks and never builds; [`ensure`] builds what is missing. What a guest program and
+//! [`cached`] looks and never builds; [`ensure`] builds what is missing; [`ensure_host`] is about
+//! the arm64 host that the KVM engine is tested on where there is none. What a guest program and
 //! `stallbox` say to each other on the control channel is described in `programs/init.c`.
 
 #![forbid(unsafe_code)]
@@ -18,6 +20,7 @@ mod cache;
 pub mod cpio;
 mod error;
 mod fetch;
+mod host;
 mod initramfs;
 mod kernel;
 mod packages;
@@ -29,6 +32,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
+pub use host::{HostImage, ensure_host};
 pub use packages::{install_command, missing_packages};
 pub use progress::{Progress, Silent};
 
@@ -50,18 +54,37 @@ pub struct GuestImage {
     pub kernel_version: String,
 }
 
+impl GuestImage {
+    /// Names and files of a ready image: put into one folder, they are a guest that [`cached`]
+    /// finds there, on a machine that has neither the recipe nor a compiler.
+    pub fn ready_files(&self) -> [(&'static str, PathBuf); 5] {
+        let release = self.kernel.with_file_name(kernel::RELEASE);
+        [
+            (kernel::IMAGE, self.kernel.clone()),
+            (kernel::VMLINUX, self.vmlinux.clone()),
+            (kernel::SYSTEM_MAP, self.system_map.clone()),
+            (kernel::RELEASE, release),
+            (initramfs::ARCHIVE, self.initrd.clone()),
+        ]
+    }
+}
+
 /// The folder with the recipe: this crate's own, as it was when it was compiled, unless the
-/// environment variable `STALLBOX_GUEST_IMAGES` names another.
+/// environment variable `STALLBOX_GUEST_IMAGES` names another, or a folder with a ready image.
 pub fn source_root() -> PathBuf {
     env::var_os("STALLBOX_GUEST_IMAGES")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
 }
 
-/// The guest image that belongs to the recipe in `root`, if it has been built already.
+/// The guest image that belongs to the recipe in `root`, if it has been built already, or the
+/// [ready one](GuestImage::ready_files) that is there instead of a recipe.
 ///
 /// Takes milliseconds and touches no network. `None` also when something is missing that only
 /// building would report: the recipe, the cross compiler, a home folder.
 pub fn cached(root: &Path) -> Option<GuestImage> {
+    if root.join(kernel::RELEASE).is_file() {
+        return image(root, root).ok();
+    }
     let cache = Cache::of_user().ok()?;
     let versions = Versions::load(root).ok()?;
     let compiler = process::compiler_version().ok()?;
@@ -113,4 +136,21 @@ fn image(kernel: &Path, initramfs: &Path) -> Result<GuestImage, Error> {
         system_map: kernel.join(kernel::SYSTEM_MAP),
         kernel_version: error::read_to_string(&release)?.trim().to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ready_image_is_found_without_a_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(cached(folder.path()), None);
+        std::fs::write(folder.path().join("release"), "6.12.1\n").unwrap();
+        let image = cached(folder.path()).unwrap();
+        assert_eq!(image.kernel_version, "6.12.1");
+        for (name, path) in image.ready_files() {
+            assert_eq!(path, folder.path().join(name));
+        }
+    }
 }

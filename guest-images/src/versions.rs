@@ -14,6 +14,8 @@ pub(crate) struct Versions {
     pub suite: String,
     pub kernel: Pin,
     pub busybox: Pin,
+    /// Of the arm64 host that is emulated where there is none.
+    pub host_kernel: Pin,
 }
 
 /// One package as it was when somebody last looked.
@@ -21,6 +23,8 @@ pub(crate) struct Versions {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pin {
     pub package: String,
+    /// Depends on the newest package of the series, where the package's name holds a version.
+    pub metapackage: Option<String>,
     pub version: String,
     /// Of the .deb file, in lower-case hexadecimal digits.
     pub sha256: String,
@@ -43,7 +47,7 @@ mod tests {
     #[test]
     fn the_repository_pins_full_checksums() {
         let versions = Versions::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for pin in [&versions.kernel, &versions.busybox] {
+        for pin in [&versions.kernel, &versions.busybox, &versions.host_kernel] {
             assert_eq!(pin.sha256.len(), 64, "{}", pin.package);
             assert!(
                 pin.sha256
