@@ -58,4 +58,34 @@ pub trait DmaPort {
     fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a>;
     /// Writes `buffer` to `address`. What came before an abort stays written.
     fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a>;
+    /// FetchAdd (PCI Express Base Specification, *Atomic Operations (AtomicOps)*): adds the
+    /// little-endian number in `operand`, 4 or 8 bytes, to that at `address`, which is aligned to
+    /// its size, in one step; `before` gets what was there. Without AtomicOp support in the
+    /// completer, as here, the request is refused.
+    fn fetch_add<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        operand: &'a [u8],
+        before: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        let _ = (attrs, operand, before);
+        Box::pin(async move { Err(DmaAbort { address }) })
+    }
+}
+
+/// What FetchAdd leaves in memory: the sum of two little-endian numbers of the same width, modulo
+/// that width.
+///
+/// # Panics
+/// If the widths differ, or are above 8 bytes.
+pub fn fetch_add_result(before: &[u8], operand: &[u8]) -> Vec<u8> {
+    assert_eq!(before.len(), operand.len(), "FetchAdd of unequal widths");
+    let number = |bytes: &[u8]| {
+        let mut wide = [0; 8];
+        wide[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(wide)
+    };
+    let sum = number(before).wrapping_add(number(operand));
+    sum.to_le_bytes()[..before.len()].to_vec()
 }

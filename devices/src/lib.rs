@@ -11,10 +11,12 @@ pub mod dma;
 pub mod gic;
 pub mod hisi;
 pub mod irq;
+mod lease;
 pub mod mmio;
 pub mod pcie;
 pub mod rtc;
 pub mod serial;
+pub mod test_engine;
 pub mod timer;
 
 /// The guest's RAM.

@@ -8,25 +8,7 @@ use stallbox_timeline::{Notify, Timeline};
 
 use super::probe::{DeviceNote, DeviceProbe, DeviceStep};
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort};
-
-/// The right to go on. A task that serves a queue holds a clone of the queue's lease and looks at
-/// it after every wait; a reset revokes the lease and gives the queue a new one.
-#[derive(Clone, Default)]
-pub(super) struct Lease(Rc<Cell<bool>>);
-
-impl Lease {
-    pub(super) fn revoke(&self) {
-        self.0.set(true);
-    }
-
-    pub(super) fn check(&self) -> Result<(), Revoked> {
-        if self.0.get() { Err(Revoked) } else { Ok(()) }
-    }
-}
-
-/// What the task worked for was reset: it ends and leaves no trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Revoked;
+pub(super) use crate::lease::{Lease, Revoked};
 
 /// Why a transaction did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

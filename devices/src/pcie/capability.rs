@@ -80,12 +80,12 @@ impl Effects {
 }
 
 /// `old` with the bits of `mask` replaced by those of `new`.
-pub(super) fn replace(old: u32, new: u32, mask: u32) -> u32 {
+pub(crate) fn replace(old: u32, new: u32, mask: u32) -> u32 {
     old & !mask | new & mask
 }
 
 /// Reads bytes out of 32-bit registers, whatever the width and alignment of the access.
-pub(super) fn read_registers(offset: u64, data: &mut [u8], mut read: impl FnMut(u64) -> u32) {
+pub(crate) fn read_registers(offset: u64, data: &mut [u8], mut read: impl FnMut(u64) -> u32) {
     let mut current = None;
     for (index, byte) in data.iter_mut().enumerate() {
         let at = offset + index as u64;
@@ -101,7 +101,7 @@ pub(super) fn read_registers(offset: u64, data: &mut [u8], mut read: impl FnMut(
 
 /// Writes bytes into 32-bit registers: for each register one call with its offset, the value and
 /// the bits that the access covers.
-pub(super) fn write_registers(offset: u64, data: &[u8], mut write: impl FnMut(u64, u32, u32)) {
+pub(crate) fn write_registers(offset: u64, data: &[u8], mut write: impl FnMut(u64, u32, u32)) {
     let mut at = offset;
     let mut rest = data;
     while !rest.is_empty() {

@@ -51,8 +51,10 @@ const LINK_CONTROL_2_WRITABLE: u32 = 0xf | 1 << 4 | 1 << 5;
 const TIMEOUT_DISABLE_SUPPORTED: u32 = 1 << 4;
 const END_END_PREFIXES_SUPPORTED: u32 = 1 << 21;
 const END_END_PREFIXES_SHIFT: u32 = 22;
-/// Completion timeout disable; IDO request and completion.
+/// Completion timeout disable.
 const DEVICE_CONTROL_2_WRITABLE: u32 = 1 << 4;
+/// AtomicOp Requester Enable, of a function that makes such requests.
+const ATOMIC_REQUESTER_ENABLE: u32 = 1 << 6;
 
 /// Device/Port Type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,7 @@ enum PortType {
 pub struct Express {
     port: PortType,
     end_end_prefixes: u32,
+    atomic_requester: bool,
     device_control: u32,
     device_control_2: u32,
     link_control: u32,
@@ -87,6 +90,7 @@ impl Express {
         Express {
             port,
             end_end_prefixes: 1,
+            atomic_requester: false,
             device_control: DEVICE_CONTROL_RESET,
             device_control_2: 0,
             link_control: 0,
@@ -98,6 +102,18 @@ impl Express {
     pub fn without_end_end_prefixes(mut self) -> Express {
         self.end_end_prefixes = 0;
         self
+    }
+
+    /// A function that makes AtomicOp requests, once software has enabled them (*Atomic Operations
+    /// (AtomicOps)*).
+    pub fn with_atomic_requester(mut self) -> Express {
+        self.atomic_requester = true;
+        self
+    }
+
+    /// AtomicOp Requester Enable.
+    pub fn atomics_enabled(&self) -> bool {
+        self.device_control_2 & ATOMIC_REQUESTER_ENABLE != 0
     }
 
     fn link_control_2_reset(port: PortType) -> u32 {
@@ -175,7 +191,12 @@ impl Capability for Express {
                 self.link_control = replace(self.link_control, value, writable);
             }
             DEVICE_CONTROL_2 => {
-                let writable = enables & DEVICE_CONTROL_2_WRITABLE;
+                let atomics = if self.atomic_requester {
+                    ATOMIC_REQUESTER_ENABLE
+                } else {
+                    0
+                };
+                let writable = enables & (DEVICE_CONTROL_2_WRITABLE | atomics);
                 self.device_control_2 = replace(self.device_control_2, value, writable);
             }
             LINK_CONTROL_2 => {

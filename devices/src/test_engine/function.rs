@@ -1,0 +1,184 @@
+//! The PCIe function: configuration space, BARs, interrupts, reset.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use stallbox_timeline::Timeline;
+
+use super::TestEngineConfig;
+use super::engine::{Engine, Interrupts};
+use super::master::Master;
+use super::probe::{EngineNote, EngineProbe};
+use super::regs::{self, Doorbell, Identity, Request};
+use super::spec::*;
+use crate::pcie::bar::Bar;
+use crate::pcie::capability::{read_registers, write_registers};
+use crate::pcie::config::{self, ConfigSpace};
+use crate::pcie::express::Express;
+use crate::pcie::message::MessageSender;
+use crate::pcie::msix::MsiX;
+use crate::pcie::pasid::Pasid;
+use crate::pcie::{PciFunction, Slot};
+
+/// The test engine. A Root Complex Integrated Endpoint, as [`Zip`](crate::hisi::Zip) is.
+pub struct TestEngine {
+    identity: Identity,
+    wires: Rc<Wires>,
+    engine: Rc<Engine>,
+}
+
+/// Configuration space and what goes out because of it.
+struct Wires {
+    config: RefCell<ConfigSpace>,
+    messages: MessageSender,
+    master: Rc<Master>,
+}
+
+impl Interrupts for Wires {
+    fn raise(&self, vector: u16) {
+        let message = self.config.borrow_mut().raise_msix(vector);
+        self.master.note(EngineNote::Msi { vector });
+        if let Some(message) = message {
+            self.messages.send(message);
+        }
+    }
+}
+
+impl Wires {
+    /// The bus master obeys Bus Master, PASID and AtomicOp Requester Enable.
+    fn update_master(&self) {
+        let config = self.config.borrow();
+        self.master.configure(
+            config.bus_master(),
+            config.pasid().is_some_and(Pasid::enabled),
+            config
+                .capability::<Express>()
+                .is_some_and(Express::atomics_enabled),
+        );
+    }
+}
+
+impl TestEngine {
+    /// A function for `slot`.
+    ///
+    /// # Panics
+    /// If `config.queues` is not within 1 to 256.
+    pub fn new(
+        config: TestEngineConfig,
+        slot: Slot,
+        timeline: Timeline,
+        probe: Rc<dyn EngineProbe>,
+    ) -> Rc<TestEngine> {
+        assert!(
+            (1..=QUEUES_MAX).contains(&config.queues),
+            "{} queues",
+            config.queues
+        );
+        let windows = u64::from(config.queues).next_power_of_two();
+        let space = ConfigSpace::new(config::Identity {
+            vendor: VENDOR_ID,
+            device: DEVICE_ID,
+            revision: REVISION,
+            class: CLASS,
+            subsystem_vendor: VENDOR_ID,
+            subsystem: DEVICE_ID,
+        })
+        .with_bar(REGISTER_BAR, Bar::memory64(REGISTER_BAR_BYTES))
+        .with_bar(DOORBELL_BAR, Bar::memory64(windows * DOORBELL_WINDOW_BYTES))
+        .with_capability(Express::integrated_endpoint().with_atomic_requester())
+        .with_capability(MsiX::new(
+            config.queues + 1,
+            REGISTER_BAR,
+            MSIX_TABLE,
+            MSIX_PBA,
+        ))
+        .with_capability(Pasid::new(PASID_WIDTH));
+
+        let master = Rc::new(Master::new(timeline.clone(), probe, slot.dma.clone()));
+        let wires = Rc::new(Wires {
+            config: RefCell::new(space),
+            messages: MessageSender::new(&timeline, &slot),
+            master: master.clone(),
+        });
+        let engine = Engine::new(master.clone(), wires.clone(), config.queues);
+        Rc::new(TestEngine {
+            identity: Identity {
+                queues: config.queues,
+            },
+            wires,
+            engine,
+        })
+    }
+
+    /// No descriptor is under way and no access in flight.
+    pub fn is_idle(&self) -> bool {
+        self.engine.is_idle()
+    }
+
+    fn flr(&self) {
+        self.wires.config.borrow_mut().reset();
+        self.wires.messages.discard();
+        self.engine.reset();
+    }
+}
+
+impl PciFunction for TestEngine {
+    fn config_read(&self, offset: u16, data: &mut [u8]) {
+        self.wires.config.borrow().read(offset, data);
+    }
+
+    fn config_write(&self, offset: u16, data: &[u8]) {
+        let effects = self.wires.config.borrow_mut().write(offset, data);
+        if effects.flr {
+            self.flr();
+        }
+        self.wires.update_master();
+        for message in effects.messages {
+            self.wires.messages.send(message);
+        }
+    }
+
+    fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
+        self.wires.config.borrow().decoded_bars()
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        if self.wires.config.borrow().read_msix(bar, offset, data) {
+            return;
+        }
+        read_registers(offset, data, |register| match bar {
+            REGISTER_BAR => regs::read(self.identity, &self.engine, register),
+            DOORBELL_BAR => regs::read_page(self.identity, &self.engine, register),
+            _ => 0,
+        });
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+        if bar == DOORBELL_BAR {
+            match regs::write_page(offset, data) {
+                Some(Doorbell::Submit { queue, tail }) => self.engine.submit(queue, tail),
+                Some(Doorbell::Take { queue, head }) => self.engine.take(queue, head),
+                None => {}
+            }
+            return;
+        }
+        let table = self.wires.config.borrow_mut().write_msix(bar, offset, data);
+        if let Some(effects) = table {
+            for message in effects.messages {
+                self.wires.messages.send(message);
+            }
+            return;
+        }
+        if bar != REGISTER_BAR {
+            return;
+        }
+        write_registers(offset, data, |register, value, enables| {
+            match regs::write(&self.engine, register, value, enables) {
+                Some(Request::Reset) => self.engine.reset(),
+                Some(Request::Enable(queue)) => self.engine.enable(queue),
+                Some(Request::Disable(queue)) => self.engine.disable(queue),
+                None => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,494 @@
+//! The driver's and the program's side, and a memory that can abort, stall and take its time.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+
+use stallbox_timeline::{Notify, Span, Timeline};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Pasid, fetch_add_result};
+use crate::pcie::{PciFunction, RequesterId, Slot};
+use crate::test_engine::{EngineNote, EngineProbe, EngineStep, TestEngine, TestEngineConfig};
+
+const RAM_BYTES: u64 = 32 << 20;
+/// Where interrupts are sent, beyond RAM. The data is the vector's number.
+const MSI_ADDRESS: u64 = 0x8_0000_0040;
+
+/// Data of a process.
+pub(super) const SOURCE: u64 = 0x10_0000;
+pub(super) const DESTINATION: u64 = 0x80_0000;
+const RINGS: u64 = 0x1_0000;
+const RING_STRIDE: u64 = 0x1000;
+
+pub(super) const PASID: u32 = 0x2bc;
+
+/// An access that came out of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub(super) pasid: Option<u32>,
+    pub(super) address: u64,
+    pub(super) length: usize,
+    pub(super) write: bool,
+    pub(super) at_ns: u64,
+}
+
+pub(super) struct Memory {
+    pub(super) ram: GuestMemoryMmap<()>,
+    timeline: Timeline,
+    pub(super) latency: Cell<Span>,
+    pub(super) log: RefCell<Vec<Access>>,
+    pub(super) aborts: RefCell<Vec<Range<u64>>>,
+    stalls: RefCell<Vec<Range<u64>>>,
+    pub(super) stalled: Cell<u32>,
+    released: Notify,
+    pub(super) msis: RefCell<Vec<u32>>,
+}
+
+impl Memory {
+    fn new(timeline: &Timeline) -> Rc<Memory> {
+        let ranges = [(GuestAddress(0), RAM_BYTES as usize)];
+        Rc::new(Memory {
+            ram: GuestMemoryMmap::from_ranges(&ranges).expect("RAM"),
+            timeline: timeline.clone(),
+            latency: Cell::new(Span::from_ns(100)),
+            log: RefCell::default(),
+            aborts: RefCell::default(),
+            stalls: RefCell::default(),
+            stalled: Cell::new(0),
+            released: Notify::new(),
+            msis: RefCell::default(),
+        })
+    }
+
+    pub(super) fn stall(&self, range: Range<u64>) {
+        self.stalls.borrow_mut().push(range);
+    }
+
+    pub(super) fn release(&self) {
+        self.stalls.borrow_mut().clear();
+        self.released.notify_all();
+    }
+
+    async fn pass(
+        &self,
+        attrs: DmaAttrs,
+        address: u64,
+        length: usize,
+        write: bool,
+    ) -> Result<(), DmaAbort> {
+        self.log.borrow_mut().push(Access {
+            pasid: attrs.pasid.map(|Pasid(pasid)| pasid),
+            address,
+            length,
+            write,
+            at_ns: self.timeline.now().as_ns(),
+        });
+        self.timeline.sleep(self.latency.get()).await;
+        let hit = |ranges: &Vec<Range<u64>>| {
+            let end = address.saturating_add(length as u64);
+            let hits = ranges.iter().filter(|r| r.start < end && address < r.end);
+            hits.map(|range| range.start.max(address)).min()
+        };
+        while hit(&self.stalls.borrow()).is_some() {
+            self.stalled.set(self.stalled.get() + 1);
+            self.released.notified().await;
+            self.stalled.set(self.stalled.get() - 1);
+        }
+        let abort = hit(&self.aborts.borrow());
+        abort.map_or(Ok(()), |address| Err(DmaAbort { address }))
+    }
+}
+
+impl DmaPort for Memory {
+    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
+        Box::pin(async move {
+            self.pass(attrs, address, buffer.len(), false).await?;
+            self.ram
+                .read_slice(buffer, GuestAddress(address))
+                .map_err(|_| DmaAbort { address })
+        })
+    }
+
+    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
+        Box::pin(async move {
+            self.pass(attrs, address, buffer.len(), true).await?;
+            if address == MSI_ADDRESS {
+                let data = buffer.try_into().expect("an MSI is 4 bytes");
+                self.msis.borrow_mut().push(u32::from_le_bytes(data));
+                return Ok(());
+            }
+            self.ram
+                .write_slice(buffer, GuestAddress(address))
+                .map_err(|_| DmaAbort { address })
+        })
+    }
+
+    fn fetch_add<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        operand: &'a [u8],
+        before: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        Box::pin(async move {
+            self.pass(attrs, address, operand.len(), true).await?;
+            let at = GuestAddress(address);
+            let refused = |_| DmaAbort { address };
+            self.ram.read_slice(before, at).map_err(refused)?;
+            let after = fetch_add_result(before, operand);
+            self.ram.write_slice(&after, at).map_err(refused)
+        })
+    }
+}
+
+/// Records notes; each step takes 50 ns.
+#[derive(Default)]
+pub(super) struct Recorder(pub(super) RefCell<Vec<EngineNote>>);
+
+impl EngineProbe for Recorder {
+    fn spend(&self, _step: EngineStep) -> Span {
+        Span::from_ns(50)
+    }
+
+    fn note(&self, note: &EngineNote) {
+        self.0.borrow_mut().push(*note);
+    }
+}
+
+/// A descriptor in the making.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Descriptor {
+    pub(super) opcode: u8,
+    pub(super) flags: u8,
+    pub(super) reserved: u16,
+    pub(super) count: u32,
+    pub(super) tag: u64,
+    pub(super) source: u64,
+    pub(super) destination: u64,
+    pub(super) length: u64,
+    pub(super) operand: u64,
+    pub(super) source_stride: u64,
+    pub(super) destination_stride: u64,
+}
+
+impl Descriptor {
+    pub(super) fn bytes(&self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[0] = self.opcode;
+        bytes[1] = self.flags;
+        bytes[2..4].copy_from_slice(&self.reserved.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
+        for (at, value) in [
+            (0x08, self.tag),
+            (0x10, self.source),
+            (0x18, self.destination),
+            (0x20, self.length),
+            (0x28, self.operand),
+            (0x30, self.source_stride),
+            (0x38, self.destination_stride),
+        ] {
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+pub(super) fn nop(tag: u64) -> Descriptor {
+    Descriptor {
+        opcode: 1,
+        tag,
+        ..Descriptor::default()
+    }
+}
+
+pub(super) fn copy(source: u64, destination: u64, length: u64) -> Descriptor {
+    Descriptor {
+        opcode: 2,
+        source,
+        destination,
+        length,
+        ..Descriptor::default()
+    }
+}
+
+/// A completion as a program reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Completion {
+    pub(super) tag: u64,
+    pub(super) result: u64,
+    pub(super) detail: u64,
+    pub(super) latency_ns: u32,
+    pub(super) status: u8,
+    pub(super) opcode: u8,
+    pub(super) slot: u16,
+}
+
+/// A program's queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queue {
+    pub(super) number: u16,
+    pub(super) log2: u32,
+    pub(super) sq: u64,
+    pub(super) cq: u64,
+    tail: u32,
+    head: u32,
+}
+
+/// What a queue is enabled with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) log2: u32,
+    pub(super) depth: u32,
+    pub(super) access_log2: u32,
+    pub(super) interval_ns: u32,
+    pub(super) rate: u32,
+    pub(super) pasid: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            log2: 4,
+            depth: 4,
+            access_log2: 12,
+            interval_ns: 0,
+            rate: 0,
+            pasid: 1 << 31 | PASID,
+        }
+    }
+}
+
+pub(super) struct Guest {
+    pub(super) timeline: Timeline,
+    pub(super) memory: Rc<Memory>,
+    pub(super) recorder: Rc<Recorder>,
+    pub(super) function: Rc<TestEngine>,
+}
+
+pub(super) fn block(queue: u16) -> u64 {
+    0x1000 + u64::from(queue) * 0x80
+}
+
+pub(super) fn window(queue: u16) -> u64 {
+    u64::from(queue) * 0x1_0000
+}
+
+impl Guest {
+    /// Power-on, with 4 queues.
+    pub(super) fn bare() -> Guest {
+        let timeline = Timeline::new();
+        let memory = Memory::new(&timeline);
+        let recorder = Rc::new(Recorder::default());
+        let slot = Slot {
+            requester: RequesterId(0x0010),
+            dma: memory.clone(),
+        };
+        let config = TestEngineConfig { queues: 4 };
+        let function = TestEngine::new(config, slot, timeline.clone(), recorder.clone());
+        Guest {
+            timeline,
+            memory,
+            recorder,
+            function,
+        }
+    }
+
+    /// Probed: bus master, MSI-X, PASID, atomics.
+    pub(super) fn new() -> Guest {
+        let guest = Guest::bare();
+        guest.config16(0x04, 0x0006);
+        let msix = guest.capability(0x11);
+        guest.config16(msix + 2, 0x8000);
+        for vector in 0..5u64 {
+            let entry = 0xa000 + vector * 16;
+            guest.write(0, entry, MSI_ADDRESS as u32);
+            guest.write(0, entry + 4, (MSI_ADDRESS >> 32) as u32);
+            guest.write(0, entry + 8, vector as u32);
+            guest.write(0, entry + 12, 0);
+        }
+        let express = guest.capability(0x10);
+        guest.config16(express + 0x28, 1 << 6);
+        guest.config16(guest.extended(0x1b) + 6, 1);
+        guest
+    }
+
+    pub(super) fn config32(&self, offset: u16) -> u32 {
+        let mut bytes = [0; 4];
+        self.function.config_read(offset, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    pub(super) fn config16(&self, offset: u16, value: u16) {
+        self.function.config_write(offset, &value.to_le_bytes());
+    }
+
+    pub(super) fn capability(&self, id: u8) -> u16 {
+        let mut at = self.config32(0x34) as u8;
+        while at != 0 {
+            let header = self.config32(at.into());
+            if header as u8 == id {
+                return at.into();
+            }
+            at = (header >> 8) as u8;
+        }
+        panic!("no capability {id:#x}")
+    }
+
+    pub(super) fn extended(&self, id: u16) -> u16 {
+        let mut at = 0x100;
+        while at != 0 {
+            let header = self.config32(at);
+            if header as u16 == id {
+                return at;
+            }
+            at = (header >> 20) as u16;
+        }
+        panic!("no extended capability {id:#x}")
+    }
+
+    pub(super) fn read(&self, bar: u8, offset: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.function.bar_read(bar, offset, &mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    pub(super) fn read64(&self, bar: u8, offset: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.function.bar_read(bar, offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    pub(super) fn write(&self, bar: u8, offset: u64, value: u32) {
+        self.function.bar_write(bar, offset, &value.to_le_bytes());
+    }
+
+    pub(super) fn write64(&self, bar: u8, offset: u64, value: u64) {
+        self.function.bar_write(bar, offset, &value.to_le_bytes());
+    }
+
+    pub(super) fn advance(&self, span: Span) {
+        self.timeline.advance_to(self.timeline.now() + span);
+    }
+
+    /// Programs and enables a queue.
+    pub(super) fn start(&self, number: u16, setup: Setup) -> Queue {
+        let sq = RINGS + u64::from(number) * 2 * RING_STRIDE;
+        let cq = sq + RING_STRIDE;
+        let at = block(number);
+        self.write(0, at + 0x08, setup.pasid);
+        let geometry = setup.log2 | setup.depth << 8 | setup.access_log2 << 16;
+        self.write(0, at + 0x0c, geometry);
+        self.write64(0, at + 0x10, sq);
+        self.write64(0, at + 0x18, cq);
+        self.write(0, at + 0x20, setup.interval_ns);
+        self.write(0, at + 0x24, setup.rate);
+        self.write(0, at, 1);
+        Queue {
+            number,
+            log2: setup.log2,
+            sq,
+            cq,
+            tail: 0,
+            head: 0,
+        }
+    }
+
+    pub(super) fn status(&self, queue: u16) -> u32 {
+        self.read(0, block(queue) + 4)
+    }
+
+    /// Writes a descriptor into its slot without telling the device.
+    pub(super) fn put(&self, queue: &mut Queue, descriptor: &Descriptor) {
+        let slot = u64::from(queue.tail % (1 << queue.log2));
+        let address = GuestAddress(queue.sq + slot * 64);
+        let bytes = descriptor.bytes();
+        self.memory.ram.write_slice(&bytes, address).expect("RAM");
+        queue.tail += 1;
+    }
+
+    pub(super) fn ring(&self, queue: &Queue) {
+        self.write(2, window(queue.number), queue.tail);
+    }
+
+    pub(super) fn submit(&self, queue: &mut Queue, descriptors: &[Descriptor]) {
+        for descriptor in descriptors {
+            self.put(queue, descriptor);
+        }
+        self.ring(queue);
+    }
+
+    pub(super) fn bytes(&self, address: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.memory
+            .ram
+            .read_slice(&mut bytes, GuestAddress(address))
+            .expect("RAM");
+        bytes
+    }
+
+    pub(super) fn place(&self, address: u64, bytes: &[u8]) {
+        self.memory
+            .ram
+            .write_slice(bytes, GuestAddress(address))
+            .expect("RAM");
+    }
+
+    /// The next completion, if it is in memory.
+    pub(super) fn poll(&self, queue: &mut Queue) -> Option<Completion> {
+        let slot = u64::from(queue.head % (1 << queue.log2));
+        let bytes = self.bytes(queue.cq + slot * 32, 32);
+        let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let word = (long(0x18) >> 32) as u32;
+        let phase = queue.head >> queue.log2 & 1 == 0;
+        if (word >> 31 != 0) != phase {
+            return None;
+        }
+        queue.head += 1;
+        Some(Completion {
+            tag: long(0x00),
+            result: long(0x08),
+            detail: long(0x10),
+            latency_ns: long(0x18) as u32,
+            status: word as u8,
+            opcode: (word >> 8) as u8,
+            slot: (word >> 16 & 0x7fff) as u16,
+        })
+    }
+
+    /// Tells the device what was taken.
+    pub(super) fn release(&self, queue: &Queue) {
+        self.write(2, window(queue.number) + 4, queue.head);
+    }
+
+    /// Runs descriptors to their end; their completions, as they came.
+    #[track_caller]
+    pub(super) fn run(&self, queue: &mut Queue, descriptors: &[Descriptor]) -> Vec<Completion> {
+        self.submit(queue, descriptors);
+        self.advance(Span::from_ms(100));
+        let completions: Vec<_> = std::iter::from_fn(|| self.poll(queue)).collect();
+        assert_eq!(completions.len(), descriptors.len(), "{completions:?}");
+        self.release(queue);
+        completions
+    }
+
+    /// Runs one on a fresh queue.
+    #[track_caller]
+    pub(super) fn run_one(&self, descriptor: Descriptor) -> Completion {
+        self.write(0, block(0), 0);
+        self.place(RINGS, &[0; 2 * RING_STRIDE as usize]);
+        let mut queue = self.start(0, Setup::default());
+        self.run(&mut queue, &[descriptor])[0]
+    }
+}
+
+/// Bytes without a pattern that a mistake would preserve.
+pub(super) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .collect()
+}
