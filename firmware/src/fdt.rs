@@ -108,6 +108,20 @@ pub struct Pcie {
     pub node: u32,
 }
 
+/// A PCI function that needs words of its own: others are found and described by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciFunction {
+    /// Device number on bus 0; the function is 0.
+    pub device: u8,
+    /// Vendor ID.
+    pub vendor_id: u16,
+    /// Device ID.
+    pub device_id: u16,
+    /// Whether its transactions can wait in the SMMU for a page (`dma-can-stall`). PCI Express has
+    /// no such thing, so Linux believes it of nobody but HiSilicon's functions unless told.
+    pub can_stall: bool,
+}
+
 /// All that the guest is told about its machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
@@ -135,6 +149,8 @@ pub struct Board {
     pub smmu: Option<Smmu>,
     /// PCI Express.
     pub pcie: Option<Pcie>,
+    /// Functions behind it that need words of their own.
+    pub pci_functions: Vec<PciFunction>,
 }
 
 const GIC_PHANDLE: u32 = 1;
@@ -224,6 +240,7 @@ impl Board {
                 memory_64: layout::PCI_MEMORY_64,
                 node: 0,
             }),
+            pci_functions: Vec::new(),
         }
     }
 
@@ -257,7 +274,8 @@ impl Board {
             smmu.node(&mut fdt)?;
         }
         if let Some(pcie) = &self.pcie {
-            pcie.node(&mut fdt, self.smmu.is_some(), self.gic.its.is_some())?;
+            let (iommu, msi) = (self.smmu.is_some(), self.gic.its.is_some());
+            pcie.node(&mut fdt, iommu, msi, &self.pci_functions)?;
         }
         fdt.end_node(root)?;
         Ok(fdt.finish()?)
@@ -449,7 +467,13 @@ impl Smmu {
 impl Pcie {
     /// `pci/host-generic-pci.yaml`, `pci/pci-iommu.txt`, `pci/pci-msi.txt`. A requester id is its
     /// StreamID and its DeviceID.
-    fn node(&self, fdt: &mut FdtWriter, iommu: bool, msi: bool) -> Result<()> {
+    fn node(
+        &self,
+        fdt: &mut FdtWriter,
+        iommu: bool,
+        msi: bool,
+        functions: &[PciFunction],
+    ) -> Result<()> {
         let node = begin(fdt, "pcie", &self.ecam)?;
         fdt.property_string("compatible", "pci-host-ecam-generic")?;
         fdt.property_string("device_type", "pci")?;
@@ -475,6 +499,25 @@ impl Pcie {
         }
         fdt.property_null("dma-coherent")?;
         fdt.property_u32("numa-node-id", self.node)?;
+        for function in functions {
+            function.node(fdt)?;
+        }
+        Ok(fdt.end_node(node)?)
+    }
+}
+
+impl PciFunction {
+    /// `schemas/pci/pci-device.yaml` of dt-schema, and `iommu/iommu.txt` for `dma-can-stall`.
+    fn node(&self, fdt: &mut FdtWriter) -> Result<()> {
+        let node = fdt.begin_node(&format!("accelerator@{:x},0", self.device))?;
+        let compatible = format!("pci{:x},{:x}", self.vendor_id, self.device_id);
+        fdt.property_string("compatible", &compatible)?;
+        // The address of its configuration space.
+        let device_number = u32::from(self.device) << 11;
+        fdt.property_array_u32("reg", &[device_number, 0, 0, 0, 0])?;
+        if self.can_stall {
+            fdt.property_null("dma-can-stall")?;
+        }
         Ok(fdt.end_node(node)?)
     }
 }

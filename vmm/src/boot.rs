@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use stallbox_devices::test_engine;
 use stallbox_firmware::boot::{EntryState, Kernel, Plan};
-use stallbox_firmware::fdt::Board;
+use stallbox_firmware::fdt::{Board, PciFunction};
 use stallbox_firmware::layout;
 use stallbox_guest_images::cpio;
 use stallbox_timeline::seeded;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::config::{GuestConfig, MachineConfig};
-use crate::machine::{SMMU_DEVICE_ID, World};
+use crate::config::{FaultMode, GuestConfig, MachineConfig};
+use crate::machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
 
 /// What every guest's command line begins with. `panic=-1` makes a panic end the run at once; the
 /// ZIP driver offers user queues only if told so.
@@ -51,6 +52,14 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
         && let Some(smmu) = &mut board.smmu
     {
         smmu.msi_device_id = Some(SMMU_DEVICE_ID);
+    }
+    if let Some(engine) = machine.test_engine {
+        board.pci_functions.push(PciFunction {
+            device: (TEST_ENGINE.0 >> 3) as u8,
+            vendor_id: test_engine::VENDOR_ID,
+            device_id: test_engine::DEVICE_ID,
+            can_stall: engine.fault == FaultMode::Stall,
+        });
     }
     let blob = board.flatten().context("cannot make the device tree")?;
 

@@ -13,8 +13,10 @@ pub struct MachineConfig {
     pub cpus: u8,
     /// NUMA nodes over which RAM and vCPUs are spread.
     pub nodes: u8,
-    /// The accelerator, if one is plugged in.
+    /// The ZIP accelerator, if it is plugged in.
     pub accelerator: Option<AcceleratorConfig>,
+    /// The SVA test engine, if it is plugged in.
+    pub test_engine: Option<TestEngineConfig>,
     /// Whether the SMMU's interrupts are MSIs through the ITS; otherwise wired.
     pub smmu_msi: bool,
     /// Latencies.
@@ -37,6 +39,20 @@ pub enum Revision {
     V2,
     /// 0x30, Kunpeng 930.
     V3,
+}
+
+/// The SVA test engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestEngineConfig {
+    /// How it waits for a page.
+    pub fault: FaultMode,
+}
+
+/// How an access waits for a page that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultMode {
+    /// The SMMU stalls it.
+    Stall,
 }
 
 /// What is booted.

@@ -126,11 +126,13 @@ fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
     for option in &args.latency {
         latency.apply(option)?;
     }
+    let (accelerator, test_engine) = args.accelerators()?;
     Ok(MachineConfig {
         memory_bytes: args.memory,
         cpus: args.cpus,
         nodes: args.nodes,
-        accelerator: args.accel.0,
+        accelerator,
+        test_engine,
         smmu_msi: args.smmu_irq == "msi",
         latency,
         seed: args.seed,

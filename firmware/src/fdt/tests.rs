@@ -289,6 +289,34 @@ fn the_host_bridge_maps_requester_ids_one_to_one() {
 }
 
 #[test]
+fn a_function_that_can_stall_has_a_node_at_its_place() {
+    let mut board = board();
+    board.pci_functions = vec![
+        PciFunction {
+            device: 2,
+            vendor_id: 0x5342,
+            device_id: 0x7e57,
+            can_stall: true,
+        },
+        PciFunction {
+            device: 3,
+            vendor_id: 0x1234,
+            device_id: 0xabcd,
+            can_stall: false,
+        },
+    ];
+    let tree = tree(&board);
+    let first = "/pcie@4010000000/accelerator@2,0";
+    assert_eq!(string(&tree, first, "compatible"), "pci5342,7e57");
+    // Bits 15:11 of the first cell are the device (IEEE 1275 PCI bus binding, *Address format*).
+    assert_eq!(cells(&tree, first, "reg"), [0x1000, 0, 0, 0, 0]);
+    assert!(tree[first].contains_key("dma-can-stall"));
+    let second = "/pcie@4010000000/accelerator@3,0";
+    assert_eq!(cells(&tree, second, "reg"), [0x1800, 0, 0, 0, 0]);
+    assert!(!tree[second].contains_key("dma-can-stall"));
+}
+
+#[test]
 fn nothing_in_the_memory_map_overlaps() {
     let board = Board::new(8, layout::RAM_BYTES_MAX, 4);
     let (gic, pcie) = (board.gic, board.pcie.unwrap());
@@ -349,6 +377,18 @@ fn the_same_board_is_the_same_blob() {
     assert_eq!(board().flatten().unwrap(), board().flatten().unwrap());
 }
 
+fn with_a_function() -> Board {
+    Board {
+        pci_functions: vec![PciFunction {
+            device: 2,
+            vendor_id: 0x5342,
+            device_id: 0x7e57,
+            can_stall: true,
+        }],
+        ..board()
+    }
+}
+
 #[test]
 fn dtc_finds_nothing_unusual() {
     let child = Command::new("dtc")
@@ -365,7 +405,7 @@ fn dtc_finds_nothing_unusual() {
         .stdin
         .take()
         .unwrap()
-        .write_all(&board().flatten().unwrap())
+        .write_all(&with_a_function().flatten().unwrap())
         .unwrap();
     let output = child.wait_with_output().unwrap();
     let (source, complaints) = (

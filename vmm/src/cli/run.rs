@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::config::{AcceleratorConfig, Revision};
+use crate::config::{AcceleratorConfig, FaultMode, Revision, TestEngineConfig};
 
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
@@ -33,9 +33,9 @@ pub struct RunArgs {
     /// NUMA nodes over which RAM and vCPUs are spread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub nodes: u8,
-    /// Accelerator: zip, zip,rev=0x21, zip,rev=0x30 or none.
+    /// Accelerator: zip[,rev=0x21|0x30], test-engine[,fault=stall] or none (repeatable).
     #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
-    pub accel: Accelerator,
+    pub accel: Vec<Accelerator>,
     /// Interrupts of the SMMU: wired, or msi through the ITS.
     #[arg(long, value_name = "KIND", default_value = "wired", value_parser = ["wired", "msi"])]
     pub smmu_irq: String,
@@ -65,9 +65,16 @@ pub struct RunArgs {
     pub command: Vec<String>,
 }
 
-/// What `--accel` names.
-#[derive(Clone, Copy, Debug)]
-pub struct Accelerator(pub Option<AcceleratorConfig>);
+/// What one `--accel` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// No accelerator.
+    None,
+    /// HiSilicon's compressor.
+    Zip(AcceleratorConfig),
+    /// The SVA test engine (`docs/test-engine.md`).
+    TestEngine(TestEngineConfig),
+}
 
 fn parse_size(text: &str) -> Result<u64> {
     let unit_at = text
@@ -96,20 +103,43 @@ fn parse_size(text: &str) -> Result<u64> {
 
 fn parse_accelerator(text: &str) -> Result<Accelerator> {
     let mut words = text.split(',');
-    match words.next() {
-        Some("none") if words.next().is_none() => return Ok(Accelerator(None)),
-        Some("zip") => {}
-        _ => bail!("there is zip (with rev=0x21 or rev=0x30) and none"),
+    let name = words.next().unwrap_or_default();
+    let mut options = words.map(|word| word.split_once('=').unwrap_or((word, "")));
+    match name {
+        "none" => match options.next() {
+            None => Ok(Accelerator::None),
+            Some((option, _)) => bail!("none has no options such as \"{option}\""),
+        },
+        "zip" => {
+            let mut revision = Revision::V3;
+            for option in options {
+                revision = match option {
+                    ("rev", "0x21") => Revision::V2,
+                    ("rev", "0x30") => Revision::V3,
+                    option => return unknown("zip", option, "rev=0x21 and rev=0x30"),
+                };
+            }
+            Ok(Accelerator::Zip(AcceleratorConfig { revision }))
+        }
+        "test-engine" => {
+            let mut fault = FaultMode::Stall;
+            for option in options {
+                fault = match option {
+                    ("fault", "stall") => FaultMode::Stall,
+                    option => return unknown("test-engine", option, "fault=stall"),
+                };
+            }
+            Ok(Accelerator::TestEngine(TestEngineConfig { fault }))
+        }
+        _ => bail!(
+            "there is zip (with rev=0x21 or rev=0x30), test-engine (with fault=stall) and none"
+        ),
     }
-    let mut revision = Revision::V3;
-    for word in words {
-        revision = match word.split_once('=') {
-            Some(("rev", "0x21")) => Revision::V2,
-            Some(("rev", "0x30")) => Revision::V3,
-            _ => bail!("\"{word}\" is no option of zip; there are rev=0x21 and rev=0x30"),
-        };
-    }
-    Ok(Accelerator(Some(AcceleratorConfig { revision })))
+}
+
+fn unknown<T>(device: &str, (name, value): (&str, &str), known: &str) -> Result<T> {
+    let equals = if value.is_empty() { "" } else { "=" };
+    bail!("\"{name}{equals}{value}\" is no option of {device}; it has {known}")
 }
 
 fn parse_seconds(text: &str) -> Result<f64> {
@@ -120,6 +150,27 @@ fn parse_seconds(text: &str) -> Result<f64> {
 }
 
 impl RunArgs {
+    /// The accelerators to plug in: each kind once, or none.
+    pub fn accelerators(&self) -> Result<(Option<AcceleratorConfig>, Option<TestEngineConfig>)> {
+        let (mut zip, mut test_engine) = (None, None);
+        for accelerator in &self.accel {
+            let (name, twice) = match *accelerator {
+                Accelerator::None if self.accel.len() > 1 => {
+                    bail!("--accel none goes with no other --accel; leave one out")
+                }
+                Accelerator::None => break,
+                Accelerator::Zip(config) => ("zip", zip.replace(config).is_some()),
+                Accelerator::TestEngine(config) => {
+                    ("test-engine", test_engine.replace(config).is_some())
+                }
+            };
+            if twice {
+                bail!("--accel {name} is given twice; the machine has room for one");
+            }
+        }
+        Ok((zip, test_engine))
+    }
+
     /// The command as the guest's shell reads it. One word is a script; several are a command and
     /// its arguments, which the shell must not take apart again.
     pub fn script(&self) -> Option<String> {
@@ -170,12 +221,50 @@ mod tests {
     }
 
     #[test]
-    fn accelerators_are_named_with_their_revision() {
-        let revision = |text| parse_accelerator(text).unwrap().0.map(|it| it.revision);
-        assert_eq!(revision("zip"), Some(Revision::V3));
-        assert_eq!(revision("zip,rev=0x21"), Some(Revision::V2));
-        assert_eq!(revision("none"), None);
-        assert!(parse_accelerator("zip,rev=0x20").is_err());
-        assert!(parse_accelerator("sec").is_err());
+    fn accelerators_are_named_with_their_options() {
+        let zip = |revision| Some(Accelerator::Zip(AcceleratorConfig { revision }));
+        let parsed = |text| parse_accelerator(text).ok();
+        assert_eq!(parsed("zip"), zip(Revision::V3));
+        assert_eq!(parsed("zip,rev=0x21"), zip(Revision::V2));
+        assert_eq!(parsed("none"), Some(Accelerator::None));
+        let stall = TestEngineConfig {
+            fault: FaultMode::Stall,
+        };
+        for text in ["test-engine", "test-engine,fault=stall"] {
+            assert_eq!(parsed(text), Some(Accelerator::TestEngine(stall)));
+        }
+        for bad in [
+            "zip,rev=0x20",
+            "sec",
+            "none,rev=0x21",
+            "test-engine,fault=no",
+        ] {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+
+    fn accelerators(
+        options: &[&str],
+    ) -> Result<(Option<AcceleratorConfig>, Option<TestEngineConfig>)> {
+        let line = ["stallbox", "run"].iter().chain(options);
+        let Action::Run(args) = Cli::try_parse_from(line).unwrap().action;
+        args.accelerators()
+    }
+
+    #[test]
+    fn both_accelerators_can_be_plugged_in_but_none_twice() {
+        let found = |options: &[&str]| {
+            let (zip, test_engine) = accelerators(options).unwrap();
+            (zip.is_some(), test_engine.is_some())
+        };
+        assert_eq!(found(&[]), (true, false));
+        assert_eq!(found(&["--accel", "none"]), (false, false));
+        assert_eq!(found(&["--accel", "test-engine"]), (false, true));
+        let both = ["--accel", "zip", "--accel", "test-engine"];
+        assert_eq!(found(&both), (true, true));
+        let twice = accelerators(&["--accel", "zip", "--accel", "zip,rev=0x21"]).unwrap_err();
+        assert!(twice.to_string().contains("zip is given twice"), "{twice}");
+        let none = accelerators(&["--accel", "none", "--accel", "zip"]).unwrap_err();
+        assert!(none.to_string().contains("leave one out"), "{none}");
     }
 }

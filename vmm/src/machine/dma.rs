@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stallbox_devices::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort};
+use stallbox_devices::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, fetch_add_result};
 use stallbox_devices::pcie::RequesterId;
 use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction, Translation};
 use stallbox_timeline::{Span, Timeline};
@@ -133,6 +133,28 @@ impl DmaPort for SmmuPort {
                 done += length;
             }
             Ok(())
+        })
+    }
+
+    /// Checked and reported as a write: who may write may also read. The sum is made in one instant,
+    /// between instructions of every CPU.
+    fn fetch_add<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        operand: &'a [u8],
+        before: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        Box::pin(async move {
+            self.spend(operand.len()).await;
+            let at = self.translate(attrs, address, true).await?.address;
+            let aborted = |_| DmaAbort { address };
+            self.memory.read(at, before).map_err(aborted)?;
+            let after = fetch_add_result(before, operand);
+            let device_id = self.requester.0.into();
+            self.memory
+                .write_for(device_id, at, &after)
+                .map_err(aborted)
         })
     }
 }

@@ -7,6 +7,7 @@ mod interrupts;
 mod memory;
 mod probe;
 mod smmu;
+mod test_engine;
 
 use std::io::Write;
 use std::rc::Rc;
@@ -34,6 +35,8 @@ pub use interrupts::InterruptController;
 
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
 const ACCELERATOR: RequesterId = RequesterId(1 << 3);
+/// Where the test engine sits: like the accelerator, and alone in a group too.
+pub(crate) const TEST_ENGINE: RequesterId = RequesterId(2 << 3);
 /// The SMMU's own DeviceID at the ITS: above every requester ID.
 pub(crate) const SMMU_DEVICE_ID: u32 = 0x1_0000;
 /// SPIs of the interrupt controller, whoever models it.
@@ -168,6 +171,9 @@ impl World {
                 )),
             );
             bridge.plug(ACCELERATOR, zip);
+        }
+        if let Some(engine) = config.test_engine {
+            self.plug_test_engine(engine, &bridge, memory, latency);
         }
         self.map(layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {

@@ -1,0 +1,97 @@
+//! The SVA test engine in this machine: its place, its latencies, its part of the trace.
+
+use std::rc::Rc;
+
+use stallbox_devices::pcie::Slot;
+use stallbox_devices::pcie::host::HostBridge;
+use stallbox_devices::test_engine::{self, EngineNote, EngineProbe, EngineStep, TestEngine};
+use stallbox_timeline::Span;
+use stallbox_trace::{Event, Tracer};
+
+use super::memory::Physical;
+use super::{TEST_ENGINE, World, dma};
+use crate::config::{FaultMode, TestEngineConfig};
+use crate::latency::{Latency, Part};
+
+impl World {
+    pub(super) fn plug_test_engine(
+        &self,
+        config: TestEngineConfig,
+        bridge: &HostBridge,
+        memory: &Rc<Physical>,
+        latency: &Rc<Latency>,
+    ) {
+        let port = dma::SmmuPort::new(
+            TEST_ENGINE,
+            self.smmu.clone(),
+            memory.clone(),
+            self.timeline.clone(),
+            latency.clone(),
+            self.tracer.clone(),
+        );
+        let slot = Slot {
+            requester: TEST_ENGINE,
+            dma: Rc::new(port),
+        };
+        let engine = match config.fault {
+            // The SMMU does it; the device only waits longer.
+            FaultMode::Stall => test_engine::TestEngineConfig::default(),
+        };
+        let probe = Rc::new(Probe {
+            latency: latency.clone(),
+            tracer: self.tracer.clone(),
+        });
+        let function = TestEngine::new(engine, slot, self.timeline.clone(), probe);
+        bridge.plug(TEST_ENGINE, function);
+    }
+}
+
+struct Probe {
+    latency: Rc<Latency>,
+    tracer: Tracer,
+}
+
+impl EngineProbe for Probe {
+    fn spend(&self, step: EngineStep) -> Span {
+        self.latency.draw(match step {
+            EngineStep::Doorbell => Part::Doorbell,
+            EngineStep::DescriptorFetch => Part::DescriptorFetch,
+            EngineStep::CompletionWrite => Part::CompletionWrite,
+        })
+    }
+
+    fn note(&self, note: &EngineNote) {
+        self.tracer.emit(match *note {
+            EngineNote::Doorbell { queue, tail } => Event::Doorbell {
+                queue,
+                // The event has the 16 bits of a ring's index.
+                tail: tail as u16,
+            },
+            EngineNote::Started {
+                queue,
+                pasid,
+                bytes,
+                ..
+            } => Event::JobStarted {
+                queue,
+                pasid: pasid.map(|pasid| pasid.0),
+                input_bytes: bytes,
+            },
+            EngineNote::Done {
+                queue,
+                status,
+                read_bytes,
+                written_bytes,
+                ..
+            } => Event::JobDone {
+                queue,
+                status,
+                consumed_bytes: read_bytes,
+                produced_bytes: written_bytes,
+            },
+            ref other => Event::Device {
+                what: format!("test engine: {other:?}"),
+            },
+        });
+    }
+}
