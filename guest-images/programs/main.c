@@ -13,6 +13,7 @@ static const struct {
 	{ "zipsva", zipsva_main },
 	{ "faultbench", faultbench_main },
 	{ "zipabuse", zipabuse_main },
+	{ "pinbench", pinbench_main },
 };
 
 static const char *base_name(const char *path)

@@ -10,6 +10,7 @@ int init_main(int argc, char **argv);
 int zipsva_main(int argc, char **argv);
 int faultbench_main(int argc, char **argv);
 int zipabuse_main(int argc, char **argv);
+int pinbench_main(int argc, char **argv);
 
 #define EXIT_USAGE 2
 

@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod guest;
+mod measure;
 mod run;
 mod script;
 mod slots;
@@ -24,6 +25,7 @@ mod stalls;
 mod trace;
 
 pub use guest::Guest;
+pub use measure::{Measured, measure};
 pub use run::{Run, Summary};
 pub use stallbox::{image, stallbox};
 pub use stalls::Stalls;

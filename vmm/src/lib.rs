@@ -12,5 +12,6 @@ pub mod config;
 pub mod engine;
 pub mod latency;
 pub mod machine;
+pub mod measure;
 pub mod outcome;
 pub mod run;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stallbox_vmm::cli::{Action, Cli};
 use stallbox_vmm::outcome::Outcome;
-use stallbox_vmm::run;
+use stallbox_vmm::{measure, run};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     };
     let done = match &cli.action {
         Action::Run(args) => run::run(args),
+        Action::Measure(args) => measure::run(args),
     };
     match done {
         Ok(status) => ExitCode::from(status),

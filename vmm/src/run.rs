@@ -140,18 +140,7 @@ fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
 }
 
 fn guest_config(args: &RunArgs) -> Result<GuestConfig> {
-    let (kernel, initrd) = match (&args.kernel, &args.initrd) {
-        (Some(kernel), initrd) => (kernel.clone(), initrd.clone()),
-        (None, initrd) => {
-            let Some(image) = guest_images::cached(&guest_images::source_root()) else {
-                bail!(
-                    "the guest image has not been built; `cargo xtask image` builds it, or bring \
-                     your own with --kernel and --initrd"
-                );
-            };
-            (image.kernel, Some(initrd.clone().unwrap_or(image.initrd)))
-        }
-    };
+    let (kernel, initrd) = guest_files(args.kernel.as_deref(), args.initrd.as_deref())?;
     Ok(GuestConfig {
         kernel,
         initrd,
@@ -160,7 +149,25 @@ fn guest_config(args: &RunArgs) -> Result<GuestConfig> {
     })
 }
 
-fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {
+/// The kernel and the initial RAM disk to boot, by what the user named.
+pub(crate) fn guest_files(
+    kernel: Option<&Path>,
+    initrd: Option<&Path>,
+) -> Result<(PathBuf, Option<PathBuf>)> {
+    let initrd = initrd.map(Path::to_owned);
+    if let Some(kernel) = kernel {
+        return Ok((kernel.to_owned(), initrd));
+    }
+    let Some(image) = guest_images::cached(&guest_images::source_root()) else {
+        bail!(
+            "the guest image has not been built; `cargo xtask image` builds it, or bring your own \
+             with --kernel and --initrd"
+        );
+    };
+    Ok((image.kernel, Some(initrd.unwrap_or(image.initrd))))
+}
+
+pub(crate) fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {
     let file = File::create(path)
         .with_context(|| format!("cannot create {} ({option})", PathBuf::from(path).display()))?;
     Ok(Box::new(BufWriter::new(file)))

@@ -10,6 +10,7 @@ mod determinism;
 mod faults;
 mod isolation;
 mod kernel_log;
+mod measure;
 mod probe;
 mod uacce;
 

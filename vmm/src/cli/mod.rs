@@ -1,9 +1,11 @@
 //! The command line: a file for each command.
 
+mod measure;
 mod run;
 
 use clap::{Parser, Subcommand};
 
+pub use measure::MeasureArgs;
 pub use run::{Accelerator, RunArgs};
 
 /// An arm64 machine for device page faults.
@@ -23,4 +25,9 @@ pub enum Action {
     /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
     /// 124 the time limit was reached, 125 an error of Stallbox or of the command line.
     Run(RunArgs),
+    /// Measures what each way of preparing memory is worth under what the kernel does with it.
+    ///
+    /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 125 an
+    /// error of Stallbox or of the command line.
+    Measure(MeasureArgs),
 }

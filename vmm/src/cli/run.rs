@@ -76,7 +76,7 @@ pub enum Accelerator {
     TestEngine(TestEngineConfig),
 }
 
-fn parse_size(text: &str) -> Result<u64> {
+pub(super) fn parse_size(text: &str) -> Result<u64> {
     let unit_at = text
         .trim_end_matches(|c: char| c.is_ascii_alphabetic())
         .len();
@@ -101,7 +101,7 @@ fn parse_size(text: &str) -> Result<u64> {
     Ok(bytes)
 }
 
-fn parse_accelerator(text: &str) -> Result<Accelerator> {
+pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
     let mut words = text.split(',');
     let name = words.next().unwrap_or_default();
     let mut options = words.map(|word| word.split_once('=').unwrap_or((word, "")));
@@ -142,7 +142,7 @@ fn unknown<T>(device: &str, (name, value): (&str, &str), known: &str) -> Result<
     bail!("\"{name}{equals}{value}\" is no option of {device}; it has {known}")
 }
 
-fn parse_seconds(text: &str) -> Result<f64> {
+pub(super) fn parse_seconds(text: &str) -> Result<f64> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds.is_finite() => Ok(seconds),
         _ => bail!("write a number of seconds above 0"),
@@ -207,7 +207,9 @@ mod tests {
     #[test]
     fn several_words_reach_the_guest_as_they_are() {
         let cli = Cli::try_parse_from(["stallbox", "run", "--", "echo", "a  b", "it's"]).unwrap();
-        let Action::Run(args) = cli.action;
+        let Action::Run(args) = cli.action else {
+            panic!("{cli:?} is another command");
+        };
         assert_eq!(args.script().unwrap(), r"echo 'a  b' 'it'\''s'");
     }
 
@@ -247,7 +249,9 @@ mod tests {
         options: &[&str],
     ) -> Result<(Option<AcceleratorConfig>, Option<TestEngineConfig>)> {
         let line = ["stallbox", "run"].iter().chain(options);
-        let Action::Run(args) = Cli::try_parse_from(line).unwrap().action;
+        let Action::Run(args) = Cli::try_parse_from(line).unwrap().action else {
+            panic!("another command");
+        };
         args.accelerators()
     }
 

@@ -49,6 +49,11 @@ impl Control {
         self.results.borrow().clone()
     }
 
+    /// How many results there are so far.
+    pub fn result_count(&self) -> usize {
+        self.results.borrow().len()
+    }
+
     fn end_line(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim();

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+/*
+ * pinbench: the command line, and a process for each cell. pinbench.h explains what a cell is.
+ *
+ * Each cell is a line of JSON:
+ *
+ *   kind             "cell"
+ *   row, column      its names
+ *   status           "ok"; "unavailable": this kernel cannot do the row or the column, or refuses
+ *                    to; "failed": something went wrong, or the activity did not take place
+ *   reason           why, unless ok
+ *   op_bytes, ops    what the device did, with start_ns and end_ns on the guest's counter
+ *   faults_guest     reports of IO page faults that reached the kernel in that time
+ *   latency_ns       of an operation, from the doorbell to the completion; nearest rank
+ *   quantiles_ns     the same at 0, 1, .. 99 percent, then 99.1, .. 99.9 and 100
+ *   prepare          what preparing cost: time; pages present, locked and pinned after it
+ *   steps            the activity: from when to when, an errno if the kernel refused to act on
+ *                    the memory, and what became of its pages and of the bystander's
+ *   counters         growth of what /proc/vmstat counts
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "faultcount.h"
+#include "pinbench.h"
+#include "programs.h"
+#include "report.h"
+#include "timing.h"
+
+static const char usage[] =
+	"usage: pinbench [options]\n"
+	"       pinbench list\n"
+	"  --row NAME      only this way of preparing memory (repeatable; all)\n"
+	"  --column NAME   under this activity of the kernel (none)\n"
+	"  --regions N     regions of 2 MiB, and steps of the activity, 1..8 (4)\n"
+	"  --slots N       used slots in each region, 1..128 (32)\n"
+	"  --passes N      over all slots, before the activity and for each step, 1..100 (4)\n"
+	"  --no-count      no kprobe: faults_guest is null\n"
+	"  --result        write the results to Stallbox's control channel too\n"
+	"  --quiet         nothing on standard output\n"
+	"  --device PATH   queue device (" QM_DEFAULT_DEVICE ")\n"
+	"Prints one line of JSON for each cell. Exit status: 0 all cells have their line, also those\n"
+	"that this kernel cannot do; 1 some failed; 2 wrong usage.\n";
+
+struct options {
+	const char *rows[16];
+	unsigned row_count;
+	const struct activity *column;
+	unsigned regions, slots, passes;
+	bool count, result, quiet;
+	const char *device;
+};
+
+/* More than the passes of the steps that take long. */
+#define SAMPLES_PER_PASS 450u
+
+static const char *const pin_counters[] = { "nr_foll_pin_acquired", "nr_foll_pin_released", NULL };
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Nearest rank, so that each figure is one that was measured; `permille` from 0 to 1000. */
+static uint32_t quantile(const struct cell *c, unsigned permille)
+{
+	uint64_t rank = ((uint64_t)c->sample_count * permille + 999) / 1000;
+
+	return c->samples[rank ? rank - 1 : 0];
+}
+
+static void print_moves(FILE *f, const char *name, const struct moves *m)
+{
+	fprintf(f, ",\"%s\":{\"pages\":%u,\"moved\":%u,\"gone\":%u}", name, m->pages, m->moved,
+		m->gone);
+}
+
+static void print_head(FILE *f, const struct preparation *row, const struct activity *column,
+		       const char *status, const char *reason)
+{
+	fprintf(f, "{\"kind\":\"cell\",\"row\":\"%s\",\"column\":\"%s\",\"status\":\"%s\"", row->name, column->name,
+		status);
+	if (reason)
+		fprintf(f, ",\"reason\":\"%s\"", reason);
+}
+
+static void print_cell(FILE *f, struct cell *c)
+{
+	const char *missing = c->column->missing(c);
+
+	qsort(c->samples, c->sample_count, sizeof(*c->samples), compare);
+	print_head(f, c->row, c->column, missing ? "failed" : "ok", missing);
+	fprintf(f, ",\"op_bytes\":%u,\"ops\":%u,\"start_ns\":%llu,\"end_ns\":%llu", OP_BYTES,
+		c->sample_count, (unsigned long long)c->start_ns, (unsigned long long)c->end_ns);
+	if (c->faults >= 0)
+		fprintf(f, ",\"faults_guest\":%lld", (long long)c->faults);
+	else
+		fprintf(f, ",\"faults_guest\":null");
+	fprintf(f, ",\"latency_ns\":{\"min\":%u,\"p50\":%u,\"p99\":%u,\"p999\":%u,\"max\":%u}",
+		quantile(c, 0), quantile(c, 500), quantile(c, 990), quantile(c, 999),
+		quantile(c, 1000));
+	fprintf(f, ",\"quantiles_ns\":[");
+	for (unsigned permille = 0; permille < 990; permille += 10)
+		fprintf(f, "%u,", quantile(c, permille));
+	for (unsigned permille = 990; permille <= 1000; permille++)
+		fprintf(f, "%u%s", quantile(c, permille), permille < 1000 ? "," : "]");
+	fprintf(f,
+		",\"prepare\":{\"ns\":%llu,\"present_pages\":%llu,\"locked_pages\":%llu,"
+		"\"pinned_pages\":%llu},\"steps\":[",
+		(unsigned long long)c->cost.ns, (unsigned long long)c->cost.present_pages,
+		(unsigned long long)c->cost.locked_pages, (unsigned long long)c->cost.pinned_pages);
+	for (unsigned i = 0; i < c->step_count; i++) {
+		const struct step *s = &c->steps[i];
+
+		fprintf(f, "%s{\"start_ns\":%llu,\"end_ns\":%llu,\"refused\":", i ? "," : "",
+			(unsigned long long)s->start_ns, (unsigned long long)s->end_ns);
+		if (s->error)
+			fprintf(f, "\"%s\"", strerrorname_np(s->error));
+		else
+			fprintf(f, "null");
+		print_moves(f, "memory", &s->memory);
+		print_moves(f, "bystander", &s->bystander);
+		fprintf(f, "}");
+	}
+	fprintf(f, "],\"counters\":{");
+	for (unsigned i = 0; c->column->counters[i]; i++)
+		fprintf(f, "%s\"%s\":%lld", i ? "," : "", c->column->counters[i],
+			(long long)c->counted[i]);
+	fprintf(f, "}}");
+}
+
+static int send_line(const struct options *o, struct report *r)
+{
+	return report_send(r, !o->quiet, o->result);
+}
+
+static int report_without_figures(const struct options *o, const struct preparation *row,
+				  const char *status, const char *reason)
+{
+	struct report r;
+	int err = report_open(&r);
+
+	if (err)
+		return err;
+	print_head(r.stream, row, o->column, status, reason);
+	fprintf(r.stream, "}");
+	return send_line(o, &r);
+}
+
+static uint64_t present_pages(const struct memory *m)
+{
+	static uint64_t frames[REGION / PAGE];
+	uint64_t present = 0;
+
+	for (unsigned region = 0; region < m->regions; region++) {
+		if (get_frames(m->base + (size_t)region * REGION, REGION / PAGE, frames))
+			return 0;
+		for (unsigned i = 0; i < REGION / PAGE; i++)
+			present += frames[i] != 0;
+	}
+	return present;
+}
+
+static int prepare(struct cell *c)
+{
+	int64_t before[2], after[2];
+	uint64_t start;
+	int err;
+
+	get_vmstat(pin_counters, before);
+	start = counter();
+	err = c->row->prepare(c);
+	c->cost.ns = ticks_to_ns(counter() - start);
+	if (err)
+		return err;
+	get_vmstat(pin_counters, after);
+	c->cost.pinned_pages = (uint64_t)(after[0] - before[0]);
+	c->cost.present_pages = present_pages(&c->memory);
+	c->cost.locked_pages = get_mapped(&c->memory, "Locked:");
+	return 0;
+}
+
+/* What the activity acts on besides, with bytes that are worth compressing in it. */
+static int make_bystander(struct cell *c)
+{
+	int err = map_regions(&c->bystander, c->memory.regions, c->memory.slots, 0);
+
+	for (unsigned region = 0; !err && region < c->bystander.regions; region++) {
+		memset(source_of(&c->bystander, region, 0), 0x5a, (size_t)c->bystander.slots * PAGE);
+		memset(destination_of(&c->bystander, region, 0), 0xa5,
+		       (size_t)c->bystander.slots * PAGE);
+	}
+	return err;
+}
+
+/* The whole life of a cell's process. */
+static int cell_main(const struct options *o, const struct preparation *row)
+{
+	const struct sched_param idle = { 0 };
+	int64_t before[COUNTERS_MAX];
+	int64_t faults = 0;
+	struct report r;
+	int err;
+	static struct cell c;
+
+	c = (struct cell){
+		.row = row,
+		.column = o->column,
+		.passes = o->passes,
+		.memory = { .regions = o->regions, .slots = o->slots },
+		.pin_fd = -1,
+		.child = -1,
+		.sample_room = SAMPLES_PER_PASS * o->regions * o->slots,
+	};
+	run_on(0);
+	/* With one CPU the kernel's page-fault worker would have to wait for this one; faultbench. */
+	if (sched_setscheduler(0, SCHED_IDLE, &idle) < 0)
+		perror("pinbench: SCHED_IDLE");
+	c.samples = mmap(NULL, c.sample_room * sizeof(*c.samples), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (c.samples == MAP_FAILED)
+		return -ENOMEM;
+	err = qm_open(&c.queue, o->device, QM_COMPRESS, QM_BUSY);
+	if (err)
+		return err;
+	err = make_bystander(&c);
+	if (!err && o->column->enter)
+		err = o->column->enter(&c);
+	if (err) {
+		report_without_figures(o, row, "failed", c.why[0] ? c.why : strerror(-err));
+		return err;
+	}
+	get_vmstat(o->column->counters, before);
+	err = prepare(&c);
+	if (err) {
+		qm_close(&c.queue);
+		return report_without_figures(o, row, "unavailable", c.why);
+	}
+	if (o->count)
+		faults = faultcount_read();
+	err = operate(&c);
+	if (o->column->leave)
+		o->column->leave(&c);
+	c.faults = o->count && faults >= 0 ? faultcount_read() - faults : -1;
+	get_vmstat(o->column->counters, c.counted);
+	for (unsigned i = 0; o->column->counters[i]; i++)
+		c.counted[i] -= before[i];
+	qm_close(&c.queue);
+	if (err) {
+		report_without_figures(o, row, "failed", c.why);
+		return err;
+	}
+	err = report_open(&r);
+	if (err)
+		return err;
+	print_cell(r.stream, &c);
+	return send_line(o, &r);
+}
+
+/* 0 if the cell has its line, also if that says that it cannot be done. */
+static int run_cell(const struct options *o, const struct preparation *row)
+{
+	char why[160];
+	int status;
+	pid_t pid;
+
+	if (row->unavailable) {
+		const char *reason = row->unavailable(why, sizeof(why));
+
+		if (reason)
+			return report_without_figures(o, row, "unavailable", reason);
+	}
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		_exit(cell_main(o, row) ? EXIT_FAILURE : EXIT_SUCCESS);
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	if (WIFSIGNALED(status)) {
+		snprintf(why, sizeof(why), "the cell's process was killed by signal %d",
+			 WTERMSIG(status));
+		report_without_figures(o, row, "failed", why);
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS ? 0 : -EIO;
+}
+
+static bool wanted(const struct options *o, const struct preparation *row)
+{
+	for (unsigned i = 0; i < o->row_count; i++)
+		if (!strcmp(o->rows[i], row->name))
+			return true;
+	return o->row_count == 0;
+}
+
+static int run_column(const struct options *o)
+{
+	const char *reason = NULL;
+	char why[160];
+	int err = 0;
+
+	if (o->column->unavailable)
+		reason = o->column->unavailable(why, sizeof(why));
+	for (unsigned i = 0; i < preparation_count; i++) {
+		const struct preparation *row = &preparations[i];
+
+		if (!wanted(o, row))
+			continue;
+		if (reason ? report_without_figures(o, row, "unavailable", reason)
+			   : run_cell(o, row))
+			err = -EIO;
+	}
+	return err;
+}
+
+static int list(void)
+{
+	printf("rows:");
+	for (unsigned i = 0; i < preparation_count; i++)
+		printf(" %s", preparations[i].name);
+	printf("\ncolumns:");
+	for (unsigned i = 0; i < activity_count; i++)
+		printf(" %s", activities[i].name);
+	printf("\n");
+	return EXIT_SUCCESS;
+}
+
+static const struct activity *find_activity(const char *name)
+{
+	for (unsigned i = 0; i < activity_count; i++)
+		if (!strcmp(activities[i].name, name))
+			return &activities[i];
+	return NULL;
+}
+
+static bool is_preparation(const char *name)
+{
+	for (unsigned i = 0; i < preparation_count; i++)
+		if (!strcmp(preparations[i].name, name))
+			return true;
+	return false;
+}
+
+static bool parse_number(const char *option, const char *text, unsigned max, unsigned *value)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 0);
+
+	if (end == text || *end || number < 1 || number > max) {
+		fprintf(stderr, "pinbench: %s %s: a number from 1 to %u\n", option, text, max);
+		return false;
+	}
+	*value = (unsigned)number;
+	return true;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {
+		{ "row", required_argument, NULL, 'w' },
+		{ "column", required_argument, NULL, 'c' },
+		{ "regions", required_argument, NULL, 'g' },
+		{ "slots", required_argument, NULL, 's' },
+		{ "passes", required_argument, NULL, 'p' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "no-count", no_argument, NULL, 'n' },
+		{ "result", no_argument, NULL, 'r' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*o = (struct options){
+		.column = find_activity("none"),
+		.regions = 4,
+		.slots = 32,
+		.passes = 4,
+		.count = true,
+		.device = QM_DEFAULT_DEVICE,
+	};
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (c) {
+		case 'w':
+			if (!is_preparation(optarg) ||
+			    o->row_count == sizeof(o->rows) / sizeof(o->rows[0])) {
+				fprintf(stderr, "pinbench: --row %s: see pinbench list\n", optarg);
+				return -1;
+			}
+			o->rows[o->row_count++] = optarg;
+			break;
+		case 'c':
+			o->column = find_activity(optarg);
+			if (!o->column) {
+				fprintf(stderr, "pinbench: --column %s: see pinbench list\n", optarg);
+				return -1;
+			}
+			break;
+		case 'g':
+			if (!parse_number("--regions", optarg, REGIONS_MAX, &o->regions))
+				return -1;
+			break;
+		case 's':
+			if (!parse_number("--slots", optarg, SLOTS_MAX, &o->slots))
+				return -1;
+			break;
+		case 'p':
+			if (!parse_number("--passes", optarg, 100, &o->passes))
+				return -1;
+			break;
+		case 'd':
+			o->device = optarg;
+			break;
+		case 'n':
+			o->count = false;
+			break;
+		case 'r':
+			o->result = true;
+			break;
+		case 'q':
+			o->quiet = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			return -1;
+		}
+	}
+	return optind == argc ? 0 : -1;
+}
+
+int pinbench_main(int argc, char **argv)
+{
+	struct options o;
+	int err;
+
+	if (argc == 2 && !strcmp(argv[1], "list"))
+		return list();
+	if (parse(argc, argv, &o) < 0) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	/* Only the column that is about it has it. */
+	put_text("/proc/sys/kernel/numa_balancing", "0");
+	if (o.count && faultcount_start() < 0)
+		return EXIT_FAILURE;
+	err = run_column(&o);
+	if (o.count)
+		faultcount_stop();
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,153 @@
+//! IO page faults of a run, taken from its trace while it is written.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+/// Bit 31 of word 1 of an event record: Stall (IHI 0070, *Event records*).
+const STALL: u64 = 1 << 31;
+
+/// A transaction of the device that had to wait for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// When it had its answer.
+    pub answered_ns: u64,
+    /// From the request for the translation to the answer.
+    pub latency_ns: u64,
+    /// How often it stalled: above 1, a retry found the page missing again.
+    pub stalls: u32,
+    /// Whether it was a write.
+    pub write: bool,
+    /// Whether the answer was an abort.
+    pub aborted: bool,
+}
+
+/// All of a run, in order of time.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// As the device saw them.
+    pub device: Vec<Fault>,
+    /// When the SMMU wrote records of stalls.
+    pub smmu_ns: Vec<u64>,
+}
+
+/// Takes a trace's lines as [`stallbox_trace::Tracer`] writes them, one a call.
+#[derive(Clone, Default)]
+pub struct Sink(Rc<RefCell<Faults>>);
+
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line {
+    DeviceFault {
+        time_ns: u64,
+        write: bool,
+        stalls: u32,
+        latency_ns: u64,
+        aborted: bool,
+    },
+    EventRecord {
+        time_ns: u64,
+        words: [String; 4],
+    },
+    #[serde(other)]
+    Other,
+}
+
+impl Sink {
+    /// What has been collected.
+    pub fn take(&self) -> Faults {
+        self.0.take()
+    }
+
+    fn line(&self, line: &[u8]) -> io::Result<()> {
+        // Walks and commands are by far the most: no need to understand them.
+        if ![b"\"device_fault\"".as_slice(), b"\"event_record\""]
+            .iter()
+            .any(|wanted| line.windows(wanted.len()).any(|at| at == *wanted))
+        {
+            return Ok(());
+        }
+        match serde_json::from_slice(line)? {
+            Line::DeviceFault {
+                time_ns,
+                write,
+                stalls,
+                latency_ns,
+                aborted,
+            } => self.0.borrow_mut().device.push(Fault {
+                answered_ns: time_ns,
+                latency_ns,
+                stalls,
+                write,
+                aborted,
+            }),
+            Line::EventRecord { time_ns, words } => {
+                let word = words[1].trim_start_matches("0x");
+                let word = u64::from_str_radix(word, 16).map_err(io::Error::other)?;
+                if word & STALL != 0 {
+                    self.0.borrow_mut().smmu_ns.push(time_ns);
+                }
+            }
+            Line::Other => {}
+        }
+        Ok(())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.line(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stallbox_timeline::{Time, Timeline};
+    use stallbox_trace::{Event, Tracer};
+
+    use super::*;
+
+    #[test]
+    fn faults_and_stall_records_are_picked_from_a_trace() {
+        let timeline = Timeline::new();
+        let sink = Sink::default();
+        let tracer = Tracer::new(timeline.clone(), Some(Box::new(sink.clone())));
+        timeline.advance_to(Time::from_ns(5000));
+        // F_TRANSLATION with the Stall bit, and C_BAD_CD without it, as Linux decodes them.
+        for words in [[0x10, 0x8000_0001, 0x1000, 0], [0x0a, 0, 0, 0]] {
+            tracer.emit(Event::EventRecord { words });
+        }
+        tracer.emit(Event::Console {
+            line: "\"event\":\"device_fault\"".into(),
+        });
+        tracer.emit(Event::DeviceFault {
+            stream: 8,
+            pasid: Some(1),
+            address: 0x1000,
+            write: true,
+            stalls: 2,
+            latency_ns: 4000,
+            aborted: false,
+        });
+        tracer.finish().unwrap();
+        let faults = sink.take();
+        assert_eq!(faults.smmu_ns, [5000]);
+        assert_eq!(
+            faults.device,
+            [Fault {
+                answered_ns: 5000,
+                latency_ns: 4000,
+                stalls: 2,
+                write: true,
+                aborted: false,
+            }]
+        );
+    }
+}

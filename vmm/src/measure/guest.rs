@@ -1,0 +1,139 @@
+//! One guest that measures: boots it, waits for its end, and takes what it reported.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::faults::{Faults, Sink};
+use crate::boot;
+use crate::config::{AcceleratorConfig, GuestConfig, MachineConfig};
+use crate::engine::{Engine, Watch, soft};
+use crate::latency::LatencyModel;
+use crate::machine::World;
+use crate::outcome::Outcome;
+
+/// What to boot, for all guests of a measurement.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// RAM in bytes.
+    pub memory_bytes: u64,
+    /// vCPUs.
+    pub cpus: u8,
+    /// NUMA nodes.
+    pub nodes: u8,
+    /// The accelerator.
+    pub accelerator: AcceleratorConfig,
+    /// What was given as `--latency`.
+    pub latency: Vec<String>,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Host time after which a guest is given up.
+    pub timeout: Duration,
+}
+
+impl Plan {
+    /// The machine. Made where the guest runs: a latency model stays on its thread.
+    pub fn machine(&self) -> Result<MachineConfig> {
+        let mut latency = LatencyModel::built_in();
+        for option in &self.latency {
+            latency.apply(option)?;
+        }
+        Ok(MachineConfig {
+            memory_bytes: self.memory_bytes,
+            cpus: self.cpus,
+            nodes: self.nodes,
+            accelerator: Some(self.accelerator),
+            test_engine: None,
+            smmu_msi: false,
+            latency,
+            seed: self.seed,
+        })
+    }
+}
+
+/// What a guest left.
+#[derive(Debug)]
+pub struct Ran {
+    /// Lines of JSON, in order.
+    pub results: Vec<String>,
+    /// IO page faults.
+    pub faults: Faults,
+    /// The trace's hash.
+    pub trace_hash: String,
+    /// The command's exit status.
+    pub status: u8,
+}
+
+struct Progress<'a> {
+    deadline: Instant,
+    seen: usize,
+    on_result: &'a dyn Fn(),
+}
+
+impl Watch for Progress<'_> {
+    fn look(&mut self, world: &World) -> Option<Outcome> {
+        let count = world.control.result_count();
+        while self.seen < count {
+            self.seen += 1;
+            (self.on_result)();
+        }
+        (Instant::now() >= self.deadline).then_some(Outcome::Timeout)
+    }
+}
+
+/// Runs `script` in a guest; `on_result` is called for each result it reports.
+pub fn run(plan: &Plan, append: &str, script: String, on_result: &dyn Fn()) -> Result<Ran> {
+    let guest = GuestConfig {
+        kernel: plan.kernel.clone(),
+        initrd: plan.initrd.clone(),
+        append: append.to_owned(),
+        command: Some(script),
+    };
+    let machine = plan.machine()?;
+    let sink = Sink::default();
+    let engine = soft::Board::new(&machine)?;
+    let trace = Some(Box::new(sink.clone()) as Box<dyn Write>);
+    let mut world = World::new(&machine, engine.platform(), None, trace)?;
+    engine.plug(&mut world);
+    let world = world;
+    let entry = boot::load(&world, &machine, &guest)?;
+    let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    let mut progress = Progress {
+        deadline: Instant::now() + plan.timeout,
+        seen: 0,
+        on_result,
+    };
+    let outcome = vcpus.run(&mut progress)?;
+    world
+        .tracer
+        .finish()
+        .context("the trace is not understood")?;
+    let Some(status) = world.control.exit() else {
+        let outcome = if world.console.panicked() {
+            Outcome::Panic
+        } else {
+            outcome
+        };
+        let complaint = outcome
+            .complaint(true)
+            .unwrap_or("the guest ended without a status");
+        let mut message = format!("{complaint}; the console's last lines:");
+        for line in world.console.last_lines() {
+            message.push_str("\n  ");
+            message.push_str(&line);
+        }
+        bail!(message);
+    };
+    Ok(Ran {
+        results: world.control.results(),
+        faults: sink.take(),
+        trace_hash: world.tracer.summary().trace_hash,
+        status,
+    })
+}

@@ -1,0 +1,62 @@
+//! The rows and columns of the matrix: the names that the guest's `pinbench` knows, and what they
+//! are called in tables.
+
+/// A way of preparing memory, or an activity of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heading {
+    /// As on the command line, in JSON, and in `pinbench list`.
+    pub name: &'static str,
+    /// In tables.
+    pub title: &'static str,
+    /// What it is, in a sentence.
+    pub about: &'static str,
+}
+
+const fn heading(name: &'static str, title: &'static str, about: &'static str) -> Heading {
+    Heading { name, title, about }
+}
+
+/// How memory was prepared.
+pub const ROWS: &[Heading] = &[
+    heading("none", "nothing", "mapped, never touched"),
+    heading(
+        "touched",
+        "touched",
+        "a byte of each page written by the CPU",
+    ),
+    heading("populate", "MAP_POPULATE", "mmap with MAP_POPULATE"),
+    heading("mlock", "mlock", "mlock of the whole range"),
+    heading(
+        "mlockall_onfault",
+        "mlockall ONFAULT",
+        "mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT), then not touched",
+    ),
+    heading("hugetlb", "hugetlb", "MAP_HUGETLB, 2 MiB pages, populated"),
+    heading(
+        "thp",
+        "THP",
+        "transparent huge pages: MADV_HUGEPAGE, then touched",
+    ),
+    heading(
+        "uacce_ctrl",
+        "pin: uacce_ctrl",
+        "pinned by the ioctl of /dev/uacce_ctrl",
+    ),
+    heading(
+        "mempinfd",
+        "pin: mempinfd",
+        "pinned through the descriptor of the system call mempinfd",
+    ),
+];
+
+/// What the kernel does meanwhile.
+pub const COLUMNS: &[Heading] = &[
+    heading("none", "nothing", "no activity"),
+    heading("swap", "swap-out", "MADV_PAGEOUT to a zram disk"),
+    heading("migrate", "migration", "move_pages to the other NUMA node"),
+];
+
+/// The heading of this name.
+pub fn find(headings: &'static [Heading], name: &str) -> Option<&'static Heading> {
+    headings.iter().find(|heading| heading.name == name)
+}

@@ -1,0 +1,141 @@
+//! The matrix for people.
+
+use std::fmt::Write;
+
+use super::matrix::{self, COLUMNS, ROWS};
+use super::report::{Cell, Report};
+use super::said::Status;
+
+/// Faults and tail latency of every cell, then what could not be measured, then the claims.
+pub fn render(report: &Report) -> String {
+    let mut text = String::from("\nIO page faults\n\n");
+    text.push_str(&grid(report, &|cell| match cell.device_faults() {
+        Some(faults) => faults.to_string(),
+        None => missing(cell),
+    }));
+    text.push_str("\np50 / p99 of an operation, in microseconds of virtual time\n\n");
+    text.push_str(&grid(report, &|cell| match cell.measured() {
+        Some(figures) => format!(
+            "{} / {}",
+            microseconds(figures.latency_ns.p50),
+            microseconds(figures.latency_ns.p99)
+        ),
+        None => missing(cell),
+    }));
+    text.push_str(&notes(report));
+    text.push('\n');
+    for claim in &report.claims {
+        let mark = match claim.pass {
+            Some(true) => "holds      ",
+            Some(false) => "FAILS      ",
+            None => "not checked",
+        };
+        writeln!(text, "{mark}  {}", claim.name).expect("strings take all");
+        writeln!(text, "             {}", claim.evidence).expect("strings take all");
+    }
+    text
+}
+
+fn missing(cell: &Cell) -> String {
+    match cell.status {
+        Status::Failed => "FAILED".to_owned(),
+        Status::Ok | Status::Unavailable => "n/a".to_owned(),
+    }
+}
+
+fn grid(report: &Report, show: &dyn Fn(&Cell) -> String) -> String {
+    let title = |headings, name| matrix::find(headings, name).map_or("", |it| it.title);
+    let mut lines = vec![
+        std::iter::once(String::new())
+            .chain(
+                report
+                    .columns
+                    .iter()
+                    .map(|name| title(COLUMNS, name).to_owned()),
+            )
+            .collect::<Vec<_>>(),
+    ];
+    for row in &report.rows {
+        let mut line = vec![title(ROWS, row).to_owned()];
+        for column in &report.columns {
+            let cell = report
+                .cells
+                .iter()
+                .find(|cell| cell.row == *row && cell.column == *column);
+            line.push(cell.map_or_else(String::new, show));
+        }
+        lines.push(line);
+    }
+    align(&lines)
+}
+
+/// The first column to the left, the others to the right.
+fn align(lines: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|line| line[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        write!(text, "{:<1$}", line[0], widths[0]).expect("strings take all");
+        for (cell, width) in line.iter().zip(&widths).skip(1) {
+            write!(text, "  {cell:>width$}").expect("strings take all");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Each reason once, with the cells it is about.
+fn notes(report: &Report) -> String {
+    let mut reasons: Vec<(&str, Vec<&Cell>)> = Vec::new();
+    for cell in &report.cells {
+        let Some(reason) = cell.reason.as_deref() else {
+            continue;
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, cells)) => cells.push(cell),
+            None => reasons.push((reason, vec![cell])),
+        }
+    }
+    let mut text = String::new();
+    for (reason, cells) in reasons {
+        let first = cells[0];
+        let place = if cells.iter().all(|cell| cell.row == first.row) && cells.len() > 1 {
+            format!("row {}", first.row)
+        } else if cells.iter().all(|cell| cell.column == first.column) && cells.len() > 1 {
+            format!("column {}", first.column)
+        } else {
+            cells
+                .iter()
+                .map(|cell| format!("{} under {}", cell.row, cell.column))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let mark = if cells.iter().any(|cell| cell.status == Status::Failed) {
+            "FAILED"
+        } else {
+            "n/a"
+        };
+        write!(text, "\n{mark}: {place}: {reason}").expect("strings take all");
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// Three digits.
+fn microseconds(ns: u64) -> String {
+    let us = ns as f64 / 1000.0;
+    let decimals = match us {
+        us if us < 9.995 => 2,
+        us if us < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{us:.decimals$}")
+}
