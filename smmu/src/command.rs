@@ -8,16 +8,16 @@
 
 use stallbox_timeline::Span;
 
-use crate::features::Config;
+use crate::features::{Config, StallModel};
 use crate::probe::{Note, Response, Step};
 use crate::queue::Ring;
 use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::command::{COMMAND_BYTES, Raw, op};
-use crate::spec::regs::{cr0, gerror, mask};
+use crate::spec::regs::{cr0, cr2, gerror, mask};
 use crate::spec::{low_mask, words};
-use crate::tlb::Scope;
+use crate::tlb::{Asids, Scope, Whose};
 use crate::verdict::{OnCommand, Points, Verdict};
-use crate::walker::{ADDRESS_BITS, Granule};
+use crate::walker::{ADDRESS_BITS, Granule, World};
 use crate::{Line, StreamId};
 
 /// CMDQ_CONS.ERR.
@@ -68,12 +68,10 @@ enum Command {
     ConfigOfContexts {
         sid: u32,
     },
-    TlbAll,
-    TlbOfAsid(u16),
-    /// `None` is any ASID.
-    TlbOfAddresses {
-        asid: Option<u16>,
-        scope: Scope,
+    /// Translations, of any address if there is no scope.
+    Tlb {
+        whose: Whose,
+        scope: Option<Scope>,
     },
     Resume {
         stream: StreamId,
@@ -85,12 +83,14 @@ enum Command {
 }
 
 impl Command {
-    fn parse(raw: &Raw, features: &Config) -> Result<Command, CommandError> {
+    /// What `raw` asks for. `e2h` is SMMU_CR2.E2H.
+    fn parse(raw: &Raw, features: &Config, e2h: bool) -> Result<Command, CommandError> {
         if raw.ssec() {
             // A Secure stream named from the Non-secure queue.
             return Err(CommandError::Illegal);
         }
         let sid = raw.sid();
+        let stalls = features.stall_model != StallModel::Terminate;
         Ok(match raw.opcode() {
             op::PREFETCH_CONFIG | op::PREFETCH_ADDR => Command::Prefetch,
             op::CFGI_STE => Command::ConfigOfStreams {
@@ -104,32 +104,33 @@ impl Command {
                     last: sid | span,
                 }
             }
-            op::CFGI_CD => Command::ConfigOfContext {
+            op::CFGI_CD if features.stage1 => Command::ConfigOfContext {
                 sid,
                 ssid: raw.ssid(),
             },
-            op::CFGI_CD_ALL => Command::ConfigOfContexts { sid },
-            op::TLBI_NH_ALL | op::TLBI_NSNH_ALL => Command::TlbAll,
-            op::TLBI_NH_ASID => Command::TlbOfAsid(raw.tlbi_asid()),
-            op::TLBI_NH_VA => Command::TlbOfAddresses {
-                asid: Some(raw.tlbi_asid()),
-                scope: parse_scope(raw, features)?,
-            },
-            op::TLBI_NH_VAA => Command::TlbOfAddresses {
-                asid: None,
-                scope: parse_scope(raw, features)?,
-            },
-            op::RESUME => Command::Resume {
+            op::CFGI_CD_ALL if features.stage1 => Command::ConfigOfContexts { sid },
+            op::TLBI_NH_ALL
+            | op::TLBI_NH_ASID
+            | op::TLBI_NH_VA
+            | op::TLBI_NH_VAA
+            | op::TLBI_EL2_ALL
+            | op::TLBI_EL2_ASID
+            | op::TLBI_EL2_VA
+            | op::TLBI_EL2_VAA
+            | op::TLBI_S12_VMALL
+            | op::TLBI_S2_IPA
+            | op::TLBI_NSNH_ALL => parse_tlbi(raw, features, e2h)?,
+            op::RESUME if stalls => Command::Resume {
                 stream: StreamId(sid),
                 stag: raw.resume_stag(),
-                // With Ac clear, Ab tells an abort from RAZ/WI, which TERM_MODEL rules out.
-                response: if raw.resume_ac() {
-                    Response::Retry
-                } else {
-                    Response::Abort
+                // With Ac clear, Ab tells an abort from RAZ/WI, if there is one.
+                response: match (raw.resume_ac(), raw.resume_ab() || !features.raz_wi) {
+                    (true, _) => Response::Retry,
+                    (false, true) => Response::Abort,
+                    (false, false) => Response::RazWi,
                 },
             },
-            op::STALL_TERM => Command::StallTerm(StreamId(sid)),
+            op::STALL_TERM if stalls => Command::StallTerm(StreamId(sid)),
             op::SYNC => Command::Sync(match raw.sync_cs() {
                 0 => Signal::None,
                 1 => Signal::Interrupt {
@@ -139,15 +140,65 @@ impl Command {
                 2 => Signal::Event,
                 _ => return Err(CommandError::Illegal),
             }),
-            // Reserved, or of a feature that is not implemented: stage 2, EL2, EL3, Secure, ATS,
-            // PRI, MPAM.
+            // Reserved, or of a feature that is not implemented: one left out of `features`, EL3,
+            // Secure, ATS, PRI, MPAM.
             _ => return Err(CommandError::Illegal),
         })
     }
 }
 
+/// *TLB invalidation*: whose entries, and at which addresses.
+fn parse_tlbi(raw: &Raw, features: &Config, e2h: bool) -> Result<Command, CommandError> {
+    let (asid, opcode) = (raw.tlbi_asid(), raw.opcode());
+    let (present, world) = match opcode {
+        op::TLBI_EL2_ALL | op::TLBI_EL2_ASID | op::TLBI_EL2_VA | op::TLBI_EL2_VAA => {
+            (features.hyp, if e2h { World::El2E2h } else { World::El2 })
+        }
+        op::TLBI_S12_VMALL | op::TLBI_S2_IPA => (features.stage2, World::El1),
+        op::TLBI_NSNH_ALL => (true, World::El1),
+        _ => (features.stage1, World::El1),
+    };
+    if !present {
+        return Err(CommandError::Illegal);
+    }
+    // Without stage 2 nothing has a VMID, and EL2's has none anyway.
+    let vmid = if features.stage2 && world == World::El1 {
+        raw.tlbi_vmid()
+    } else {
+        0
+    };
+    let whose = match opcode {
+        op::TLBI_NSNH_ALL => Whose::NotEl2,
+        op::TLBI_S12_VMALL => Whose::Vmid(vmid),
+        op::TLBI_S2_IPA => Whose::Stage2(vmid),
+        op::TLBI_EL2_ALL => Whose::El2,
+        _ => Whose::Stage1 {
+            vmid,
+            world: match opcode {
+                // Only E2H has ASIDs.
+                op::TLBI_EL2_ASID => World::El2E2h,
+                _ => world,
+            },
+            asids: match opcode {
+                op::TLBI_NH_ASID | op::TLBI_EL2_ASID => Asids::Only(asid),
+                op::TLBI_NH_VA => Asids::WithGlobal(asid),
+                op::TLBI_EL2_VA if e2h => Asids::WithGlobal(asid),
+                _ => Asids::Any,
+            },
+        },
+    };
+    let scope = match opcode {
+        op::TLBI_NH_VA | op::TLBI_NH_VAA | op::TLBI_EL2_VA | op::TLBI_EL2_VAA => {
+            Some(parse_scope(raw, raw.tlbi_address(), features)?)
+        }
+        op::TLBI_S2_IPA => Some(parse_scope(raw, raw.tlbi_ipa(), features)?),
+        _ => None,
+    };
+    Ok(Command::Tlb { whose, scope })
+}
+
 /// The addresses that a TLBI names: *Range-based invalidation and level hint*.
-fn parse_scope(raw: &Raw, features: &Config) -> Result<Scope, CommandError> {
+fn parse_scope(raw: &Raw, address: u64, features: &Config) -> Result<Scope, CommandError> {
     let granule = match raw.tlbi_tg() {
         // The range fields are RES0 without RIL.
         _ if !features.ril => None,
@@ -157,22 +208,23 @@ fn parse_scope(raw: &Raw, features: &Config) -> Result<Scope, CommandError> {
         _ => Some(Granule::K64),
     };
     let Some(granule) = granule else {
-        return Ok(Scope::address(raw.tlbi_address()));
+        return Ok(Scope::address(address));
     };
-    let (num, scale, ttl) = (raw.tlbi_num(), raw.tlbi_scale(), raw.tlbi_ttl());
-    if num == 0 && scale == 0 && ttl == 0 {
+    let level = match raw.tlbi_ttl() {
+        0 => None,
+        // The 16 KiB granule has blocks at level 1 only with 52-bit addresses, and without them
+        // the hint says nothing.
+        1 if granule == Granule::K16 && !features.ds => None,
+        level => Some(level.into()),
+    };
+    let (num, scale) = (raw.tlbi_num(), raw.tlbi_scale(features.ds).min(39));
+    if num == 0 && scale == 0 && level.is_none() {
         return Err(CommandError::Illegal);
     }
-    let first = raw.tlbi_address() & low_mask(ADDRESS_BITS) & !low_mask(granule.bits());
+    let first = address & low_mask(ADDRESS_BITS) & !low_mask(granule.bits());
     let bytes = u128::from(num + 1) << (scale + granule.bits());
     // The range does not wrap at the end of the address space.
     let last = (u128::from(first) + bytes - 1).min(u128::from(low_mask(ADDRESS_BITS))) as u64;
-    let level = match ttl {
-        0 => None,
-        // The 16 KiB granule has no blocks at level 1, where the hint says nothing.
-        1 if granule == Granule::K16 => None,
-        _ => Some(ttl),
-    };
     Ok(Scope {
         first,
         last,
@@ -298,6 +350,11 @@ impl Inner {
         Ok(Raw(words(&bytes)))
     }
 
+    fn parse(&self, raw: &Raw) -> Result<Command, CommandError> {
+        let e2h = self.regs.cr2.get() & cr2::E2H != 0;
+        Command::parse(raw, &self.features, e2h)
+    }
+
     /// Executes what was read at CMDQ_CONS, as a verdict has it.
     fn execute_fetched(&self, fetched: Result<Raw, CommandError>, act: OnCommand) {
         let parsed = fetched.and_then(|raw| {
@@ -307,7 +364,7 @@ impl Inner {
                 OnCommand::Instead(words) => Raw(words),
                 OnCommand::Error(code) => return Err(CommandError::Told(code)),
             };
-            Command::parse(&raw, &self.features).map(|command| Some((raw, command)))
+            self.parse(&raw).map(|command| Some((raw, command)))
         });
         let ring = self.command_ring();
         let cons = ring.position(self.regs.cmdq_cons.get());
@@ -342,7 +399,7 @@ impl Inner {
 
     /// Executes a command that is in no queue; false if it is illegal.
     pub(crate) fn execute_injected(&self, words: [u64; 2]) -> bool {
-        let Ok(command) = Command::parse(&Raw(words), &self.features) else {
+        let Ok(command) = self.parse(&Raw(words)) else {
             return false;
         };
         self.note(&Note::Command { words });
@@ -366,20 +423,8 @@ impl Inner {
             Command::ConfigOfContexts { sid } => {
                 self.invalidate_config(false, |at, _| at == sid);
             }
-            Command::TlbAll => {
-                let entries = self.caches.borrow_mut().tlb.invalidate_all();
-                self.translations_invalidated(entries);
-            }
-            Command::TlbOfAsid(asid) => {
-                let entries = self.caches.borrow_mut().tlb.invalidate_asid(asid);
-                self.translations_invalidated(entries);
-            }
-            Command::TlbOfAddresses { asid, scope } => {
-                let entries = self
-                    .caches
-                    .borrow_mut()
-                    .tlb
-                    .invalidate_addresses(asid, scope);
+            Command::Tlb { whose, scope } => {
+                let entries = self.caches.borrow_mut().tlb.invalidate(whose, scope);
                 self.translations_invalidated(entries);
             }
             Command::Resume {

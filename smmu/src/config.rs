@@ -6,12 +6,14 @@
 //! that forgets one sees its old configuration, as it may on real hardware. Level 1 descriptors are
 //! read each time, which the architecture allows too.
 
-use crate::features::Config;
+use crate::features::{Config, Httu, StallModel};
 use crate::spec::cd::Cd;
+use crate::spec::pte::Layout;
 use crate::spec::ste::{self, Ste};
 use crate::spec::{bits, field, low_mask};
-use crate::tlb::Tag;
-use crate::walker::{Granule, Half, Regime};
+use crate::tlb::{Space, Tag};
+use crate::walker::{Granule, Half, Regime, Stage2, Tree, Updates, World};
+use crate::{Access, Transaction};
 
 /// What a stream table entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +23,68 @@ pub(crate) enum Stream {
     /// Abort everything, without an event.
     Abort,
     /// Let everything pass untranslated.
-    Bypass,
-    /// Translate at stage 1.
-    Translate(Contexts),
+    Bypass(Overrides),
+    /// Translate.
+    Translate(Stages),
+}
+
+/// The stages of translation of a stream; it has at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stages {
+    /// Stage 1.
+    pub(crate) contexts: Option<Contexts>,
+    pub(crate) stage2: Option<Stage2>,
+    /// The VMID of all of the stream's translations, and 0 where there are none.
+    pub(crate) vmid: u16,
+    pub(crate) overrides: Overrides,
+}
+
+/// What a stream makes of the attributes of its transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overrides {
+    /// PRIVCFG, if it is not to use what comes in.
+    privileged: Option<bool>,
+    /// INSTCFG, likewise.
+    instruction: Option<bool>,
+}
+
+impl Overrides {
+    fn parse(ste: &Ste, features: &Config) -> Overrides {
+        let decode = |field| match field {
+            2 if features.attr_perms_ovr => Some(false),
+            3 if features.attr_perms_ovr => Some(true),
+            _ => None,
+        };
+        Overrides {
+            privileged: decode(ste.priv_cfg()),
+            instruction: decode(ste.inst_cfg()),
+        }
+    }
+
+    /// `transaction`, as it is translated and reported.
+    pub(crate) fn of(&self, transaction: &Transaction) -> Transaction {
+        Transaction {
+            access: self.apply(transaction.access),
+            ..*transaction
+        }
+    }
+
+    /// `access`, as it is translated and reported. What writes is data, and stays so.
+    #[inline]
+    pub(crate) fn apply(&self, access: Access) -> Access {
+        Access {
+            write: access.write,
+            privileged: self.privileged.unwrap_or(access.privileged),
+            instruction: !access.write && self.instruction.unwrap_or(access.instruction),
+        }
+    }
 }
 
 /// Which traffic without a SubstreamID there may be in a stream that has substreams (S1DSS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unmarked {
     Terminate,
+    /// It bypasses stage 1.
     Bypass,
     /// It uses context 0, which then no SubstreamID may name.
     Context0,
@@ -38,6 +93,7 @@ pub(crate) enum Unmarked {
 /// Where a stream's context descriptors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contexts {
+    /// Intermediate if the stream has stage 2.
     pub(crate) table: u64,
     /// A power of two of contexts; 0 means one context and no substreams.
     pub(crate) count_log2: u32,
@@ -46,24 +102,88 @@ pub(crate) struct Contexts {
     pub(crate) unmarked: Unmarked,
     /// S1STALLD: contexts that stall are illegal.
     pub(crate) stall_forbidden: bool,
+    pub(crate) world: World,
 }
 
 impl Stream {
-    /// What `ste` asks for: *Validity of STE*.
-    pub(crate) fn parse(ste: &Ste, features: &Config) -> Stream {
+    /// What `ste` asks for: *Validity of STE*. `e2h` is SMMU_CR2.E2H.
+    pub(crate) fn parse(ste: &Ste, features: &Config, e2h: bool) -> Stream {
         if !ste.v() {
             return Stream::Bad;
         }
-        match ste.config() {
+        let config = match ste.config() {
             0..=3 => return Stream::Abort,
-            ste::CONFIG_BYPASS => return Stream::Bypass,
-            ste::CONFIG_STAGE1 => {}
-            // Stage 2 is not implemented.
-            _ => return Stream::Bad,
+            ste::CONFIG_BYPASS => return Stream::Bypass(Overrides::parse(ste, features)),
+            config => config,
+        };
+        Stages::parse(ste, config, features, e2h).map_or(Stream::Bad, Stream::Translate)
+    }
+}
+
+impl Stages {
+    fn parse(ste: &Ste, config: u64, features: &Config, e2h: bool) -> Option<Stages> {
+        let wants1 = config & ste::CONFIG_STAGE1 != 0;
+        let wants2 = config & ste::CONFIG_STAGE2 != 0;
+        if wants1 && !features.stage1 || wants2 && !features.stage2 {
+            return None;
+        }
+        // StreamWorld is NS-EL1's with stage 2, whatever STRW says.
+        let world = if features.hyp && !wants2 {
+            match ste.strw() {
+                0 => World::El1,
+                2 if e2h => World::El2E2h,
+                2 => World::El2,
+                _ => return None,
+            }
+        } else {
+            World::El1
+        };
+        let contexts = match wants1 {
+            true => Some(Contexts::parse(ste, world, features)?),
+            false => None,
+        };
+        let stage2 = match wants2 {
+            true => Some(parse_stage2(ste, features)?),
+            false => None,
+        };
+        // It is stage 2's, but tags what is stage 1's alone too.
+        let vmid = if features.stage2 && world == World::El1 {
+            ste.s2_vmid()
+        } else {
+            0
+        };
+        if !features.vmid16 && vmid > 0xff {
+            return None;
+        }
+        Some(Stages {
+            contexts,
+            stage2,
+            vmid,
+            overrides: Overrides::parse(ste, features),
+        })
+    }
+
+    /// The tag of `context`'s translations.
+    #[inline]
+    pub(crate) fn tag(&self, context: &Context) -> Tag {
+        Tag {
+            space: Space::Stage1(context.regime.world),
+            vmid: self.vmid,
+            asid: context.asid,
+            aset: context.aset,
+        }
+    }
+}
+
+impl Contexts {
+    fn parse(ste: &Ste, world: World, features: &Config) -> Option<Contexts> {
+        let stall_forbidden = ste.s1_stalld();
+        if stall_forbidden && features.stall_model != StallModel::Both {
+            return None;
         }
         let table = ste.s1_context_ptr();
         if table & !low_mask(features.oas_bits.into()) != 0 {
-            return Stream::Bad;
+            return None;
         }
         // Without SubstreamIDs the fields about them mean nothing.
         let count_log2 = if features.ssid_bits == 0 {
@@ -72,7 +192,7 @@ impl Stream {
             ste.s1_cd_max()
         };
         if count_log2 > features.ssid_bits.into() {
-            return Stream::Bad;
+            return None;
         }
         let leaf_log2 = match ste.s1_fmt() {
             1 if count_log2 != 0 => Some(6),
@@ -84,99 +204,250 @@ impl Stream {
             2 => Unmarked::Context0,
             _ => Unmarked::Terminate,
         };
-        let stall_forbidden = ste.s1_stalld();
-        Stream::Translate(Contexts {
+        Some(Contexts {
             table,
             count_log2,
             leaf_log2,
             unmarked,
             stall_forbidden,
+            world,
         })
+    }
+}
+
+/// Stage 2 as `ste` describes it, if that is legal.
+fn parse_stage2(ste: &Ste, features: &Config) -> Option<Stage2> {
+    if !ste.s2_aa64() || ste.s2_endi() || !stalls_as_it_must(ste.s2_s(), features) {
+        return None;
+    }
+    let granule = match ste.s2_tg() {
+        0 if features.granules.k4 => Granule::K4,
+        1 if features.granules.k64 => Granule::K64,
+        2 if features.granules.k16 => Granule::K16,
+        _ => return None,
+    };
+    let ds = features.ds && ste.s2_ds();
+    let shape = Shape::new(granule, ds, features);
+    let input_bits = 64 - ste.s2_t0sz();
+    let widest = shape.widest.min(features.oas_bits.into());
+    if input_bits > widest || input_bits < shape.narrowest {
+        return None;
+    }
+    let level = stage2_start(ste.s2_sl0(), granule, ds, features)?;
+    // The first table is used in part or in full, or is up to 16 of them in a row.
+    let resolved = input_bits.checked_sub(granule.leaf_bits(level))?;
+    if resolved == 0 || resolved > granule.stride() + 4 {
+        return None;
+    }
+    let output_bits = output_bits(ste.s2_ps(), features);
+    let tree = shape.tree(input_bits, level, output_bits, ste.s2_ttb())?;
+    Some(Stage2 {
+        tree,
+        ignores_access_flag: ste.s2_affd(),
+        updates: parse_updates(ste.s2_ha(), ste.s2_hd(), features)?,
+        protects_tables: ste.s2_ptw(),
+        xnx: true,
+        stalls: ste.s2_s(),
+        records: ste.s2_r(),
+    })
+}
+
+/// STE.S2SL0 (with S2SL0_2), decoded as VTCR_EL2.SL0 (with SL2) is.
+fn stage2_start(sl0: u64, granule: Granule, ds: bool, features: &Config) -> Option<i32> {
+    match (granule, sl0 & 3) {
+        (Granule::K4, 0) if ds && sl0 & 4 != 0 => Some(-1),
+        (Granule::K4, _) if ds && sl0 & 4 != 0 => None,
+        (Granule::K4, 3) => features.stt.then_some(3),
+        (Granule::K4, low) => Some(2 - low as i32),
+        (Granule::K16, 3) => ds.then_some(0),
+        (Granule::K64, 3) => None,
+        (_, low) => Some(3 - low as i32),
+    }
+}
+
+/// Whether faults that stall, or do not, are what the implementation can do.
+fn stalls_as_it_must(stalls: bool, features: &Config) -> bool {
+    match features.stall_model {
+        StallModel::Both => true,
+        StallModel::Terminate => !stalls,
+        StallModel::Stall => stalls,
+    }
+}
+
+/// HA and HD of either stage; `None` if they ask for what is not there.
+fn parse_updates(ha: bool, hd: bool, features: &Config) -> Option<Updates> {
+    let legal = match features.httu {
+        Httu::None => !ha && !hd,
+        Httu::AccessFlag => !hd,
+        Httu::Dirty => true,
+    };
+    // HD without HA is as if neither were set.
+    legal.then_some(Updates {
+        accessed: ha,
+        dirty: ha && hd,
+    })
+}
+
+/// What a granule, with or without 52-bit addresses, allows.
+struct Shape {
+    granule: Granule,
+    layout: Layout,
+    wide: bool,
+    /// The most and the least bits that an input address may have.
+    widest: u32,
+    narrowest: u32,
+    /// Whether tables can be beyond 48 bits.
+    far: bool,
+}
+
+impl Shape {
+    fn new(granule: Granule, ds: bool, features: &Config) -> Shape {
+        let large = granule == Granule::K64;
+        Shape {
+            granule,
+            layout: match granule {
+                Granule::K64 => Layout::Wide64,
+                _ if ds => Layout::WideSmall,
+                _ => Layout::Plain,
+            },
+            wide: if large { features.oas_bits == 52 } else { ds },
+            widest: if large || ds { 52 } else { 48 },
+            narrowest: match (features.stt, large) {
+                (false, _) => 25,
+                (true, false) => 16,
+                (true, true) => 17,
+            },
+            far: large || ds,
+        }
+    }
+
+    /// A tree of this shape; `None` if `table` is out of range.
+    fn tree(&self, input_bits: u32, level: i32, output_bits: u32, table: u64) -> Option<Tree> {
+        let reach = if self.far {
+            output_bits
+        } else {
+            output_bits.min(48)
+        };
+        if table & !low_mask(reach) != 0 {
+            return None;
+        }
+        let mut tree = Tree {
+            table,
+            level,
+            input_bits,
+            output_bits,
+            granule: self.granule,
+            layout: self.layout,
+            wide: self.wide,
+        };
+        tree.table = tree.align(table);
+        Some(tree)
     }
 }
 
 /// What a legal context descriptor asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Context {
-    pub(crate) tag: Tag,
+    pub(crate) asid: u16,
+    pub(crate) aset: bool,
     pub(crate) regime: Regime,
     /// S: translation faults stall.
     pub(crate) stalls: bool,
     /// R: those that do not stall are recorded.
     pub(crate) records: bool,
+    /// A clear: those that do not stall end as if they had been done.
+    pub(crate) raz_wi: bool,
 }
 
 impl Context {
-    /// What `cd` asks for, if that is legal: *Validity of CD*. Whether its stream lets it stall is
-    /// for the caller to check.
-    pub(crate) fn parse(cd: &Cd, features: &Config) -> Option<Context> {
-        let both_disabled = cd.epd(0) && cd.epd(1);
-        if !cd.v() || !cd.aa64() || cd.ha() || cd.hd() || (cd.endi() && !both_disabled) {
+    /// What `cd` asks for in a stream of `world`, if that is legal: *Validity of CD*. Whether its
+    /// stream lets it stall is for the caller to check.
+    pub(crate) fn parse(cd: &Cd, world: World, features: &Config) -> Option<Context> {
+        // EL2 has one half, which is always there.
+        let el2 = world == World::El2;
+        let disabled = |table| match (el2, table) {
+            (true, 0) => false,
+            (true, _) => true,
+            (false, table) => cd.epd(table),
+        };
+        if !cd.v() || !cd.aa64() || (cd.endi() && !(disabled(0) && disabled(1))) {
             return None;
         }
-        if !cd.a() {
-            // TERM_MODEL says that termination is always an abort.
+        if !cd.a() && !features.raz_wi || !stalls_as_it_must(cd.s(), features) {
             return None;
         }
-        let output_bits = ips_bits(cd.ips()).min(features.oas_bits.into());
-        let half = |table| parse_half(cd, table, features, output_bits);
+        let half = |table| parse_half(cd, table, disabled(table), features);
+        let (mut lower, upper) = (half(0)?, half(1)?);
+        lower.privileged_only &= !el2;
         Some(Context {
-            tag: Tag {
-                asid: cd.asid(),
-                aset: cd.aset(),
-            },
+            asid: if el2 { 0 } else { cd.asid() },
+            aset: cd.aset(),
             regime: Regime {
-                halves: [half(0)?, half(1)?],
-                output_bits,
+                world,
+                halves: [lower, upper],
                 ignores_access_flag: cd.affd(),
+                updates: parse_updates(cd.ha(), cd.hd(), features)?,
                 wxn: cd.wxn(),
-                pan: cd.pan(),
+                pan: cd.pan() && !el2,
             },
             stalls: cd.s(),
             records: cd.r(),
+            raz_wi: !cd.a(),
         })
     }
 }
 
-fn ips_bits(ips: u64) -> u32 {
-    match ips {
+/// The width of an output address that IPS or S2PS asks for, as far as there is one.
+fn output_bits(ps: u64, features: &Config) -> u32 {
+    let asked = match ps {
         0 => 32,
         1 => 36,
         2 => 40,
         3 => 42,
         4 => 44,
         5 => 48,
-        6 => 52,
-        _ => 56,
-    }
+        _ => 52,
+    };
+    asked.min(features.oas_bits.into())
 }
 
 /// One half of the address space; `None` if what is said about it is illegal.
-fn parse_half(cd: &Cd, table: usize, features: &Config, output_bits: u32) -> Option<Half> {
+fn parse_half(cd: &Cd, table: usize, disabled: bool, features: &Config) -> Option<Half> {
     let mut half = Half {
-        enabled: !cd.epd(table),
-        input_bits: 48,
-        granule: Granule::K4,
-        table: 0,
+        enabled: !disabled,
         tbi: cd.tbi(table),
         had: cd.had(table),
+        privileged_only: features.e0pd && cd.e0pd(table),
+        tree: Tree {
+            table: 0,
+            level: 0,
+            input_bits: 48,
+            output_bits: 48,
+            granule: Granule::K4,
+            layout: Layout::Plain,
+            wide: false,
+        },
     };
-    if !half.enabled {
+    if disabled {
         // The rest is ignored then, be it as illegal as it may.
         return Some(half);
     }
-    half.granule = match (table, cd.tg(table)) {
+    let granule = match (table, cd.tg(table)) {
         (0, 0) | (1, 2) if features.granules.k4 => Granule::K4,
         (0, 2) | (1, 1) if features.granules.k16 => Granule::K16,
         (0, 1) | (1, 3) if features.granules.k64 => Granule::K64,
         _ => return None,
     };
-    half.input_bits = match cd.t_sz(table) {
-        t_sz @ 16..=39 => 64 - t_sz,
-        _ => return None,
-    };
-    half.table = cd.ttb(table);
-    (half.table & !low_mask(output_bits) == 0).then_some(half)
+    let shape = Shape::new(granule, features.ds && cd.ds(), features);
+    let input_bits = 64 - cd.t_sz(table);
+    let widest = if features.va_52 { shape.widest } else { 48 };
+    if input_bits > widest || input_bits < shape.narrowest {
+        return None;
+    }
+    let level = 4 - ((input_bits - 4) / granule.stride()) as i32;
+    let output_bits = output_bits(cd.ips(), features);
+    half.tree = shape.tree(input_bits, level, output_bits, cd.ttb(table))?;
+    Some(half)
 }
 
 /// Why a StreamID leads to no stream table entry.

@@ -24,7 +24,7 @@ use crate::features::StallTags;
 use crate::probe::{Note, Response};
 use crate::queue::Ring;
 use crate::smmu::{Inner, bump};
-use crate::spec::event::{self, EVENT_BYTES, FaultType};
+use crate::spec::event::{self, EVENT_BYTES, Fault};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
 use crate::verdict::{OnRecord, Points};
 use crate::{Line, StreamId, Transaction};
@@ -346,7 +346,7 @@ impl Inner {
     }
 
     /// Reports a stall: gives it a tag and writes its record.
-    pub(crate) fn report_stall(&self, fault: FaultType, transaction: &Transaction) -> Rc<Reported> {
+    pub(crate) fn report_stall(&self, fault: &Fault, transaction: &Transaction) -> Rc<Reported> {
         let stag = self
             .stalls
             .take_stag(transaction.stream, self.features.stall_tags);
@@ -375,7 +375,7 @@ impl Inner {
         bump(match response {
             _ if !matched => &self.counts.resumes_unmatched,
             Response::Retry => &self.counts.resumes_retry,
-            Response::Abort => &self.counts.resumes_abort,
+            Response::Abort | Response::RazWi => &self.counts.resumes_abort,
         });
         self.note(&Note::Resumed {
             stream,

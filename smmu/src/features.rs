@@ -23,19 +23,66 @@ pub enum StallTags {
     LowestFree,
 }
 
+/// Which state of translation table descriptors the SMMU keeps up to date (IDR0.HTTU).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Httu {
+    /// None.
+    None,
+    /// The access flag.
+    AccessFlag,
+    /// The access flag and dirty state.
+    Dirty,
+}
+
+/// What becomes of transactions at stage 1 or 2 that fault (IDR0.STALL_MODEL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StallModel {
+    /// They stall or are terminated, as software chooses.
+    Both,
+    /// They are terminated.
+    Terminate,
+    /// They stall. Not for a system with PCIe.
+    Stall,
+}
+
 /// The choices that an implementer of the architecture has, and the sizes of the caches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Whether there is stage 1 (IDR0.S1P).
+    pub stage1: bool,
+    /// Whether there is stage 2 (IDR0.S2P); with stage 1, they can be nested.
+    pub stage2: bool,
+    /// Whether streams can be EL2's (IDR0.HYP), which takes both stages.
+    pub hyp: bool,
+    /// Whether VMIDs have 16 bits; otherwise 8.
+    pub vmid16: bool,
+    /// What the SMMU writes to descriptors.
+    pub httu: Httu,
+    /// What becomes of transactions that fault.
+    pub stall_model: StallModel,
+    /// Whether a faulting transaction can be terminated as if it had been done, with writes ignored
+    /// and reads of zeros (IDR0.TERM_MODEL = 0). Otherwise CD.A must be 1.
+    pub raz_wi: bool,
+    /// Whether STE.PRIVCFG and STE.INSTCFG are obeyed (IDR1.ATTR_PERMS_OVR).
+    pub attr_perms_ovr: bool,
+    /// Whether virtual addresses can have 52 bits (IDR5.VAX).
+    pub va_52: bool,
+    /// Whether the 4 and 16 KiB granules can have 52-bit addresses (IDR5.DS).
+    pub ds: bool,
+    /// Whether address spaces can be as small as one table of the last level (IDR3.STT).
+    pub stt: bool,
+    /// Whether a half of the address space can be closed to unprivileged accesses (IDR3.E0PD).
+    pub e0pd: bool,
     /// Width of a StreamID in bits, 0 to 32.
     pub sid_bits: u8,
     /// Width of a SubstreamID in bits, 0 (none) to 20.
     pub ssid_bits: u8,
     /// Stalled transactions that may be reported and unanswered at a time, 1 to 65535. More wait
-    /// unreported.
+    /// unreported. 0 if transactions do not stall.
     pub stall_max: u16,
     /// Which tag a stall gets.
     pub stall_tags: StallTags,
-    /// Width of a physical address in bits: 32, 36, 40, 42, 44 or 48.
+    /// Width of a physical address in bits: 32, 36, 40, 42, 44, 48 or 52.
     pub oas_bits: u8,
     /// Translation granules.
     pub granules: Granules,
@@ -60,6 +107,18 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            stage1: true,
+            stage2: true,
+            hyp: false,
+            vmid16: true,
+            httu: Httu::None,
+            stall_model: StallModel::Both,
+            raz_wi: false,
+            attr_perms_ovr: true,
+            va_52: false,
+            ds: false,
+            stt: false,
+            e0pd: false,
             sid_bits: 16,
             ssid_bits: 16,
             stall_max: 256,
@@ -123,20 +182,42 @@ impl Config {
             self.ssid_bits <= 20,
             "at most 20",
         )?;
+        let (stage1, stage2) = (self.stage1, self.stage2);
+        must("stage1", 0, stage1 || stage2, "set, unless stage2 is")?;
+        let nested = stage1 && stage2;
         must(
-            "stall_max",
-            self.stall_max.into(),
-            self.stall_max > 0,
-            "above 0",
+            "hyp",
+            1,
+            nested || !self.hyp,
+            "0, unless there are both stages",
         )?;
+        let stall_max = self.stall_max.into();
+        match self.stall_model {
+            StallModel::Terminate => must("stall_max", stall_max, stall_max == 0, "0")?,
+            _ => must("stall_max", stall_max, stall_max > 0, "above 0")?,
+        }
         must(
             "oas_bits",
             self.oas_bits.into(),
-            matches!(self.oas_bits, 32 | 36 | 40 | 42 | 44 | 48),
-            "32, 36, 40, 42, 44 or 48",
+            matches!(self.oas_bits, 32 | 36 | 40 | 42 | 44 | 48 | 52),
+            "32, 36, 40, 42, 44, 48 or 52",
         )?;
         let Granules { k4, k16, k64 } = self.granules;
         must("granules", 0, k4 || k16 || k64, "at least one")?;
+        // *SMMU_IDR5*: each of the two is for granules that have a use for it.
+        let small = k4 || k16;
+        must(
+            "ds",
+            1,
+            !self.ds || small && self.va_52,
+            "0, unless va_52 is set and a granule below 64 KiB",
+        )?;
+        must(
+            "va_52",
+            1,
+            !self.va_52 || k64 || self.ds,
+            "0, unless the 64 KiB granule or ds is set",
+        )?;
         must(
             "cmdq_log2",
             self.cmdq_log2.into(),
@@ -164,17 +245,27 @@ impl Config {
 
     pub(crate) fn idr0(&self) -> u32 {
         let mut value = 0;
-        value |= 1 << 1; // S1P
+        value |= u32::from(self.stage2); // S2P
+        value |= u32::from(self.stage1) << 1; // S1P
         value |= 2 << 2; // TTF: VMSAv8-64 only
         value |= 1 << 4; // COHACC
+        value |= (self.httu as u32) << 6; // HTTU
+        value |= u32::from(self.hyp) << 9; // HYP
         value |= 1 << 12; // ASID16
         value |= u32::from(self.msi) << 13; // MSI
         value |= 1 << 14; // SEV
+        value |= u32::from(self.stage2 && self.vmid16) << 18; // VMID16
         value |= 1 << 19; // CD2L
         value |= 2 << 21; // TTENDIAN: little-endian only
-        value |= 1 << 26; // TERM_MODEL: faults terminate with an abort, never as RAZ/WI
+        value |= match self.stall_model {
+            StallModel::Both => 0,
+            StallModel::Terminate => 1,
+            StallModel::Stall => 2,
+        } << 24; // STALL_MODEL
+        // TERM_MODEL: faults terminate with an abort, never as RAZ/WI.
+        value |= u32::from(!self.raz_wi) << 26;
         value |= 1 << 27; // ST_LEVEL: 2-level tables too
-        value // STALL_MODEL 0: stall and terminate
+        value
     }
 
     pub(crate) fn idr1(&self) -> u32 {
@@ -182,11 +273,16 @@ impl Config {
             | u32::from(self.ssid_bits) << 6
             | u32::from(self.eventq_log2) << 16
             | u32::from(self.cmdq_log2) << 21
+            | u32::from(self.attr_perms_ovr) << 26
     }
 
     pub(crate) fn idr3(&self) -> u32 {
-        // HAD, which SMMUv3.1 demands, and RIL.
-        1 << 2 | u32::from(self.ril) << 10
+        // SMMUv3.1 demands HAD of a stage 1 and XNX of a stage 2.
+        u32::from(self.stage1) << 2
+            | u32::from(self.stage2) << 4
+            | u32::from(self.stt) << 9
+            | u32::from(self.ril) << 10
+            | u32::from(self.e0pd) << 13
     }
 
     pub(crate) fn idr5(&self) -> u32 {
@@ -196,11 +292,14 @@ impl Config {
             40 => 2,
             42 => 3,
             44 => 4,
-            _ => 5,
+            48 => 5,
+            _ => 6,
         };
         oas | u32::from(self.granules.k4) << 4
             | u32::from(self.granules.k16) << 5
             | u32::from(self.granules.k64) << 6
+            | u32::from(self.ds) << 7
+            | u32::from(self.va_52) << 10
             | u32::from(self.stall_max) << 16
     }
 

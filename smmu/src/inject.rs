@@ -2,7 +2,7 @@
 //! of it, beyond the [verdicts](crate::Verdict) at its own points.
 
 use crate::smmu::Smmu;
-use crate::tlb::Scope;
+use crate::tlb::{Scope, Whose};
 
 impl Smmu {
     /// Writes an event record, as if the SMMU had found a reason to: it is lost if the queue is
@@ -22,9 +22,6 @@ impl Smmu {
     /// eviction is no invalidation.
     pub fn evict(&self, address: Option<u64>) -> u32 {
         let tlb = &mut self.0.caches.borrow_mut().tlb;
-        match address {
-            None => tlb.invalidate_all(),
-            Some(address) => tlb.invalidate_addresses(None, Scope::address(address)),
-        }
+        tlb.invalidate(Whose::Anyone, address.map(Scope::address))
     }
 }

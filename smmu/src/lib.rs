@@ -11,12 +11,16 @@
 //!
 //! # What is advertised
 //!
+//! What [`Config`] makes a choice of, it can leave out; [`Config::default`] is what the stock kernel
+//! is given.
+//!
 //! | advertised | not advertised, and refused |
 //! |---|---|
-//! | stage 1, VMSAv8-64 tables, 4/16/64 KiB granules, 48-bit input, up to 48-bit output | stage 2, nesting, EL2 and Secure streams, VMSAv8-32 tables, 52 bits, big-endian tables |
+//! | stage 1, stage 2, and both nested; VMSAv8-64 tables, 4/16/64 KiB granules, up to 52 bits; EL2 streams | Secure streams, VMSAv8-32 and VMSAv9-128 tables, big-endian tables |
 //! | linear and 2-level stream tables and context descriptor tables | preset tables and queues |
-//! | SubstreamIDs, S1DSS, 16-bit ASIDs, range invalidation, hierarchical attribute disable | broadcast TLB maintenance, hardware update of access flag and dirty state, E0PD |
-//! | stalls with tags, RESUME, STALL_TERM; termination by abort | RAZ/WI termination (TERM_MODEL is 1, so CD.A must be 1) |
+//! | SubstreamIDs, S1DSS, 16-bit ASIDs and VMIDs, range invalidation, hierarchical attribute disable, E0PD | broadcast TLB maintenance, VMID wildcards |
+//! | hardware update of access flag and dirty state | of table descriptors |
+//! | stalls with tags, RESUME, STALL_TERM; termination by abort or as RAZ/WI | |
 //! | command and event queue, GERROR, wired interrupts and MSIs, SEV | ATS, PRI, ATOS, MPAM, VMW |
 //!
 //! # Reentry
@@ -31,12 +35,14 @@ mod command;
 mod config;
 mod fault;
 mod features;
+mod fetch;
 mod inject;
 mod probe;
 mod queue;
 mod regs;
 mod smmu;
 mod spec;
+mod stages;
 mod tlb;
 mod translate;
 mod verdict;
@@ -48,7 +54,7 @@ pub mod testing;
 mod tests;
 
 pub use fault::Stall;
-pub use features::{Config, ConfigError, Granules, StallTags};
+pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
 pub use probe::{NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::EventType;
@@ -134,12 +140,25 @@ pub struct Translation {
     pub stalls: u32,
 }
 
-/// The transaction was terminated with an abort.
+/// The transaction was terminated: it does not reach memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the SMMU aborted the transaction")]
+#[error("the SMMU terminated the transaction")]
 pub struct Aborted {
     /// How often the transaction stalled before.
     pub stalls: u32,
+    /// To the device it looks as if it had been done: a write is ignored, a read gives zeros.
+    /// Otherwise the device is told of an abort. Only with [`Config::raz_wi`].
+    pub raz_wi: bool,
+}
+
+impl Aborted {
+    /// With an abort, after so many stalls.
+    pub const fn after(stalls: u32) -> Aborted {
+        Aborted {
+            stalls,
+            raz_wi: false,
+        }
+    }
 }
 
 /// Physical memory refused an access.
@@ -153,6 +172,22 @@ pub trait Memory {
     fn read(&self, address: u64, data: &mut [u8]) -> Result<(), ExternalAbort>;
     /// Writes `data` at `address`. Message-signalled interrupts come this way too.
     fn write(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort>;
+
+    /// Replaces the 64-bit little-endian word at `address`, a multiple of 8, by `new` if it is
+    /// `current`, and says what it was. This is how the access flag and dirty state are kept in
+    /// translation tables.
+    ///
+    /// What is provided reads and then writes. Memory that others write at the same time, which
+    /// is so wherever CPUs have threads of their own, has to do both in one.
+    fn compare_exchange(&self, address: u64, current: u64, new: u64) -> Result<u64, ExternalAbort> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        let was = u64::from_le_bytes(bytes);
+        if was == current {
+            self.write(address, &new.to_le_bytes())?;
+        }
+        Ok(was)
+    }
 }
 
 /// The SMMU's wired interrupts. All are edges.

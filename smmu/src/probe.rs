@@ -57,6 +57,8 @@ pub enum Response {
     Retry,
     /// Abort the transaction.
     Abort,
+    /// End the transaction as if it had been done: a write is ignored, a read gives zeros.
+    RazWi,
 }
 
 /// Something that happened.

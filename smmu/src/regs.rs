@@ -140,7 +140,10 @@ impl Registers {
                 }
                 self.cr1.set(self.cr1.get() & !writable | value & writable);
             }
-            spec::CR2 if self.free(offset, cr0::SMMUEN) => self.cr2.set(value & cr2::RECINVSID),
+            spec::CR2 if self.free(offset, cr0::SMMUEN) => {
+                let e2h = if features.hyp { cr2::E2H } else { 0 };
+                self.cr2.set(value & (cr2::RECINVSID | e2h));
+            }
             // One write says everything, and it is in force before Update can be read as 1.
             spec::GBPA if value & gbpa::UPDATE != 0 => {
                 self.gbpa_abort.set(value & gbpa::ABORT != 0)

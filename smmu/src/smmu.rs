@@ -71,7 +71,7 @@ pub struct Counters {
     pub stalls_held: u64,
     /// RESUMEs that asked for a retry.
     pub resumes_retry: u64,
-    /// RESUMEs that asked for an abort.
+    /// RESUMEs that asked for a termination.
     pub resumes_abort: u64,
     /// RESUMEs of either kind for which no stall was waiting.
     pub resumes_unmatched: u64,
@@ -272,6 +272,16 @@ impl Inner {
     #[inline(always)]
     pub(crate) fn watches(&self, points: Points) -> bool {
         self.watched.get().has(points)
+    }
+
+    pub(crate) fn compare_exchange(
+        &self,
+        address: u64,
+        current: u64,
+        new: u64,
+    ) -> Result<u64, ExternalAbort> {
+        let address = address & low_mask(self.features.oas_bits.into());
+        self.memory.compare_exchange(address, current, new)
     }
 
     pub(crate) fn note(&self, note: &Note) {

@@ -262,6 +262,13 @@ pub const USER_RW: u64 = 0x0060_0000_0000_0f43;
 /// The same, but read-only.
 pub const USER_RO: u64 = USER_RW | 0x80;
 
+/// Where [`Driver::virtual_machine`] puts the first table of stage 2.
+pub const STAGE2_ROOT: u64 = TABLES - 0x10_0000;
+/// A stage 2 leaf descriptor for memory, readable and writable: Linux's (io-pgtable-arm.c).
+pub const STAGE2_RW: u64 = 0x7ff;
+/// The same, but read-only.
+pub const STAGE2_RO: u64 = STAGE2_RW & !0x80;
+
 /// An operating system's driver: it writes registers and memory, and knows nothing of the model.
 pub struct Driver {
     /// The SMMU.
@@ -322,6 +329,33 @@ impl Driver {
         let driver = Driver::ready();
         driver.set_cd(1, cd_sva(1, Driver::root(1)));
         driver
+    }
+
+    /// A driver of `config`, enabled.
+    pub fn started(config: Config) -> Driver {
+        let driver = Driver::new(config);
+        driver.start();
+        driver
+    }
+
+    /// [`Driver::with_process`] inside a virtual machine with VMID 7: [`SID`] has both stages, and
+    /// the second maps nothing but what is needed to walk the first, in blocks of 1 GiB. The context
+    /// descriptors are 64 GiB higher in the machine's eyes than they are.
+    pub fn virtual_machine() -> Driver {
+        let driver = Driver::ready();
+        let high = CONTEXT_TABLE + 0x10_0000_0000;
+        driver.set_ste(SID, ste_nested(high, 3, 7, STAGE2_ROOT));
+        driver.map_at(STAGE2_ROOT, 1, high, CONTEXT_TABLE | STAGE2_RW & !2);
+        for table in [TABLES, TABLES - 0x4000_0000] {
+            driver.map_at(STAGE2_ROOT, 1, table, table | STAGE2_RW & !2);
+        }
+        driver.set_cd(1, cd_sva(1, Driver::root(1)));
+        driver
+    }
+
+    /// A page of the virtual machine.
+    pub fn map_stage2(&self, address: u64, leaf: u64) -> u64 {
+        self.map_at(STAGE2_ROOT, 3, address, leaf)
     }
 
     /// The first table of the process with `asid`.
@@ -525,6 +559,25 @@ pub fn ste_stage1(table: u64, cd_max: u64) -> [u64; 8] {
     // V, CFG = S1_TRANS, S1FMT = linear, S1CTXPTR, S1CDMAX; S1DSS = SSID0, S1CIR, S1COR = WBRA,
     // S1CSH = inner shareable.
     [0xb | table | cd_max << 59, 0xd6, 0, 0, 0, 0, 0, 0]
+}
+
+/// The stream table entry that Linux writes for a device of a virtual machine
+/// (arm_smmu_make_s2_domain_ste): stage 2 only, 48-bit addresses, 4 KiB pages, S2PTW, S2R.
+pub fn ste_stage2(vmid: u16, table: u64) -> [u64; 8] {
+    // S2T0SZ = 16, S2SL0 = 2, S2IR0 = S2OR0 = WBWA, S2SH0 = inner shareable, S2TG = 4 KiB, S2PS =
+    // 48 bits.
+    let vtcr = 16 | 2 << 6 | 1 << 8 | 1 << 10 | 3 << 12 | 5 << 16;
+    let word2 = u64::from(vmid) | vtcr << 32 | 1 << 51 | 1 << 54 | 1 << 58;
+    [0xd, 1 << 44, word2, table, 0, 0, 0, 0]
+}
+
+/// Both stages: [`ste_stage1`], whose table is the virtual machine's, and [`ste_stage2`].
+pub fn ste_nested(contexts: u64, cd_max: u64, vmid: u16, table: u64) -> [u64; 8] {
+    let (mut ste, second) = (ste_stage1(contexts, cd_max), ste_stage2(vmid, table));
+    ste[0] |= 0xf;
+    ste[2] = second[2];
+    ste[3] = second[3];
+    ste
 }
 
 /// The context descriptor that Linux writes for an SVA process of a device that can stall

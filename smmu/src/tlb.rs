@@ -1,26 +1,67 @@
 //! The TLB: a real cache, which forgets only what it is told to forget or has no room for.
 //!
-//! IHI 0070, *Caching*, *TLB tagging*, *TLB invalidation commands*.
+//! IHI 0070, *Caching*, *TLB tagging*, *TLB invalidation*.
 //!
-//! One StreamWorld (NS-EL1) and one VMID (0, stage 2 being absent) exist, so an entry is tagged by
-//! ASID, or as global, and by address. Set-associative, replaced in turn. Blocks are kept whole and
-//! the contiguous bit is ignored, so an entry is exactly what one leaf descriptor said. Entries are
-//! made only from walks that permitted the access, with the access flag set.
+//! Two kinds of translation are kept. Of stage 1, from virtual addresses, with stage 2 behind it
+//! folded in if there is one: tagged by StreamWorld, VMID and ASID, or as global. And of stage 2
+//! alone, from intermediate addresses, tagged by VMID: those of streams that have no stage 1, and
+//! those of stage 1's tables and of context descriptors. A walk whose page is kept with both stages
+//! folded in keeps no translation of stage 2 alone for that page.
+//!
+//! Set-associative, replaced in turn. Blocks are kept whole and the contiguous bit is ignored, so an
+//! entry is exactly what one leaf descriptor of each stage said. Entries are made only from walks
+//! that permitted the access, with the access flag set.
 
 use crate::spec::low_mask;
-use crate::walker::{ADDRESS_BITS, Granule, Leaf, Permissions};
+use crate::walker::{ADDRESS_BITS, Granule, Leaf, Permissions, World};
 
 const WAYS: usize = 4;
 
 /// Every size that a leaf can have, as a power of two; an entry's class is its place here.
-const SIZES: [u32; 7] = [12, 14, 16, 21, 25, 29, 30];
+const SIZES: [u32; 10] = [12, 14, 16, 21, 25, 29, 30, 36, 39, 42];
 
-/// The tag of a context's translations.
+/// Which translations an entry belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// Stage 1 of a StreamWorld, with stage 2 if there is one.
+    Stage1(World),
+    /// Stage 2 alone.
+    Stage2,
+}
+
+impl Space {
+    #[inline]
+    const fn number(self) -> u64 {
+        match self {
+            Space::Stage1(World::El1) => 0,
+            Space::Stage1(World::El2) => 1,
+            Space::Stage1(World::El2E2h) => 2,
+            Space::Stage2 => 3,
+        }
+    }
+}
+
+/// The tag of a context's translations, or of stage 2's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
+    pub(crate) space: Space,
+    pub(crate) vmid: u16,
     pub(crate) asid: u16,
     /// The ASID set: entries that are global are so within one set.
     pub(crate) aset: bool,
+}
+
+impl Tag {
+    /// The tag of stage 2's translations.
+    #[inline]
+    pub(crate) const fn stage2(vmid: u16) -> Tag {
+        Tag {
+            space: Space::Stage2,
+            vmid,
+            asid: 0,
+            aset: false,
+        }
+    }
 }
 
 /// One cached leaf.
@@ -28,48 +69,47 @@ pub(crate) struct Tag {
 pub(crate) struct Entry {
     /// First input address, 56 bits wide, and below it the kind of the entry; 0 if there is none.
     key: u64,
+    output: u64,
     /// Whose it is: see [`owner`].
     owner: u32,
     size_bits: u8,
-    level: u8,
+    /// The size of the leaf that an invalidation by address means: see [`Leaf::reach_bits`].
+    reach_bits: u8,
+    level: i8,
     granule: Granule,
     pub(crate) permissions: Permissions,
-    output: u64,
 }
 
 const EMPTY: Entry = Entry {
     key: 0,
+    output: 0,
     owner: 0,
     size_bits: 12,
+    reach_bits: 12,
     level: 3,
     granule: Granule::K4,
-    permissions: Permissions {
-        unprivileged: false,
-        read_only: false,
-        uxn: false,
-        pxn: false,
-    },
-    output: 0,
+    permissions: Permissions::NONE,
 };
 
 /// Set in every key, so that an empty entry matches none.
 const VALID: u64 = 1 << 11;
+/// The space of an entry.
+const SPACE_SHIFT: u32 = 5;
+const SPACE: u64 = 3 << SPACE_SHIFT;
 /// The kind of an entry is twice its class, one more if it is global.
 const KIND: u64 = 0x1f;
 
 #[inline]
-fn key(first: u64, kind: u32) -> u64 {
-    first | VALID | u64::from(kind)
+fn key(first: u64, kind: u32, space: Space) -> u64 {
+    first | VALID | space.number() << SPACE_SHIFT | u64::from(kind)
 }
 
-/// A number for whoever may use an entry: the ASID, or for a global one, the ASID set.
+/// A number for whoever may use an entry: the VMID, and below it the ASID, or for a global one, the
+/// ASID set.
 #[inline]
 fn owner(global: bool, tag: Tag) -> u32 {
-    if global {
-        1 << 16 | u32::from(tag.aset)
-    } else {
-        tag.asid.into()
-    }
+    let within = if global { tag.aset.into() } else { tag.asid };
+    u32::from(tag.vmid) << 16 | u32::from(within)
 }
 
 impl Entry {
@@ -85,18 +125,47 @@ impl Entry {
         self.key & 1 != 0
     }
 
+    fn is_of(&self, space: Space) -> bool {
+        self.key & SPACE == space.number() << SPACE_SHIFT
+    }
+
+    fn vmid(&self) -> u16 {
+        (self.owner >> 16) as u16
+    }
+
+    fn asid(&self) -> u16 {
+        self.owner as u16
+    }
+
     fn first(&self) -> u64 {
         self.key & !0xfff
     }
 
-    fn last(&self) -> u64 {
-        self.first() | low_mask(self.size_bits.into())
+    /// The input addresses that an invalidation of any of them takes the entry with.
+    fn reach(&self) -> (u64, u64) {
+        let mask = low_mask(self.reach_bits.into());
+        (self.first() & !mask, self.first() | mask)
     }
 
     /// The output for `address`, and how far the leaf reaches from there.
+    #[inline]
     pub(crate) fn output(&self, address: u64) -> (u64, u64) {
         let mask = low_mask(self.size_bits.into());
         (self.output | address & mask, mask + 1 - (address & mask))
+    }
+
+    /// What it was made from.
+    pub(crate) fn leaf(&self) -> Leaf {
+        Leaf {
+            output: self.output,
+            size_bits: self.size_bits.into(),
+            reach_bits: self.reach_bits.into(),
+            level: self.level.into(),
+            granule: self.granule,
+            permissions: self.permissions,
+            accessed: true,
+            global: self.is_global(),
+        }
     }
 }
 
@@ -110,7 +179,7 @@ pub(crate) struct Scope {
     /// Only entries of this granule, if given.
     pub(crate) granule: Option<Granule>,
     /// Only entries from this level, if given.
-    pub(crate) level: Option<u8>,
+    pub(crate) level: Option<i32>,
 }
 
 impl Scope {
@@ -126,10 +195,11 @@ impl Scope {
     }
 
     fn covers(&self, entry: &Entry) -> bool {
-        entry.first() <= self.last
-            && entry.last() >= self.first
+        let (first, last) = entry.reach();
+        first <= self.last
+            && last >= self.first
             && self.granule.is_none_or(|granule| granule == entry.granule)
-            && self.level.is_none_or(|level| level == entry.level)
+            && self.level.is_none_or(|level| level == entry.level.into())
     }
 }
 
@@ -161,7 +231,8 @@ impl Tlb {
     /// The first entry of the set in which an entry is kept.
     #[inline(always)]
     fn set(&self, first: u64, size_bits: u32, owner: u32) -> usize {
-        let mixed = ((first >> size_bits) ^ u64::from(owner) << 44)
+        let mixed = (first >> size_bits)
+            .wrapping_add(u64::from(owner).wrapping_mul(0xd6e8_feb8_6659_fd93))
             .wrapping_add(u64::from(size_bits) << 38)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper half is the better mixed one; there are at most 2^14 sets.
@@ -172,7 +243,7 @@ impl Tlb {
     fn find(&self, address: u64, kind: u32, tag: Tag) -> Option<usize> {
         let size_bits = SIZES[(kind / 2) as usize];
         let first = address & !low_mask(size_bits);
-        let (key, owner) = (key(first, kind), owner(kind % 2 == 1, tag));
+        let (key, owner) = (key(first, kind, tag.space), owner(kind % 2 == 1, tag));
         let set = self.set(first, size_bits, owner);
         let ways = &self.entries[set..set + WAYS];
         let way = ways
@@ -219,13 +290,14 @@ impl Tlb {
         let kind = 2 * class as u32 + u32::from(leaf.global);
         let first = address & !low_mask(leaf.size_bits);
         let entry = Entry {
-            key: key(first, kind),
+            key: key(first, kind, tag.space),
+            output: leaf.output,
             owner: owner(leaf.global, tag),
             size_bits: leaf.size_bits as u8,
-            level: leaf.level as u8,
+            reach_bits: leaf.reach_bits as u8,
+            level: leaf.level as i8,
             granule: leaf.granule,
             permissions: leaf.permissions,
-            output: leaf.output,
         };
         self.forget(address, tag);
         let set = self.set(first, leaf.size_bits, entry.owner);
@@ -275,22 +347,64 @@ impl Tlb {
         dropped
     }
 
-    /// Forgets everything; as all of these do, says how many entries that were.
-    pub(crate) fn invalidate_all(&mut self) -> u32 {
-        self.drop_where(|_| true)
-    }
-
-    /// Forgets the translations of `asid`, but no global ones.
-    pub(crate) fn invalidate_asid(&mut self, asid: u16) -> u32 {
-        self.drop_where(|entry| entry.owner == u32::from(asid))
-    }
-
-    /// Forgets translations of addresses in `scope`: those of `asid` and global ones, or those of
-    /// any ASID.
-    pub(crate) fn invalidate_addresses(&mut self, asid: Option<u16>, scope: Scope) -> u32 {
+    /// Forgets what `whose` names, of any address or of those in `scope`; says how many entries
+    /// that were.
+    pub(crate) fn invalidate(&mut self, whose: Whose, scope: Option<Scope>) -> u32 {
         self.drop_where(|entry| {
-            let whose = asid.is_none_or(|asid| entry.is_global() || entry.owner == u32::from(asid));
-            whose && scope.covers(entry)
+            whose.owns(entry) && scope.as_ref().is_none_or(|scope| scope.covers(entry))
         })
+    }
+}
+
+/// Which ASIDs an invalidation names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asids {
+    Any,
+    /// Entries that are not global.
+    Only(u16),
+    /// Those of this one, and global ones.
+    WithGlobal(u16),
+}
+
+/// Whose translations an invalidation names: *TLB invalidation*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Whoever's; no command says that.
+    Anyone,
+    /// All that is not EL2's, of both stages.
+    NotEl2,
+    /// All of a VMID, of both stages.
+    Vmid(u16),
+    /// Stage 2 alone, of a VMID. What has stage 1 in front of it stays.
+    Stage2(u16),
+    /// Stage 1 of a StreamWorld and, in NS-EL1, a VMID.
+    Stage1 {
+        world: World,
+        vmid: u16,
+        asids: Asids,
+    },
+    /// EL2's, with E2H or without.
+    El2,
+}
+
+impl Whose {
+    fn owns(self, entry: &Entry) -> bool {
+        let el2 = entry.is_of(Space::Stage1(World::El2));
+        let el2 = el2 || entry.is_of(Space::Stage1(World::El2E2h));
+        match self {
+            Whose::Anyone => true,
+            Whose::NotEl2 => !el2,
+            Whose::El2 => el2,
+            Whose::Vmid(vmid) => !el2 && entry.vmid() == vmid,
+            Whose::Stage2(vmid) => entry.is_of(Space::Stage2) && entry.vmid() == vmid,
+            Whose::Stage1 { world, vmid, asids } => {
+                let asid_matches = match asids {
+                    Asids::Any => true,
+                    Asids::Only(asid) => !entry.is_global() && entry.asid() == asid,
+                    Asids::WithGlobal(asid) => entry.is_global() || entry.asid() == asid,
+                };
+                entry.is_of(Space::Stage1(world)) && entry.vmid() == vmid && asid_matches
+            }
+        }
     }
 }

@@ -7,21 +7,22 @@
 //! translation that notices one in its midst starts over. Together these are what software is
 //! promised when CMD_SYNC completes.
 
+use std::cell::Cell;
+
 use stallbox_timeline::{Sleep, Span};
 
-use crate::config::{Context, Contexts, SteAt, Stream, StreamTable, Unmarked};
+use crate::config::{Context, Contexts, Stages, Stream, Unmarked};
 use crate::fault::Turn;
 use crate::probe::{Note, Response, Step};
 use crate::smmu::{Inner, Smmu, bump};
-use crate::spec::cd::{CD_BYTES, Cd, L1CD_BYTES, L1Cd};
-use crate::spec::event::{self, EventType, FaultType};
-use crate::spec::regs::{cr0, cr2};
-use crate::spec::ste::{L1Std, Ste};
-use crate::spec::{low_mask, words};
-use crate::tlb::Tlb;
+use crate::spec::event::{self, EventType, Fault, FaultType, Place};
+use crate::spec::low_mask;
+use crate::spec::regs::cr0;
+use crate::stages::{Purpose, Second};
+use crate::tlb::{Tag, Tlb};
 use crate::verdict::{OnTranslation, Points};
-use crate::walker::{Leaf, Walk, WalkFault};
-use crate::{Aborted, Transaction, Translation};
+use crate::walker::{Leaf, Permissions};
+use crate::{Aborted, Access, Transaction, Translation};
 
 /// A translation that invalidations keep interrupting gives up being interruptible: it spends no
 /// more time on its steps. Software could otherwise hold it up for ever.
@@ -29,44 +30,60 @@ const RESTARTS_MAX: u32 = 16;
 
 /// Why a transaction may not go ahead.
 #[derive(Clone, Copy, Debug)]
-enum Refusal {
+pub(crate) enum Refusal {
     /// Abort, and tell nobody.
     Silent(Option<EventType>),
-    /// Abort, with a record of something that is not a stage 1 fault.
+    /// Abort, with a record of something that no fault model decides about.
     Recorded(EventType, [u64; 4]),
-    /// A fault that the context's fault model decides about.
+    /// A fault that the fault model of its stage decides about.
     Fault {
-        fault: FaultType,
+        fault: Fault,
         stalls: bool,
         records: bool,
+        /// Without a stall it ends as if it had been done.
+        raz_wi: bool,
     },
 }
 
 impl Refusal {
     /// A record that names the transaction only.
-    fn identity(kind: EventType, transaction: &Transaction) -> Refusal {
+    pub(crate) fn identity(kind: EventType, transaction: &Transaction) -> Refusal {
         Refusal::Recorded(kind, event::identity(kind, transaction))
     }
 
-    /// Stage 1 is off or bypassed for the stream, and the address is too large. The fault model
-    /// has no say in it.
+    /// Stage 1 is off or bypassed for the stream, and the address is too large. No fault model has
+    /// a say in it.
     fn out_of_range(transaction: &Transaction) -> Refusal {
-        let words = event::fault(FaultType::AddressSize, transaction, None);
+        let fault = Fault {
+            kind: FaultType::AddressSize,
+            place: Place::Stage1,
+            access: transaction.access,
+        };
+        let words = event::fault(&fault, transaction, None);
         Refusal::Recorded(EventType::AddressSize, words)
     }
 }
 
 /// How one attempt is made.
 #[derive(Clone, Copy, Debug, Default)]
-struct Attempt {
+pub(crate) struct Attempt {
     /// The TLB is not to be trusted: the last answer was a retry.
-    fresh: bool,
+    pub(crate) fresh: bool,
     /// The TLB was asked just now, and had nothing.
-    missed: bool,
+    pub(crate) missed: bool,
     /// No time is spent.
-    at_once: bool,
+    pub(crate) at_once: bool,
     /// A verdict: how it faults, whatever the tables say.
-    fault: Option<FaultType>,
+    pub(crate) fault: Option<FaultType>,
+}
+
+/// An attempt, and when it was begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) attempt: Attempt,
+    pub(crate) epoch: u64,
+    /// The translation table descriptors that it has read.
+    pub(crate) steps: &'a Cell<u32>,
 }
 
 /// An answer from caches alone.
@@ -77,12 +94,6 @@ enum Hit {
     Tlb(Translation),
     /// The configuration was cached, but the TLB had nothing that permits the access.
     Miss,
-}
-
-/// Where a transaction's context descriptor is, or that it needs none.
-enum Selected {
-    Bypass,
-    Context(u32),
 }
 
 impl Smmu {
@@ -148,7 +159,7 @@ impl Inner {
             if self.shutdowns.get() != shutdowns {
                 // Begun while the SMMU was enabled, and not done when it was disabled. It must not
                 // turn into one that bypasses, so it ends as stalled ones do.
-                return Err(Aborted { stalls });
+                return Err(Aborted::after(stalls));
             }
             let epoch = self.epoch.get();
             let result = self.attempt(transaction, attempt).await;
@@ -181,36 +192,47 @@ impl Inner {
                 }
             }
             let fault = match refusal {
-                Refusal::Silent(_) => return Err(Aborted { stalls }),
+                Refusal::Silent(_) => return Err(Aborted::after(stalls)),
                 Refusal::Recorded(_, words) => {
                     self.write_event(words);
-                    return Err(Aborted { stalls });
+                    return Err(Aborted::after(stalls));
                 }
                 Refusal::Fault {
                     fault,
                     stalls: true,
                     ..
                 } => fault,
-                Refusal::Fault { fault, records, .. } => {
+                Refusal::Fault {
+                    fault,
+                    records,
+                    raz_wi,
+                    ..
+                } => {
                     if records {
-                        self.write_event(event::fault(fault, transaction, None));
+                        self.write_event(event::fault(&fault, transaction, None));
                     }
-                    return Err(Aborted { stalls });
+                    return Err(Aborted { stalls, raz_wi });
                 }
             };
             if !self.may_report(place.as_ref()) {
                 let place = place.get_or_insert_with(|| self.hold(transaction));
                 match place.turn().await {
                     Turn::Come => continue,
-                    Turn::Terminated => return Err(Aborted { stalls }),
+                    Turn::Terminated => return Err(Aborted::after(stalls)),
                 }
             }
-            let stall = self.report_stall(fault, transaction);
+            let stall = self.report_stall(&fault, transaction);
             stalls = stalls.saturating_add(1);
             // The next of those held back may come forward.
             place = None;
             match stall.answer().await {
-                Response::Abort => return Err(Aborted { stalls }),
+                Response::Abort => return Err(Aborted::after(stalls)),
+                Response::RazWi => {
+                    return Err(Aborted {
+                        stalls,
+                        raz_wi: true,
+                    });
+                }
                 Response::Retry => {}
             }
             if let Some(sleep) = self.pause(Step::ResumeToRetry, transaction) {
@@ -262,19 +284,24 @@ impl Inner {
                 fault: Some(fault),
                 ..attempt
             }),
-            OnTranslation::Abort => Err(Aborted { stalls }),
+            OnTranslation::Abort => Err(Aborted::after(stalls)),
         }
     }
 
     /// A sleep for as long as `step` takes, if it takes any time.
     #[inline]
-    fn pause(&self, step: Step, transaction: &Transaction) -> Option<Sleep> {
+    pub(crate) fn pause(&self, step: Step, transaction: &Transaction) -> Option<Sleep> {
         let span = self.probe.spend(step, Some(transaction));
         (span != Span::ZERO).then(|| self.timeline.sleep(span))
     }
 
     #[inline]
-    fn pause_in(&self, attempt: Attempt, step: Step, transaction: &Transaction) -> Option<Sleep> {
+    pub(crate) fn pause_in(
+        &self,
+        attempt: Attempt,
+        step: Step,
+        transaction: &Transaction,
+    ) -> Option<Sleep> {
         if attempt.at_once {
             None
         } else {
@@ -286,11 +313,13 @@ impl Inner {
         let transaction = *transaction;
         let (event, stage, stalls) = match *refusal {
             Refusal::Silent(event) => (event, 0, false),
-            Refusal::Recorded(event @ (EventType::WalkEabt | EventType::AddressSize), _) => {
-                (Some(event), 1, false)
+            Refusal::Recorded(event @ (EventType::WalkEabt | EventType::AddressSize), words) => {
+                (Some(event), event::stage(&words), false)
             }
             Refusal::Recorded(event, _) => (Some(event), 0, false),
-            Refusal::Fault { fault, stalls, .. } => (Some(fault.event()), 1, stalls),
+            Refusal::Fault { fault, stalls, .. } => {
+                (Some(fault.kind.event()), fault.place.stage(), stalls)
+            }
         };
         self.note(&Note::Fault {
             transaction,
@@ -307,45 +336,49 @@ impl Inner {
             return self.disabled(transaction).ok().map(Hit::Bypass);
         }
         let sid = transaction.stream.0;
-        let caches = self.caches.borrow();
-        let table = match caches.streams.get(sid, 0)? {
-            Stream::Translate(table) => table,
-            Stream::Bypass if transaction.substream.is_none() => {
+        let caches = &*self.caches.borrow();
+        let stages = match caches.streams.get(sid, 0)? {
+            Stream::Translate(stages) => stages,
+            Stream::Bypass(_) if transaction.substream.is_none() => {
                 return self.pass(transaction.address).map(Hit::Bypass);
             }
             _ => return None,
         };
-        let index = match table.select(transaction) {
-            Ok(Selected::Context(index)) => index,
-            Ok(Selected::Bypass) => return self.pass(transaction.address).map(Hit::Bypass),
+        let tag = match stages.select(transaction) {
+            Ok(Selected::Context(contexts, index)) => {
+                let context = caches.contexts.get(sid, index)?.as_ref()?;
+                if context.stalls && contexts.stall_forbidden {
+                    return None;
+                }
+                let access = stages.overrides.apply(transaction.access);
+                // Addresses that no walk would begin for are not looked up.
+                if context.regime.half(transaction.address, access).is_none() {
+                    return Some(Hit::Miss);
+                }
+                stages.tag(context)
+            }
+            Ok(Selected::Bypass) => match &stages.stage2 {
+                None => return self.pass(transaction.address).map(Hit::Bypass),
+                Some(stage2) if stage2.covers(transaction.address) => Tag::stage2(stages.vmid),
+                Some(_) => return None,
+            },
             Err(_) => return None,
         };
-        let context = caches.contexts.get(sid, index)?.as_ref()?;
-        if context.stalls && table.stall_forbidden {
-            return None;
-        }
-        let cached = self.cached(transaction, context, &caches.tlb);
+        let access = stages.overrides.apply(transaction.access);
+        let cached = self.cached(transaction.address, access, tag, &caches.tlb);
         Some(cached.map_or(Hit::Miss, Hit::Tlb))
     }
 
-    /// What the TLB has for `transaction`, if that permits it.
+    /// What the TLB has for `address`, if that permits `access`.
     #[inline(always)]
-    fn cached(
-        &self,
-        transaction: &Transaction,
-        context: &Context,
-        tlb: &Tlb,
-    ) -> Option<Translation> {
-        let regime = &context.regime;
-        regime.half(transaction.address)?;
-        let entry = tlb.lookup(transaction.address, context.tag)?;
-        let permissions = entry.permissions;
-        if !permissions.allow(transaction.access, regime.wxn, regime.pan) {
+    fn cached(&self, address: u64, access: Access, tag: Tag, tlb: &Tlb) -> Option<Translation> {
+        let entry = tlb.lookup(address, tag)?;
+        if !entry.permissions.allow(access) {
             // The entry may be out of date; only a walk may say no.
             return None;
         }
         bump(&self.counts.tlb_hits);
-        let (address, remaining) = entry.output(transaction.address);
+        let (address, remaining) = entry.output(address);
         Some(Translation {
             address,
             remaining,
@@ -381,7 +414,12 @@ impl Inner {
         if !self.regs.enabled(cr0::SMMUEN) {
             return self.disabled(transaction);
         }
-        let epoch = self.epoch.get();
+        let steps = Cell::new(0);
+        let asked = Asked {
+            attempt,
+            epoch: self.epoch.get(),
+            steps: &steps,
+        };
 
         // The stream.
         let cached = self
@@ -392,29 +430,40 @@ impl Inner {
             .copied();
         let stream = match cached {
             Some(stream) => stream,
-            None => self.fetch_stream(transaction, attempt, epoch).await?,
+            None => self.fetch_stream(transaction, asked).await?,
         };
-        let table = match stream {
+        let stages = match stream {
             Stream::Bad => return Err(Refusal::identity(EventType::BadSte, transaction)),
             Stream::Abort => return Err(Refusal::Silent(None)),
-            Stream::Bypass if transaction.substream.is_some() => {
+            Stream::Bypass(_) if transaction.substream.is_some() => {
                 return Err(bad_substream(transaction));
             }
-            Stream::Bypass => {
+            Stream::Bypass(overrides) => {
+                let transaction = &overrides.of(transaction);
                 return self
                     .pass(transaction.address)
                     .ok_or_else(|| Refusal::out_of_range(transaction));
             }
-            Stream::Translate(table) => table,
+            Stream::Translate(stages) => stages,
         };
+        let transaction = &stages.overrides.of(transaction);
 
         // The substream, and its context.
-        let index = match table.select(transaction) {
-            Ok(Selected::Context(index)) => index,
+        let (contexts, index) = match stages.select(transaction) {
+            Ok(Selected::Context(contexts, index)) => (contexts, index),
             Ok(Selected::Bypass) => {
-                return self
-                    .pass(transaction.address)
-                    .ok_or_else(|| Refusal::out_of_range(transaction));
+                let passed = self.pass(transaction.address);
+                return match (passed, &stages.stage2) {
+                    (None, _) => Err(Refusal::out_of_range(transaction)),
+                    (Some(passed), None) => Ok(passed),
+                    (Some(_), Some(stage2)) => {
+                        let second = Second {
+                            stage2,
+                            vmid: stages.vmid,
+                        };
+                        self.translate_second(transaction, &second, asked).await
+                    }
+                };
             }
             Err(Unselected::BadSubstream) => return Err(bad_substream(transaction)),
             Err(Unselected::StreamDisabled) => {
@@ -431,58 +480,106 @@ impl Inner {
         let context = match cached {
             Some(context) => context,
             None => {
-                self.fetch_context(transaction, &table, index, attempt, epoch)
+                self.fetch_context(transaction, &stages, contexts, index, asked)
                     .await?
             }
         };
         let context = context
-            .filter(|context| !(context.stalls && table.stall_forbidden))
+            .filter(|context| !(context.stalls && contexts.stall_forbidden))
             .ok_or_else(|| Refusal::identity(EventType::BadCd, transaction))?;
 
         // The translation.
         if let Some(fault) = attempt.fault {
-            return Err(context.refusal(fault));
+            return Err(context.refusal(fault, transaction));
         }
-        if !attempt.fresh && !attempt.missed {
-            let cached = self.cached(transaction, &context, &self.caches.borrow().tlb);
-            if let Some(translation) = cached {
-                return self
-                    .spend_hit(transaction, attempt, epoch, translation)
-                    .await;
+        let tag = stages.tag(&context);
+        if let Some(translation) = self.look_up(transaction, &context, tag, attempt) {
+            return self.spend_hit(transaction, asked, translation).await;
+        }
+        let leaf = self.walk(transaction, &stages, &context, asked).await?;
+        Ok(self.keep(transaction, tag, &leaf, asked))
+    }
+
+    /// What the TLB has for a transaction, unless it has been asked or is not to be.
+    fn look_up(
+        &self,
+        transaction: &Transaction,
+        context: &Context,
+        tag: Tag,
+        attempt: Attempt,
+    ) -> Option<Translation> {
+        let (address, access) = (transaction.address, transaction.access);
+        if !attempt.fresh && !attempt.missed && context.regime.half(address, access).is_some() {
+            let found = self.cached(address, access, tag, &self.caches.borrow().tlb);
+            if found.is_some() {
+                return found;
             }
         }
         bump(&self.counts.tlb_misses);
         if attempt.fresh {
-            self.caches
-                .borrow_mut()
-                .tlb
-                .forget(transaction.address, context.tag);
+            self.caches.borrow_mut().tlb.forget(address, tag);
         }
-        let leaf = self.walk(transaction, &context, attempt).await?;
-        let fault = if !leaf.accessed && !context.regime.ignores_access_flag {
-            Some(FaultType::Access)
-        } else if !self.permitted(transaction, &context, &leaf) {
-            Some(FaultType::Permission)
-        } else {
-            None
-        };
-        if let Some(fault) = fault {
-            return Err(context.refusal(fault));
-        }
+        None
+    }
+
+    /// Answers a transaction from `leaf`, and keeps that for the next.
+    fn keep(
+        &self,
+        transaction: &Transaction,
+        tag: Tag,
+        leaf: &Leaf,
+        asked: Asked<'_>,
+    ) -> Translation {
+        let address = transaction.address;
         // An entry with a clear access flag must not be kept: software sets the flag without
         // telling.
-        if leaf.accessed && self.epoch.get() == epoch {
-            self.caches
-                .borrow_mut()
-                .tlb
-                .insert(transaction.address, context.tag, &leaf);
+        if leaf.accessed && self.epoch.get() == asked.epoch {
+            self.caches.borrow_mut().tlb.insert(address, tag, leaf);
         }
         let mask = low_mask(leaf.size_bits);
-        Ok(Translation {
+        Translation {
             stalls: 0,
-            address: leaf.output | transaction.address & mask,
-            remaining: mask + 1 - (transaction.address & mask),
-        })
+            address: leaf.at(address),
+            remaining: mask + 1 - (address & mask),
+        }
+    }
+
+    /// A transaction of which only stage 2 makes something.
+    async fn translate_second(
+        &self,
+        transaction: &Transaction,
+        second: &Second<'_>,
+        asked: Asked<'_>,
+    ) -> Result<Translation, Refusal> {
+        let address = transaction.address;
+        if let Some(fault) = asked.attempt.fault {
+            let place = Purpose::Input.place(address);
+            return Err(second.stage2.refusal(fault, place, transaction));
+        }
+        let needs = Permissions::needed(transaction.access);
+        if !asked.attempt.missed
+            && let Some(leaf) = self.second_cached(second, address, needs, asked)
+        {
+            bump(&self.counts.tlb_hits);
+            let mask = low_mask(leaf.size_bits);
+            let translation = Translation {
+                stalls: 0,
+                address: leaf.at(address),
+                remaining: mask + 1 - (address & mask),
+            };
+            return self.spend_hit(transaction, asked, translation).await;
+        }
+        bump(&self.counts.tlb_misses);
+        let leaf = self
+            .walk_second(transaction, second, address, Purpose::Input, asked)
+            .await;
+        self.note(&Note::Walk {
+            transaction: *transaction,
+            steps: asked.steps.get(),
+            found: leaf.is_ok(),
+        });
+        let leaf = leaf?;
+        Ok(self.keep(transaction, Tag::stage2(second.vmid), &leaf, asked))
     }
 
     /// Spends the time of a TLB hit. If the entry was invalidated meanwhile, what it said does not
@@ -490,185 +587,17 @@ impl Inner {
     async fn spend_hit(
         &self,
         transaction: &Transaction,
-        attempt: Attempt,
-        epoch: u64,
+        asked: Asked<'_>,
         translation: Translation,
     ) -> Result<Translation, Refusal> {
-        if let Some(sleep) = self.pause_in(attempt, Step::TlbHit, transaction) {
+        if let Some(sleep) = self.pause_in(asked.attempt, Step::TlbHit, transaction) {
             sleep.await;
         }
-        if self.epoch.get() == epoch {
+        if self.epoch.get() == asked.epoch {
             Ok(translation)
         } else {
             Err(Refusal::Silent(None))
         }
-    }
-
-    fn permitted(&self, transaction: &Transaction, context: &Context, leaf: &Leaf) -> bool {
-        let regime = &context.regime;
-        leaf.permissions
-            .allow(transaction.access, regime.wxn, regime.pan)
-    }
-
-    /// What the transaction's stream table entry asks for, read from memory.
-    async fn fetch_stream(
-        &self,
-        transaction: &Transaction,
-        attempt: Attempt,
-        epoch: u64,
-    ) -> Result<Stream, Refusal> {
-        let sid = transaction.stream.0;
-        let (base, cfg) = (self.regs.strtab_base.get(), self.regs.strtab_base_cfg.get());
-        let table = StreamTable::new(base, cfg, &self.features);
-        let bad_stream = |_| {
-            if self.regs.cr2.get() & cr2::RECINVSID != 0 {
-                Refusal::identity(EventType::BadStreamId, transaction)
-            } else {
-                Refusal::Silent(Some(EventType::BadStreamId))
-            }
-        };
-        let aborted = |at| {
-            Refusal::Recorded(
-                EventType::SteFetch,
-                event::fetch(EventType::SteFetch, transaction, at),
-            )
-        };
-        let at = match table.find(sid).map_err(bad_stream)? {
-            SteAt::Entry(at) => at,
-            SteAt::Descriptor(at) => {
-                let raw = self
-                    .fetch::<1>(transaction, attempt, at)
-                    .await
-                    .map_err(aborted)?;
-                table.find_below(sid, L1Std(raw[0])).map_err(bad_stream)?
-            }
-        };
-        let raw = self
-            .fetch::<8>(transaction, attempt, at)
-            .await
-            .map_err(aborted)?;
-        bump(&self.counts.config_fetches);
-        let stream = Stream::parse(&Ste(raw), &self.features);
-        if self.epoch.get() == epoch {
-            self.caches.borrow_mut().streams.insert(sid, 0, stream);
-        }
-        Ok(stream)
-    }
-
-    /// What context descriptor `index` of the transaction's stream asks for, read from memory;
-    /// `None` if it is illegal.
-    async fn fetch_context(
-        &self,
-        transaction: &Transaction,
-        table: &Contexts,
-        index: u32,
-        attempt: Attempt,
-        epoch: u64,
-    ) -> Result<Option<Context>, Refusal> {
-        let sid = transaction.stream.0;
-        let aborted = |at| {
-            Refusal::Recorded(
-                EventType::CdFetch,
-                event::fetch(EventType::CdFetch, transaction, at),
-            )
-        };
-        let at = match table.leaf_log2 {
-            None => table.table + u64::from(index) * CD_BYTES,
-            Some(leaf_log2) => {
-                let l1_index = u64::from(index >> leaf_log2);
-                let l1_at = table.table + l1_index * L1CD_BYTES;
-                let raw = self
-                    .fetch::<1>(transaction, attempt, l1_at)
-                    .await
-                    .map_err(aborted)?;
-                let l1 = L1Cd(raw[0]);
-                let out_of_range = l1.l2_ptr() & !low_mask(self.features.oas_bits.into()) != 0;
-                if !l1.v() || out_of_range {
-                    return Err(bad_substream(transaction));
-                }
-                // A leaf of 1024 contexts is 64 KiB, and aligned to that.
-                let leaf = l1.l2_ptr() & !low_mask(leaf_log2 + 6);
-                leaf + (u64::from(index) & low_mask(leaf_log2)) * CD_BYTES
-            }
-        };
-        let raw = self
-            .fetch::<8>(transaction, attempt, at)
-            .await
-            .map_err(aborted)?;
-        bump(&self.counts.config_fetches);
-        let context = Context::parse(&Cd(raw), &self.features);
-        if self.epoch.get() == epoch {
-            self.caches
-                .borrow_mut()
-                .contexts
-                .insert(sid, index, context);
-        }
-        Ok(context)
-    }
-
-    /// Reads words of a configuration structure; the error is where it aborted.
-    async fn fetch<const N: usize>(
-        &self,
-        transaction: &Transaction,
-        attempt: Attempt,
-        at: u64,
-    ) -> Result<[u64; N], u64> {
-        if let Some(sleep) = self.pause_in(attempt, Step::ConfigFetch, transaction) {
-            sleep.await;
-        }
-        // A stream table entry is the largest.
-        let mut bytes = [0; 64];
-        let bytes = &mut bytes[..8 * N];
-        self.read_memory(at, bytes).map_err(|_| at)?;
-        Ok(words(bytes))
-    }
-
-    /// Walks the translation tables: a leaf, which may not permit the access.
-    async fn walk(
-        &self,
-        transaction: &Transaction,
-        context: &Context,
-        attempt: Attempt,
-    ) -> Result<Leaf, Refusal> {
-        let mut steps = 0;
-        let mut walk = Walk::start(&context.regime, transaction.address);
-        let result = loop {
-            let going = match &mut walk {
-                Ok(going) => going,
-                Err(WalkFault::Translation) => break Err(context.refusal(FaultType::Translation)),
-                Err(WalkFault::AddressSize) => break Err(context.refusal(FaultType::AddressSize)),
-            };
-            if let Some(sleep) = self.pause_in(attempt, Step::WalkStep, transaction) {
-                sleep.await;
-            }
-            let at = going.descriptor_address();
-            let mut raw = [0; 8];
-            if self.read_memory(at, &mut raw).is_err() {
-                let words = event::walk_abort(transaction, at);
-                break Err(Refusal::Recorded(EventType::WalkEabt, words));
-            }
-            steps += 1;
-            if self.watches(Points::DESCRIPTOR) {
-                self.probe
-                    .descriptor_read(transaction, at, u64::from_le_bytes(raw));
-            }
-            match going.step(u64::from_le_bytes(raw)) {
-                Ok(Some(leaf)) => break Ok(leaf),
-                Ok(None) => {}
-                Err(fault) => walk = Err(fault),
-            }
-        };
-        let walked = &self.counts.walk_steps;
-        walked.set(walked.get() + u64::from(steps));
-        let found = result
-            .as_ref()
-            .is_ok_and(|leaf| self.permitted(transaction, context, leaf));
-        self.note(&Note::Walk {
-            transaction: *transaction,
-            steps,
-            found,
-        });
-        result
     }
 }
 
@@ -685,15 +614,11 @@ impl Refusal {
     }
 }
 
-impl Context {
-    /// *Fault configuration (A, R, S bits)*: A is always 1 here.
-    fn refusal(&self, fault: FaultType) -> Refusal {
-        Refusal::Fault {
-            fault,
-            stalls: self.stalls,
-            records: self.records,
-        }
-    }
+/// Where a transaction's context descriptor is, or that it needs none.
+enum Selected<'a> {
+    /// Stage 1 does not touch it.
+    Bypass,
+    Context(&'a Contexts, u32),
 }
 
 /// Why a transaction gets no context.
@@ -703,30 +628,37 @@ enum Unselected {
     StreamDisabled,
 }
 
-impl Contexts {
+impl Stages {
     /// The context that a transaction uses: *Substreams*.
     #[inline]
-    fn select(&self, transaction: &Transaction) -> Result<Selected, Unselected> {
+    fn select(&self, transaction: &Transaction) -> Result<Selected<'_>, Unselected> {
+        let Some(contexts) = &self.contexts else {
+            return match transaction.substream {
+                None => Ok(Selected::Bypass),
+                Some(_) => Err(Unselected::BadSubstream),
+            };
+        };
         match transaction.substream {
-            None if self.count_log2 == 0 => Ok(Selected::Context(0)),
-            None => match self.unmarked {
-                Unmarked::Context0 => Ok(Selected::Context(0)),
+            None if contexts.count_log2 == 0 => Ok(Selected::Context(contexts, 0)),
+            None => match contexts.unmarked {
+                Unmarked::Context0 => Ok(Selected::Context(contexts, 0)),
                 Unmarked::Bypass => Ok(Selected::Bypass),
                 Unmarked::Terminate => Err(Unselected::StreamDisabled),
             },
             Some(substream) => {
-                if self.count_log2 == 0 || u64::from(substream.0) >> self.count_log2 != 0 {
+                let in_range = u64::from(substream.0) >> contexts.count_log2 == 0;
+                if contexts.count_log2 == 0 || !in_range {
                     Err(Unselected::BadSubstream)
-                } else if substream.0 == 0 && self.unmarked == Unmarked::Context0 {
+                } else if substream.0 == 0 && contexts.unmarked == Unmarked::Context0 {
                     Err(Unselected::StreamDisabled)
                 } else {
-                    Ok(Selected::Context(substream.0))
+                    Ok(Selected::Context(contexts, substream.0))
                 }
             }
         }
     }
 }
 
-fn bad_substream(transaction: &Transaction) -> Refusal {
+pub(crate) fn bad_substream(transaction: &Transaction) -> Refusal {
     Refusal::Recorded(EventType::BadSubstreamId, event::bad_substream(transaction))
 }

@@ -1,10 +1,12 @@
-//! Stage 1 translation table walks: levels, granules, permissions. It has no memory of its own:
-//! whoever walks reads the descriptors, and can take time over it.
+//! Translation table walks of both stages: levels, granules, permissions, access flag and dirty
+//! state. It has no memory of its own: whoever walks reads the descriptors, and can take time over
+//! it.
 //!
-//! DDI 0487, *The VMSAv8-64 address translation system*; IHI 0070, *Translation procedure*.
+//! DDI 0487, *The VMSAv8-64 address translation system*; IHI 0070, *Translation procedure*,
+//! *Translation table access flag and dirty state*.
 
 use crate::Access;
-use crate::spec::pte::Descriptor;
+use crate::spec::pte::{self, Descriptor, Layout};
 use crate::spec::{bit, low_mask};
 
 /// A size of translation tables and of the smallest page.
@@ -29,21 +31,48 @@ impl Granule {
     }
 
     /// Address bits that one level resolves.
-    const fn stride(self) -> u32 {
+    pub(crate) const fn stride(self) -> u32 {
         self.bits() - 3
     }
 
     /// The size of what a leaf at `level` maps, as a power of two.
-    pub(crate) const fn leaf_bits(self, level: u32) -> u32 {
-        self.bits() + (3 - level) * self.stride()
+    pub(crate) const fn leaf_bits(self, level: i32) -> u32 {
+        self.bits() + (3 - level) as u32 * self.stride()
     }
 
-    /// Whether a block descriptor may stand at `level`.
-    const fn has_block(self, level: u32) -> bool {
+    /// Whether a block descriptor may stand at `level`. The largest blocks came with 52-bit
+    /// addresses.
+    const fn has_block(self, level: i32, wide: bool) -> bool {
         match self {
-            Granule::K4 => level == 1 || level == 2,
-            Granule::K16 | Granule::K64 => level == 2,
+            Granule::K4 => level == 1 || level == 2 || level == 0 && wide,
+            Granule::K16 | Granule::K64 => level == 2 || level == 1 && wide,
         }
+    }
+}
+
+/// A tree of translation tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tree {
+    /// The first table, aligned; with concatenated tables, the first of those.
+    pub(crate) table: u64,
+    /// Its level: -1 to 3.
+    pub(crate) level: i32,
+    /// Width of an input address.
+    pub(crate) input_bits: u32,
+    /// Width of an output address.
+    pub(crate) output_bits: u32,
+    pub(crate) granule: Granule,
+    pub(crate) layout: Layout,
+    /// There are blocks of the sizes that 52-bit addresses brought.
+    pub(crate) wide: bool,
+}
+
+impl Tree {
+    /// `table`, aligned as the architecture aligns it: to the size of what the walk begins in.
+    pub(crate) fn align(&self, table: u64) -> u64 {
+        let entries_log2 = self.input_bits - self.granule.leaf_bits(self.level);
+        let least = if self.output_bits == 52 { 6 } else { 0 };
+        table & !low_mask((entries_log2 + 3).max(least))
     }
 }
 
@@ -52,24 +81,44 @@ impl Granule {
 pub(crate) struct Half {
     /// Not EPDx.
     pub(crate) enabled: bool,
-    /// 64 - TxSZ.
-    pub(crate) input_bits: u32,
-    pub(crate) granule: Granule,
-    pub(crate) table: u64,
     /// The top byte is not part of the address.
     pub(crate) tbi: bool,
     /// Attributes in table descriptors are ignored.
     pub(crate) had: bool,
+    /// E0PD: closed to unprivileged accesses.
+    pub(crate) privileged_only: bool,
+    pub(crate) tree: Tree,
+}
+
+/// Which state the SMMU itself keeps in descriptors (HTTU).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Updates {
+    /// The access flag.
+    pub(crate) accessed: bool,
+    /// Dirty state; never without the access flag.
+    pub(crate) dirty: bool,
+}
+
+/// Whose translation regime a stream's stage 1 is (StreamWorld).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum World {
+    /// NS-EL1.
+    #[default]
+    El1,
+    /// Any-EL2: one half, no privilege, no ASID.
+    El2,
+    /// Any-EL2-E2H.
+    El2E2h,
 }
 
 /// What addresses mean in one context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Regime {
+    pub(crate) world: World,
     pub(crate) halves: [Half; 2],
-    /// Effective IPS.
-    pub(crate) output_bits: u32,
     /// AFFD: a clear access flag is no fault.
     pub(crate) ignores_access_flag: bool,
+    pub(crate) updates: Updates,
     /// WXN: what may be written may not be executed.
     pub(crate) wxn: bool,
     /// PAN: privileged data accesses stay off unprivileged pages.
@@ -81,12 +130,13 @@ pub(crate) struct Regime {
 pub(crate) const ADDRESS_BITS: u32 = 56;
 
 impl Regime {
-    /// Which half `address` belongs to; none if it is in neither or that half is disabled.
+    /// Which half `address` belongs to; none if it is in neither, or that half is not to be walked
+    /// for `access`.
     #[inline]
-    pub(crate) fn half(&self, address: u64) -> Option<&Half> {
+    pub(crate) fn half(&self, address: u64, access: Access) -> Option<&Half> {
         let upper = bit(address, 55);
         let half = &self.halves[usize::from(upper)];
-        if !half.enabled {
+        if !half.enabled || half.privileged_only && !access.privileged {
             return None;
         }
         // All bits from the width of the half up to the top must repeat bit 55.
@@ -96,58 +146,305 @@ impl Regime {
         } else {
             spread
         };
-        (top >> half.input_bits == 0).then_some(half)
+        (top >> half.tree.input_bits == 0).then_some(half)
+    }
+
+    /// What the leaf `found` means for `access`.
+    #[inline]
+    pub(crate) fn judge(&self, found: &Found, access: Access) -> Verdict {
+        let raw = found.raw;
+        let stale = !raw.af();
+        if stale && !self.updates.accessed && !self.ignores_access_flag {
+            return Verdict::Access;
+        }
+        // Without ASIDs everything is global.
+        let global = !raw.ng() || self.world == World::El2;
+        let permissions = self.permissions(found, raw.ap2());
+        if permissions.allow(access) {
+            return Verdict::permitted(found, permissions, global, stale && self.updates.accessed);
+        }
+        // A clean page is read-only in its own descriptor. One that a table above makes read-only
+        // is not clean, but read-only.
+        let clean = self.updates.dirty && raw.dbm() && raw.ap2() && access.write;
+        if clean {
+            let permissions = self.permissions(found, false);
+            if permissions.allow(access) {
+                return Verdict::Update {
+                    raw: raw.0 & !pte::AP2 | pte::AF,
+                    leaf: found.leaf(permissions, global, true),
+                };
+            }
+        }
+        Verdict::Permission
+    }
+
+    /// UWXN needs no code: in VMSAv8-64 what is writable unprivileged never executes privileged.
+    fn permissions(&self, found: &Found, ap2: bool) -> Permissions {
+        let above = found.above;
+        let (raw, writable) = (found.raw, !ap2 && !above.read_only);
+        if self.world == World::El2 {
+            // AP[1] counts as set, and whoever asks is privileged: both columns are the same.
+            let xn = raw.uxn() || above.uxn || self.wxn && writable;
+            let all = Permissions::of(true, writable, !xn);
+            return all.unprivileged() | all.privileged();
+        }
+        let unprivileged = raw.ap1() && !above.privileged_only;
+        let pxn = raw.pxn() || above.pxn || self.wxn && writable || unprivileged && writable;
+        let xn = raw.uxn() || above.uxn || self.wxn && writable && unprivileged;
+        let data = !(self.pan && unprivileged);
+        Permissions::of(unprivileged, unprivileged && writable, !xn).unprivileged()
+            | Permissions::of(data, data && writable, !pxn).privileged()
     }
 }
 
-/// Who may do what at a leaf, tables above it included.
+/// What addresses mean at stage 2, for one VMID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Permissions {
-    /// Unprivileged access is allowed at all.
-    pub(crate) unprivileged: bool,
-    pub(crate) read_only: bool,
-    pub(crate) uxn: bool,
-    pub(crate) pxn: bool,
+pub(crate) struct Stage2 {
+    pub(crate) tree: Tree,
+    /// S2AFFD: a clear access flag is no fault.
+    pub(crate) ignores_access_flag: bool,
+    pub(crate) updates: Updates,
+    /// S2PTW: tables and context descriptors may not be in a device.
+    pub(crate) protects_tables: bool,
+    /// XNX: execution is forbidden to each privilege by itself.
+    pub(crate) xnx: bool,
+    /// S2S: translation faults stall.
+    pub(crate) stalls: bool,
+    /// S2R: those that do not stall are recorded.
+    pub(crate) records: bool,
 }
+
+impl Stage2 {
+    /// Whether `ipa` is in the range that is translated.
+    #[inline]
+    pub(crate) fn covers(&self, ipa: u64) -> bool {
+        ipa >> self.tree.input_bits == 0
+    }
+
+    /// What the leaf `found` means for an access that `needs` something.
+    pub(crate) fn judge(&self, found: &Found, needs: Permissions) -> Verdict {
+        let raw = found.raw;
+        let stale = !raw.af();
+        if stale && !self.updates.accessed && !self.ignores_access_flag {
+            return Verdict::Access;
+        }
+        let permissions = self.permissions(raw, raw.s2_write());
+        if permissions.include(needs) {
+            return Verdict::permitted(found, permissions, false, stale && self.updates.accessed);
+        }
+        if self.updates.dirty && raw.dbm() && !raw.s2_write() {
+            let permissions = self.permissions(raw, true);
+            if permissions.include(needs) {
+                return Verdict::Update {
+                    raw: raw.0 | pte::S2AP1 | pte::AF,
+                    leaf: found.leaf(permissions, false, true),
+                };
+            }
+        }
+        Verdict::Permission
+    }
+
+    fn permissions(&self, raw: Descriptor, write: bool) -> Permissions {
+        let xn = raw.s2_xn();
+        // Bit 54 forbids, and bit 53 makes it the other privilege that is meant.
+        let (uxn, pxn) = match xn {
+            _ if !self.xnx => (xn & 2 != 0, xn & 2 != 0),
+            0 => (false, false),
+            1 => (false, true),
+            2 => (true, true),
+            _ => (true, false),
+        };
+        let read = raw.s2_read();
+        let tables = !(self.protects_tables && raw.s2_device());
+        Permissions::of(read, write, !uxn).unprivileged()
+            | Permissions::of(read, write, !pxn).privileged()
+            | Permissions::tables(read && tables, write && tables)
+    }
+}
+
+/// What may be done at a leaf, tables above it and settings of its regime included: a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Permissions(u8);
 
 impl Permissions {
-    /// Whether `access` is permitted.
-    ///
-    /// UWXN needs no code: in VMSAv8-64 what is writable unprivileged never executes privileged.
+    pub(crate) const NONE: Permissions = Permissions(0);
+    const READ: u8 = 1 << 0;
+    const WRITE: u8 = 1 << 1;
+    const EXECUTE: u8 = 1 << 2;
+    /// At stage 2: reads of stage 1's tables and of context descriptors.
+    pub(crate) const TABLE_READ: Permissions = Permissions(1 << 3);
+    /// At stage 2: updates of stage 1's tables.
+    pub(crate) const TABLE_WRITE: Permissions = Permissions(1 << 7);
+
+    const fn of(read: bool, write: bool, execute: bool) -> Permissions {
+        Permissions(
+            (if read { Permissions::READ } else { 0 })
+                | (if write { Permissions::WRITE } else { 0 })
+                | (if execute { Permissions::EXECUTE } else { 0 }),
+        )
+    }
+
+    fn tables(read: bool, write: bool) -> Permissions {
+        let mut tables = Permissions::NONE;
+        if read {
+            tables = tables | Permissions::TABLE_READ;
+        }
+        if write {
+            tables = tables | Permissions::TABLE_WRITE;
+        }
+        tables
+    }
+
+    /// These, of unprivileged accesses.
+    const fn unprivileged(self) -> Permissions {
+        self
+    }
+
+    /// These, of privileged accesses.
+    const fn privileged(self) -> Permissions {
+        Permissions(self.0 << 4)
+    }
+
+    /// What `access` needs.
     #[inline]
-    pub(crate) fn allow(self, access: Access, wxn: bool, pan: bool) -> bool {
-        let unprivileged_write = self.unprivileged && !self.read_only;
-        if access.write {
-            if self.read_only {
-                return false;
-            }
+    pub(crate) const fn needed(access: Access) -> Permissions {
+        let kind = if access.write {
+            Permissions::WRITE
         } else if access.instruction {
-            return if access.privileged {
-                !(self.pxn || unprivileged_write || wxn && !self.read_only)
-            } else {
-                !(self.uxn || wxn && unprivileged_write)
-            };
-        }
-        if access.privileged {
-            !(pan && self.unprivileged)
+            Permissions::EXECUTE
         } else {
-            self.unprivileged
-        }
+            Permissions::READ
+        };
+        Permissions(kind << if access.privileged { 4 } else { 0 })
+    }
+
+    /// Whether all that is in `needs` is here too.
+    #[inline]
+    pub(crate) const fn include(self, needs: Permissions) -> bool {
+        self.0 & needs.0 == needs.0
+    }
+
+    /// Whether `access` is permitted.
+    #[inline]
+    pub(crate) const fn allow(self, access: Access) -> bool {
+        self.include(Permissions::needed(access))
     }
 }
 
-/// Where a walk ended.
+impl std::ops::BitOr for Permissions {
+    type Output = Permissions;
+
+    fn bitor(self, other: Permissions) -> Permissions {
+        Permissions(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitAnd for Permissions {
+    type Output = Permissions;
+
+    fn bitand(self, other: Permissions) -> Permissions {
+        Permissions(self.0 & other.0)
+    }
+}
+
+/// A translation: what the TLB keeps, and what a transaction is answered from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leaf {
-    /// Physical address of the page or block.
+    /// Physical address of the first byte; at stage 1, an intermediate one if stage 2 is to follow.
     pub(crate) output: u64,
     /// Its size as a power of two.
     pub(crate) size_bits: u32,
-    pub(crate) level: u32,
+    /// The size of the page or block in whose descriptor it was found. With two stages it is that
+    /// of stage 1, which an invalidation by address means.
+    pub(crate) reach_bits: u32,
+    pub(crate) level: i32,
     pub(crate) granule: Granule,
     pub(crate) permissions: Permissions,
+    /// Software has set the access flag or had it set: the translation may be kept.
     pub(crate) accessed: bool,
     pub(crate) global: bool,
+}
+
+impl Leaf {
+    /// The output for `address`, which is in it.
+    pub(crate) fn at(&self, address: u64) -> u64 {
+        self.output | address & low_mask(self.size_bits)
+    }
+
+    /// This one, of stage 1, followed by `next` of stage 2, for `address`.
+    pub(crate) fn then(&self, next: &Leaf, address: u64) -> Leaf {
+        let size_bits = self.size_bits.min(next.size_bits);
+        Leaf {
+            output: next.at(self.at(address)) & !low_mask(size_bits),
+            size_bits,
+            permissions: self.permissions & next.permissions,
+            accessed: self.accessed && next.accessed,
+            ..*self
+        }
+    }
+}
+
+/// What a leaf descriptor means for an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Permitted(Leaf),
+    /// It is permitted once the descriptor has become `raw`.
+    Update {
+        raw: u64,
+        leaf: Leaf,
+    },
+    /// The access flag is clear.
+    Access,
+    /// It is not permitted.
+    Permission,
+}
+
+impl Verdict {
+    fn permitted(found: &Found, permissions: Permissions, global: bool, stale: bool) -> Verdict {
+        if stale {
+            Verdict::Update {
+                raw: found.raw.0 | pte::AF,
+                leaf: found.leaf(permissions, global, true),
+            }
+        } else {
+            Verdict::Permitted(found.leaf(permissions, global, found.raw.af()))
+        }
+    }
+}
+
+/// What the tables above a leaf take away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Above {
+    privileged_only: bool,
+    read_only: bool,
+    uxn: bool,
+    pxn: bool,
+}
+
+/// A leaf descriptor that a walk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) raw: Descriptor,
+    output: u64,
+    level: i32,
+    granule: Granule,
+    above: Above,
+}
+
+impl Found {
+    fn leaf(&self, permissions: Permissions, global: bool, accessed: bool) -> Leaf {
+        let size_bits = self.granule.leaf_bits(self.level);
+        Leaf {
+            output: self.output,
+            size_bits,
+            reach_bits: size_bits,
+            level: self.level,
+            granule: self.granule,
+            permissions,
+            accessed,
+            global,
+        }
+    }
 }
 
 /// Why a walk ended without a leaf.
@@ -164,44 +461,37 @@ pub(crate) enum WalkFault {
 pub(crate) struct Walk {
     address: u64,
     table: u64,
-    level: u32,
+    level: i32,
     /// Input bits that the tables from here down resolve.
     input_bits: u32,
-    granule: Granule,
-    had: bool,
     output_bits: u32,
-    // Gathered from table descriptors.
-    privileged_only: bool,
-    read_only: bool,
-    uxn: bool,
-    pxn: bool,
+    granule: Granule,
+    layout: Layout,
+    wide: bool,
+    /// Attributes in table descriptors are ignored.
+    had: bool,
+    above: Above,
 }
 
 impl Walk {
-    /// Begins the walk for `address`, or finds that there is none to do.
-    pub(crate) fn start(regime: &Regime, address: u64) -> Result<Walk, WalkFault> {
-        let half = regime.half(address).ok_or(WalkFault::Translation)?;
-        let stride = half.granule.stride();
-        let level = 4 - (half.input_bits - 4) / stride;
-        // The first table is only as large as it must be, and as aligned.
-        let entries_log2 = half.input_bits - half.granule.leaf_bits(level);
-        let table = half.table & !low_mask(entries_log2 + 3);
-        Ok(Walk {
+    /// Begins the walk for `address`, which `tree` covers.
+    pub(crate) fn start(tree: &Tree, had: bool, address: u64) -> Walk {
+        Walk {
             address,
-            table,
-            level,
-            input_bits: half.input_bits,
-            granule: half.granule,
-            had: half.had,
-            output_bits: regime.output_bits,
-            privileged_only: false,
-            read_only: false,
-            uxn: false,
-            pxn: false,
-        })
+            table: tree.table,
+            level: tree.level,
+            input_bits: tree.input_bits,
+            output_bits: tree.output_bits,
+            granule: tree.granule,
+            layout: tree.layout,
+            wide: tree.wide,
+            had,
+            above: Above::default(),
+        }
     }
 
     /// Where the next descriptor is.
+    #[inline]
     pub(crate) fn descriptor_address(&self) -> u64 {
         let index =
             (self.address & low_mask(self.input_bits)) >> self.granule.leaf_bits(self.level);
@@ -209,9 +499,9 @@ impl Walk {
     }
 
     /// Takes the descriptor at [`Walk::descriptor_address`]: a leaf, or `None` if there is another
-    /// to read.
+    /// to read. After a leaf the walk is where it was, so that the descriptor can be read again.
     #[inline(always)]
-    pub(crate) fn step(&mut self, raw: u64) -> Result<Option<Leaf>, WalkFault> {
+    pub(crate) fn step(&mut self, raw: u64) -> Result<Option<Found>, WalkFault> {
         let descriptor = Descriptor(raw);
         let last = self.level == 3;
         if !descriptor.valid() {
@@ -220,42 +510,34 @@ impl Walk {
         if !last && descriptor.table_or_page() {
             self.table = self.output(descriptor, self.granule.bits())?;
             if !self.had {
-                self.privileged_only |= descriptor.ap_table_privileged();
-                self.read_only |= descriptor.ap_table_read_only();
-                self.uxn |= descriptor.uxn_table();
-                self.pxn |= descriptor.pxn_table();
+                let above = &mut self.above;
+                above.privileged_only |= descriptor.ap_table_privileged();
+                above.read_only |= descriptor.ap_table_read_only();
+                above.uxn |= descriptor.uxn_table();
+                above.pxn |= descriptor.pxn_table();
             }
             self.input_bits = self.granule.leaf_bits(self.level);
             self.level += 1;
             return Ok(None);
         }
-        if last != descriptor.table_or_page() || !(last || self.granule.has_block(self.level)) {
+        if last != descriptor.table_or_page()
+            || !(last || self.granule.has_block(self.level, self.wide))
+        {
             return Err(WalkFault::Translation);
         }
-        let size_bits = self.granule.leaf_bits(self.level);
-        Ok(Some(Leaf {
-            output: self.output(descriptor, size_bits)?,
-            size_bits,
+        Ok(Some(Found {
+            raw: descriptor,
+            output: self.output(descriptor, self.granule.leaf_bits(self.level))?,
             level: self.level,
             granule: self.granule,
-            permissions: Permissions {
-                unprivileged: descriptor.ap1() && !self.privileged_only,
-                read_only: descriptor.ap2() || self.read_only,
-                uxn: descriptor.uxn() || self.uxn,
-                pxn: descriptor.pxn() || self.pxn,
-            },
-            accessed: descriptor.af(),
-            global: !descriptor.ng(),
+            above: self.above,
         }))
     }
 
     /// The address in `descriptor`, from bit `low` up, if it is within the output size.
+    #[inline(always)]
     fn output(&self, descriptor: Descriptor, low: u32) -> Result<u64, WalkFault> {
-        let mut address = descriptor.address48(low);
-        if self.granule == Granule::K64 {
-            // The address goes on in bits 15:12, 52-bit output or not.
-            address |= descriptor.address_top_64k();
-        }
+        let address = descriptor.address(self.layout, low);
         if address & !low_mask(self.output_bits) == 0 {
             Ok(address)
         } else {

@@ -72,6 +72,12 @@ impl Cd {
     pub(crate) const fn had(&self, table: usize) -> bool {
         bit(self.0[1 + table], 1)
     }
+    pub(crate) const fn e0pd(&self, table: usize) -> bool {
+        bit(self.0[1 + table], 2)
+    }
+    pub(crate) const fn ds(&self) -> bool {
+        bit(self.0[2], 58)
+    }
     pub(crate) const fn ttb(&self, table: usize) -> u64 {
         field(self.0[1 + table], 51, 4)
     }

@@ -17,6 +17,12 @@ pub(crate) mod op {
     pub(crate) const TLBI_NH_ASID: u8 = 0x11;
     pub(crate) const TLBI_NH_VA: u8 = 0x12;
     pub(crate) const TLBI_NH_VAA: u8 = 0x13;
+    pub(crate) const TLBI_EL2_ALL: u8 = 0x20;
+    pub(crate) const TLBI_EL2_ASID: u8 = 0x21;
+    pub(crate) const TLBI_EL2_VA: u8 = 0x22;
+    pub(crate) const TLBI_EL2_VAA: u8 = 0x23;
+    pub(crate) const TLBI_S12_VMALL: u8 = 0x28;
+    pub(crate) const TLBI_S2_IPA: u8 = 0x2a;
     pub(crate) const TLBI_NSNH_ALL: u8 = 0x30;
     pub(crate) const RESUME: u8 = 0x44;
     pub(crate) const STALL_TERM: u8 = 0x45;
@@ -46,8 +52,12 @@ impl Raw {
     pub(crate) const fn tlbi_num(&self) -> u64 {
         bits(self.0[0], 16, 12)
     }
-    pub(crate) const fn tlbi_scale(&self) -> u32 {
-        bits(self.0[0], 24, 20) as u32
+    /// Five bits; the sixth counts only with 52-bit addresses of the smaller granules.
+    pub(crate) const fn tlbi_scale(&self, ds: bool) -> u32 {
+        bits(self.0[0], if ds { 25 } else { 24 }, 20) as u32
+    }
+    pub(crate) const fn tlbi_vmid(&self) -> u16 {
+        bits(self.0[0], 47, 32) as u16
     }
     pub(crate) const fn tlbi_asid(&self) -> u16 {
         bits(self.0[0], 63, 48) as u16
@@ -61,8 +71,15 @@ impl Raw {
     pub(crate) const fn tlbi_address(&self) -> u64 {
         field(self.0[1], 63, 12)
     }
+    /// An intermediate address is not as wide as a virtual one.
+    pub(crate) const fn tlbi_ipa(&self) -> u64 {
+        field(self.0[1], 55, 12)
+    }
     pub(crate) const fn resume_ac(&self) -> bool {
         bit(self.0[0], 12)
+    }
+    pub(crate) const fn resume_ab(&self) -> bool {
+        bit(self.0[0], 13)
     }
     pub(crate) const fn resume_stag(&self) -> u16 {
         bits(self.0[1], 15, 0) as u16

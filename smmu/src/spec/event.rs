@@ -6,10 +6,23 @@ use crate::{Access, StreamId, SubstreamId, Transaction};
 /// Size of an event record.
 pub(crate) const EVENT_BYTES: u64 = 32;
 
-/// CLASS of a fault: what was being translated. Without stage 2 it is always the input address.
-const CLASS_IN: u64 = 0b10;
-/// CLASS of an abort on a translation table descriptor.
-const CLASS_TT: u64 = 0b01;
+/// CLASS of a fault: what was being translated when stage 2 found it, or, at stage 1, its input
+/// address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The address of a context descriptor, or of a descriptor on the way to it.
+    Cd = 0b00,
+    /// The address of a translation table descriptor.
+    Table = 0b01,
+    /// The transaction's own address.
+    Input = 0b10,
+}
+
+impl Class {
+    const fn bits(self) -> u64 {
+        (self as u64) << 40
+    }
+}
 
 const SSV: u64 = 1 << 11;
 /// Stall: a transaction waits for the answer to this record.
@@ -17,6 +30,11 @@ pub(crate) const STALL: u64 = 1 << 31;
 const PNU: u64 = 1 << 33;
 const IND: u64 = 1 << 34;
 const RNW: u64 = 1 << 35;
+const S2: u64 = 1 << 39;
+/// Of a permission fault on a stage 1 descriptor at stage 2: it was to be read.
+const TTRNW: u64 = 1 << 44;
+/// IPA is bits 55:12 of the last doubleword.
+const IPA: u64 = 0x00ff_ffff_ffff_f000;
 /// FetchAddr is bits 55:3 of the last doubleword.
 const FETCH_ADDRESS: u64 = 0x00ff_ffff_ffff_fff8;
 
@@ -60,6 +78,37 @@ impl FaultType {
             FaultType::Permission => EventType::Permission,
         }
     }
+}
+
+/// Which stage a fault is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Stage1,
+    Stage2 {
+        class: Class,
+        ipa: u64,
+        /// Stage 1's descriptor was to be written, not read.
+        write: bool,
+    },
+}
+
+impl Place {
+    /// The number of the stage.
+    pub(crate) const fn stage(self) -> u8 {
+        match self {
+            Place::Stage1 => 1,
+            Place::Stage2 { .. } => 2,
+        }
+    }
+}
+
+/// A fault of one of the four types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: FaultType,
+    pub(crate) place: Place,
+    /// The access as its stream makes it, overrides included.
+    pub(crate) access: Access,
 }
 
 const fn header(kind: EventType, stream: StreamId) -> u64 {
@@ -136,25 +185,44 @@ pub(crate) const fn fetch(kind: EventType, transaction: &Transaction, at: u64) -
     [who, 0, 0, at & FETCH_ADDRESS]
 }
 
-/// F_WALK_EABT on a stage 1 descriptor.
-pub(crate) const fn walk_abort(transaction: &Transaction, at: u64) -> [u64; 4] {
+/// F_WALK_EABT on a descriptor at `at` that `place` needed.
+pub(crate) const fn walk_abort(transaction: &Transaction, place: Place, at: u64) -> [u64; 4] {
     let who =
         header(EventType::WalkEabt, transaction.stream) | substream_field(transaction.substream);
-    let how = attributes(transaction.access) | CLASS_TT << 40;
+    let what = match place {
+        Place::Stage1 => Class::Table.bits(),
+        Place::Stage2 { class, .. } => S2 | class.bits(),
+    };
+    let how = attributes(transaction.access) | what;
     [who, how, transaction.address, at & FETCH_ADDRESS]
 }
 
-/// F_TRANSLATION, F_ADDR_SIZE, F_ACCESS, F_PERMISSION at stage 1. `stag` is present when the
-/// transaction stalls.
-pub(crate) const fn fault(
-    kind: FaultType,
-    transaction: &Transaction,
-    stag: Option<u16>,
-) -> [u64; 4] {
-    let who = header(kind.event(), transaction.stream) | substream_field(transaction.substream);
-    let mut how = attributes(transaction.access) | CLASS_IN << 40;
+/// F_TRANSLATION, F_ADDR_SIZE, F_ACCESS, F_PERMISSION. `stag` is present when the transaction
+/// stalls.
+pub(crate) const fn fault(fault: &Fault, transaction: &Transaction, stag: Option<u16>) -> [u64; 4] {
+    let who =
+        header(fault.kind.event(), transaction.stream) | substream_field(transaction.substream);
+    let mut how = attributes(fault.access);
     if let Some(stag) = stag {
         how |= STALL | stag as u64;
     }
-    [who, how, transaction.address, 0]
+    let mut last = 0;
+    match fault.place {
+        Place::Stage1 => how |= Class::Input.bits(),
+        Place::Stage2 { class, ipa, write } => {
+            how |= S2 | class.bits();
+            let names_table_access =
+                matches!((fault.kind, class), (FaultType::Permission, Class::Table));
+            if names_table_access && !write {
+                how |= TTRNW;
+            }
+            last = ipa & IPA;
+        }
+    }
+    [who, how, transaction.address, last]
+}
+
+/// The stage that a record of a walk's abort or of a fault names.
+pub(crate) const fn stage(words: &[u64; 4]) -> u8 {
+    if words[1] & S2 != 0 { 2 } else { 1 }
 }

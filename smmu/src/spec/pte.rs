@@ -1,9 +1,21 @@
-//! DDI 0487, *VMSAv8-64 translation table format descriptors*, as far as stage 1 uses them.
+//! DDI 0487, *VMSAv8-64 translation table format descriptors*, of both stages.
 
-use super::{bit, field};
+use super::{bit, bits, field};
 
-/// A stage 1 translation table descriptor.
-#[derive(Clone, Copy, Debug)]
+/// How a descriptor spells the part of an address that is above or below the plain field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Bits 47 down.
+    Plain,
+    /// The 64 KiB granule: bits 51:48 are in bits 15:12.
+    Wide64,
+    /// 52-bit addresses of the smaller granules (DS): bits 51:50 are in bits 9:8, which otherwise
+    /// say how memory is shared.
+    WideSmall,
+}
+
+/// A translation table descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptor(pub(crate) u64);
 
 impl Descriptor {
@@ -14,13 +26,14 @@ impl Descriptor {
     pub(crate) const fn table_or_page(self) -> bool {
         bit(self.0, 1)
     }
-    /// The address bits from `low` up, 48 bits wide.
-    pub(crate) const fn address48(self, low: u32) -> u64 {
-        field(self.0, 47, low)
-    }
-    /// Bits 51:48 of the address, which the 64 KiB granule keeps in bits 15:12.
-    pub(crate) const fn address_top_64k(self) -> u64 {
-        field(self.0, 15, 12) << 36
+    /// The address bits from `low` up.
+    #[inline(always)]
+    pub(crate) const fn address(self, layout: Layout, low: u32) -> u64 {
+        match layout {
+            Layout::Plain => field(self.0, 47, low),
+            Layout::Wide64 => field(self.0, 47, low) | field(self.0, 15, 12) << 36,
+            Layout::WideSmall => field(self.0, 49, low) | field(self.0, 9, 8) << 42,
+        }
     }
     /// AP\[1\]: unprivileged access.
     pub(crate) const fn ap1(self) -> bool {
@@ -35,6 +48,10 @@ impl Descriptor {
     }
     pub(crate) const fn ng(self) -> bool {
         bit(self.0, 11)
+    }
+    /// DBM: a page that is read-only is so only because it is clean.
+    pub(crate) const fn dbm(self) -> bool {
+        bit(self.0, 51)
     }
     pub(crate) const fn pxn(self) -> bool {
         bit(self.0, 53)
@@ -56,4 +73,27 @@ impl Descriptor {
     pub(crate) const fn ap_table_read_only(self) -> bool {
         bit(self.0, 62)
     }
+    /// Stage 2, MemAttr\[3:2\] = 0: memory that is a device.
+    pub(crate) const fn s2_device(self) -> bool {
+        field(self.0, 5, 4) == 0
+    }
+    /// Stage 2, S2AP\[0\].
+    pub(crate) const fn s2_read(self) -> bool {
+        bit(self.0, 6)
+    }
+    /// Stage 2, S2AP\[1\].
+    pub(crate) const fn s2_write(self) -> bool {
+        bit(self.0, 7)
+    }
+    /// Stage 2, XN\[1:0\]: whom it forbids to execute.
+    pub(crate) const fn s2_xn(self) -> u64 {
+        bits(self.0, 54, 53)
+    }
 }
+
+/// The access flag, in the descriptors of both stages.
+pub(crate) const AF: u64 = 1 << 10;
+/// AP\[2\] of stage 1: set, read-only.
+pub(crate) const AP2: u64 = 1 << 7;
+/// S2AP\[1\] of stage 2: clear, read-only.
+pub(crate) const S2AP1: u64 = 1 << 7;

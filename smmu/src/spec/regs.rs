@@ -48,8 +48,10 @@ pub(crate) mod cr1 {
     pub(crate) const QUEUE: u32 = 0x03f;
 }
 
-/// SMMU_CR2: E2H and PTM are RES0 without HYP and BTM.
+/// SMMU_CR2: PTM is RES0 without BTM.
 pub(crate) mod cr2 {
+    /// RES0 without HYP.
+    pub(crate) const E2H: u32 = 1 << 0;
     pub(crate) const RECINVSID: u32 = 1 << 1;
 }
 

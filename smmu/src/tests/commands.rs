@@ -4,7 +4,7 @@ use std::rc::Rc;
 use stallbox_timeline::{Span, Timeline};
 
 use crate::testing::{COMMAND_QUEUE, COMMANDS_LOG2, Driver, FakeMemory, Pulses};
-use crate::{Access, Config, ExternalAbort, Line, Memory, NoProbe, Smmu, Step};
+use crate::{Access, Config, ExternalAbort, Line, Memory, NoProbe, Smmu, StallModel, Step};
 
 /// GERROR.CMDQ_ERR and CMDQ_CONS.ERR.
 fn error(driver: &Driver) -> (bool, u32) {
@@ -14,7 +14,7 @@ fn error(driver: &Driver) -> (bool, u32) {
 
 #[test]
 fn commands_that_are_illegal_here_stop_the_queue() {
-    let illegal: [([u64; 2], &str); 27] = [
+    let illegal: [([u64; 2], &str); 25] = [
         ([0x00, 0], "reserved"),
         ([0x07, 0], "CFGI_VMS_PIDM needs MPAM"),
         ([0x08, 0], "reserved"),
@@ -25,8 +25,6 @@ fn commands_that_are_illegal_here_stop_the_queue() {
         ([0x21, 0], "TLBI_EL2_ASID needs HYP"),
         ([0x22, 0], "TLBI_EL2_VA needs HYP"),
         ([0x23, 0], "TLBI_EL2_VAA needs HYP"),
-        ([0x28, 0], "TLBI_S12_VMALL needs stage 2"),
-        ([0x2a, 0], "TLBI_S2_IPA needs stage 2"),
         ([0x40, 0], "ATC_INV needs ATS"),
         ([0x41, 0], "PRI_RESP needs PRI"),
         ([0x50, 0], "Secure"),
@@ -41,28 +39,71 @@ fn commands_that_are_illegal_here_stop_the_queue() {
         ([0x12, 1 << 10], "a range of one 4 KiB page without TTL"),
         ([0x12, 2 << 10], "a range of one 16 KiB page without TTL"),
         ([0x13, 3 << 10], "a range of one 64 KiB page without TTL"),
-        ([0x2a | 1 << 12, 1 << 10], "TLBI_S2_IPA, range or not"),
+        ([0x2a, 1 << 10], "TLBI_S2_IPA of a page without TTL"),
     ];
     for (words, why) in illegal {
-        let driver = Driver::ready();
-        let cons = driver.read32(0x9c);
-        driver.interrupts.take();
-
-        driver.command(words);
-
-        assert_eq!(error(&driver), (true, 1), "{why}");
-        assert_eq!(
-            driver.read32(0x9c) & 0xf_ffff,
-            cons,
-            "{why}: CONS stays at the command"
-        );
-        assert_eq!(driver.interrupts.take(), [Line::GlobalError], "{why}");
+        refused(&Driver::ready(), words, why);
     }
 }
 
 #[test]
+fn commands_of_a_stage_that_is_not_there_are_illegal() {
+    let only = |stage1| {
+        Driver::started(Config {
+            stage1,
+            stage2: !stage1,
+            ..Config::default()
+        })
+    };
+    for (stage1, opcodes) in [
+        (true, &[0x28, 0x2a][..]),
+        (false, &[0x05, 0x06, 0x10, 0x11, 0x12, 0x13]),
+    ] {
+        for &opcode in opcodes {
+            refused(&only(stage1), [opcode, 0], "its stage is not there");
+            only(!stage1).command([opcode, 0]);
+            assert_eq!(error(&only(!stage1)), (false, 0), "{opcode:#x}");
+        }
+        // All of either is always legal.
+        let driver = only(stage1);
+        driver.command([0x30, 0]);
+        driver.command([0x04, 31]);
+        assert_eq!(error(&driver), (false, 0));
+    }
+}
+
+#[test]
+fn commands_about_stalls_are_illegal_where_nothing_stalls() {
+    let driver = || {
+        Driver::started(Config {
+            stall_model: StallModel::Terminate,
+            stall_max: 0,
+            ..Config::default()
+        })
+    };
+    refused(&driver(), [0x44 | 1 << 12, 0], "RESUME");
+    refused(&driver(), [0x45, 0], "STALL_TERM");
+}
+
+#[track_caller]
+fn refused(driver: &Driver, words: [u64; 2], why: &str) {
+    let cons = driver.read32(0x9c);
+    driver.interrupts.take();
+
+    driver.command(words);
+
+    assert_eq!(error(driver), (true, 1), "{why}");
+    assert_eq!(
+        driver.read32(0x9c) & 0xf_ffff,
+        cons,
+        "{why}: CONS stays at the command"
+    );
+    assert_eq!(driver.interrupts.take(), [Line::GlobalError], "{why}");
+}
+
+#[test]
 fn commands_that_are_legal_here_are_consumed() {
-    let legal: [[u64; 2]; 20] = [
+    let legal: [[u64; 2]; 22] = [
         [0x01 | 5 << 32, 0],
         [0x02 | 5 << 32, 0x1000],
         [0x03 | 0xffff_ffff << 32, 1],
@@ -77,6 +118,8 @@ fn commands_that_are_legal_here_are_consumed() {
         [0x12 | 1 << 48 | 1 << 20, 0x1000 | 1 << 10],
         [0x12 | 31 << 12 | 31 << 20, 0xffff_ffff_ffff_f000 | 3 << 10],
         [0x13, 0x1000],
+        [0x28 | 7 << 32, 0],
+        [0x2a | 7 << 32, 0x1000],
         [0x30, 0],
         [0x44 | 1 << 12, 7],
         [0x45 | 5 << 32, 0],

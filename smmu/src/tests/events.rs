@@ -159,8 +159,11 @@ fn illegal_stream_table_entries_are_bad() {
     let good = ste_stage1(CONTEXT_TABLE, 3);
     let bad = [
         ("V = 0", [good[0] & !1, good[1]]),
-        ("stage 2 only", [good[0] & !0xe | 6 << 1, good[1]]),
-        ("both stages", [good[0] & !0xe | 7 << 1, good[1]]),
+        ("an empty stage 2", [good[0] & !0xe | 6 << 1, good[1]]),
+        (
+            "an empty stage 2 behind",
+            [good[0] & !0xe | 7 << 1, good[1]],
+        ),
         (
             "S1CDMax above SSIDSIZE",
             [good[0] & !(0x1f << 59) | 17 << 59, good[1]],

@@ -1,5 +1,5 @@
-use crate::testing::{CONTEXT_TABLE, Driver, SID, USER_RO, USER_RW, cd_sva};
-use crate::{Access, Granule, SubstreamId};
+use crate::testing::{CONTEXT_TABLE, Driver, SID, USER_RO, USER_RW, cd_sva, ste_stage1};
+use crate::{Access, Config, Granule, SubstreamId};
 
 /// A leaf of the same kind, but for all ASIDs.
 const GLOBAL: u64 = USER_RW & !0x800;
@@ -74,9 +74,29 @@ fn an_asid_is_invalidated_without_global_translations() {
 }
 
 #[test]
-fn the_vmid_is_not_looked_at_without_stage_2() {
+fn the_vmid_is_looked_at_where_there_is_stage_2() {
     let kept = survivors(&PAGES, [0x11 | 1 << 48 | 0xabc << 32, 0]);
-    assert_eq!(kept, [false, false, true, true, false, false]);
+    assert_eq!(kept, [true; 6]);
+}
+
+#[test]
+fn the_vmid_is_not_looked_at_without_stage_2() {
+    let driver = Driver::started(Config {
+        stage2: false,
+        ..Config::default()
+    });
+    // The entry's S2VMID is not there either.
+    let mut ste = ste_stage1(CONTEXT_TABLE, 3);
+    ste[2] = 5;
+    driver.set_ste(SID, ste);
+    driver.set_cd(1, cd_sva(1, Driver::root(1)));
+    driver.map(0x1000, 0x10_0000 | USER_RW);
+    assert_eq!(read(&driver, 1, 0x1000), 0x10_0000);
+    driver.map(0x1000, MOVED | USER_RW);
+
+    driver.command([0x11 | 1 << 48 | 0xabc << 32, 0]);
+
+    assert_eq!(read(&driver, 1, 0x1000), MOVED);
 }
 
 #[test]

@@ -1,17 +1,18 @@
 use crate::testing::Driver;
-use crate::{Access, Config, ConfigError, Granules, Line};
+use crate::{Access, Config, ConfigError, Granules, Httu, Line, StallModel};
 
 #[test]
 fn identification_promises_what_is_there() {
     let driver = Driver::default();
 
-    // S1P, TTF 2, COHACC, ASID16, MSI, SEV, CD2L, TTENDIAN 2, STALL_MODEL 0, TERM_MODEL, ST_LEVEL 1.
-    assert_eq!(driver.read32(0x00), 0x0c48_701a);
-    // SIDSIZE 16, SSIDSIZE 16, EVENTQS 12, CMDQS 12.
-    assert_eq!(driver.read32(0x04), 0x018c_0410);
+    // S2P, S1P, TTF 2, COHACC, ASID16, MSI, SEV, VMID16, CD2L, TTENDIAN 2, STALL_MODEL 0,
+    // TERM_MODEL, ST_LEVEL 1.
+    assert_eq!(driver.read32(0x00), 0x0c4c_701b);
+    // SIDSIZE 16, SSIDSIZE 16, EVENTQS 12, CMDQS 12, ATTR_PERMS_OVR.
+    assert_eq!(driver.read32(0x04), 0x058c_0410);
     assert_eq!(driver.read32(0x08), 0);
-    // HAD, RIL.
-    assert_eq!(driver.read32(0x0c), 0x404);
+    // HAD, XNX, RIL.
+    assert_eq!(driver.read32(0x0c), 0x414);
     assert_eq!(driver.read32(0x10), 0);
     // OAS 48 bits, all granules, STALL_MAX 256.
     assert_eq!(driver.read32(0x14), 0x0100_0075);
@@ -36,6 +37,8 @@ fn identification_follows_the_configuration() {
         eventq_log2: 3,
         ril: false,
         msi: false,
+        stage2: false,
+        attr_perms_ovr: false,
         ..Config::default()
     });
 
@@ -46,27 +49,90 @@ fn identification_follows_the_configuration() {
 }
 
 #[test]
+fn identification_follows_the_configuration_to_the_most_there_is() {
+    let driver = Driver::new(Config {
+        hyp: true,
+        httu: Httu::Dirty,
+        raz_wi: true,
+        va_52: true,
+        ds: true,
+        stt: true,
+        e0pd: true,
+        oas_bits: 52,
+        ..Config::default()
+    });
+
+    // HTTU 2 and HYP more, TERM_MODEL less.
+    assert_eq!(driver.read32(0x00), 0x0848_701b | 1 << 18 | 2 << 6 | 1 << 9);
+    // HAD, XNX, STT, RIL, E0PD.
+    assert_eq!(driver.read32(0x0c), 0x2614);
+    // OAS 52 bits, all granules, DS, VAX 1, STALL_MAX 256.
+    assert_eq!(driver.read32(0x14), 0x0100_04f6);
+}
+
+#[test]
+fn identification_follows_the_stages_and_the_stall_model() {
+    let driver = Driver::new(Config {
+        stage1: false,
+        vmid16: false,
+        httu: Httu::AccessFlag,
+        stall_model: StallModel::Terminate,
+        stall_max: 0,
+        ..Config::default()
+    });
+
+    assert_eq!(driver.read32(0x00), 0x0d48_7059);
+    assert_eq!(driver.read32(0x0c), 0x410);
+    assert_eq!(driver.read32(0x14), 0x75);
+}
+
+#[test]
 fn a_configuration_that_is_no_smmu_is_refused_with_its_field_named() {
     let config = Config {
-        oas_bits: 52,
+        oas_bits: 56,
         ..Config::default()
     };
 
     let error = config.check().unwrap_err();
 
-    let expected = "32, 36, 40, 42, 44 or 48";
+    let expected = "32, 36, 40, 42, 44, 48 or 52";
     assert_eq!(
         error,
         ConfigError {
             field: "oas_bits",
-            value: 52,
+            value: 56,
             expected
         }
     );
     assert_eq!(
         error.to_string(),
-        "oas_bits = 52 is not 32, 36, 40, 42, 44 or 48"
+        "oas_bits = 56 is not 32, 36, 40, 42, 44, 48 or 52"
     );
+    type Spoil = fn(&mut Config);
+    let fields: [(&str, Spoil); 8] = [
+        ("stage1", |config| {
+            (config.stage1, config.stage2) = (false, false)
+        }),
+        ("hyp", |config| (config.hyp, config.stage2) = (true, false)),
+        ("stall_max", |config| {
+            config.stall_model = StallModel::Terminate
+        }),
+        ("ds", |config| config.ds = true),
+        ("ds", |config| {
+            (config.ds, config.va_52) = (true, true);
+            (config.granules.k4, config.granules.k16) = (false, false);
+        }),
+        ("va_52", |config| {
+            (config.va_52, config.granules.k64) = (true, false)
+        }),
+        ("cmdq_log2", |config| config.cmdq_log2 = 20),
+        ("cd_cache_entries", |config| config.cd_cache_entries = 3),
+    ];
+    for (field, spoil) in fields {
+        let mut config = Config::default();
+        spoil(&mut config);
+        assert_eq!(config.check().unwrap_err().field, field);
+    }
     assert!(
         Config {
             tlb_entries: 48,

@@ -154,7 +154,7 @@ fn the_answer_tells_how_often_the_transaction_stalled() {
     let read = stall(&driver, 5);
     driver.resume(0, RETRY);
     driver.resume(1, ABORT);
-    assert_eq!(read.outcome(), Some(Err(Aborted { stalls: 2 })));
+    assert_eq!(read.outcome(), Some(Err(Aborted::after(2))));
 
     driver.map(0x6000, 0x7777_0000 | USER_RW);
     let read = driver.access(0x6000, Access::READ);

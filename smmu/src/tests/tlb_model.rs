@@ -2,36 +2,28 @@
 
 use proptest::prelude::*;
 
-use crate::tlb::{Scope, Tag, Tlb};
-use crate::walker::{Granule, Leaf, Permissions};
+use crate::Access;
+use crate::tlb::{Asids, Scope, Space, Tag, Tlb, Whose};
+use crate::walker::{Granule, Leaf, Permissions, World};
 
 #[derive(Clone, Debug)]
 enum Action {
-    Insert {
-        address: u64,
-        tag: (u16, bool),
-        leaf: Leaf,
-    },
-    Forget {
-        address: u64,
-        tag: (u16, bool),
-    },
-    All,
-    Asid(u16),
-    Addresses {
-        asid: Option<u16>,
-        scope: Scope,
-    },
+    Insert { address: u64, tag: Tag, leaf: Leaf },
+    Forget { address: u64, tag: Tag },
+    Invalidate { whose: Whose, scope: Option<Scope> },
 }
 
-const SHAPES: [(Granule, u32, u32); 7] = [
+const SHAPES: [(Granule, i32, u32); 10] = [
     (Granule::K4, 3, 12),
     (Granule::K4, 2, 21),
     (Granule::K4, 1, 30),
+    (Granule::K4, 0, 39),
     (Granule::K16, 3, 14),
     (Granule::K16, 2, 25),
+    (Granule::K16, 1, 36),
     (Granule::K64, 3, 16),
     (Granule::K64, 2, 29),
+    (Granule::K64, 1, 42),
 ];
 
 /// Few enough to meet: both halves, pages beside each other, blocks.
@@ -40,49 +32,82 @@ fn address() -> impl Strategy<Value = u64> {
     (near, any::<bool>()).prop_map(|(low, upper)| if upper { low | 0xffff << 48 } else { low })
 }
 
-fn tag() -> impl Strategy<Value = (u16, bool)> {
-    (0..3_u16, any::<bool>())
+fn world() -> impl Strategy<Value = World> {
+    prop_oneof![4 => Just(World::El1), 1 => Just(World::El2), 1 => Just(World::El2E2h)]
+}
+
+fn tag() -> impl Strategy<Value = Tag> {
+    let stage1 = (world(), 0..2_u16, 0..3_u16, any::<bool>());
+    prop_oneof![
+        4 => stage1.prop_map(|(world, vmid, asid, aset)| Tag {
+            space: Space::Stage1(world),
+            // EL2 has neither.
+            vmid: if world == World::El1 { vmid } else { 0 },
+            asid: if world == World::El2 { 0 } else { asid },
+            aset,
+        }),
+        1 => (0..2_u16).prop_map(Tag::stage2),
+    ]
 }
 
 fn leaf() -> impl Strategy<Value = Leaf> {
-    (0..SHAPES.len(), any::<bool>(), 1..0x1000_u64).prop_map(|(shape, global, output)| {
-        let (granule, level, size_bits) = SHAPES[shape];
-        let permissions = Permissions {
-            unprivileged: true,
-            read_only: false,
-            uxn: true,
-            pxn: true,
-        };
-        let output = output << size_bits;
+    let shape = || 0..SHAPES.len();
+    (shape(), shape(), any::<bool>(), 1..0x1000_u64).prop_map(|(shape, second, global, output)| {
+        let (granule, level, reach_bits) = SHAPES[shape];
+        // Stage 2 may have cut it into pieces.
+        let size_bits = reach_bits.min(SHAPES[second].2);
         Leaf {
-            output,
+            output: output << size_bits,
             size_bits,
+            reach_bits,
             level,
             granule,
-            permissions,
+            permissions: Permissions::needed(Access::READ),
             accessed: true,
             global,
         }
     })
 }
 
-fn scope() -> impl Strategy<Value = Scope> {
+fn scope() -> impl Strategy<Value = Option<Scope>> {
     let granule = prop_oneof![
         Just(None),
         Just(Some(Granule::K4)),
         Just(Some(Granule::K16)),
         Just(Some(Granule::K64))
     ];
-    let level = prop_oneof![Just(None), (1..4_u8).prop_map(Some)];
-    (address(), 0..0x4_0000_u64, granule, level).prop_map(|(first, length, granule, level)| {
-        let first = first & ((1 << 56) - 1);
-        Scope {
+    let level = prop_oneof![Just(None), (1..4_i32).prop_map(Some)];
+    let scope = (address(), 0..0x4_0000_u64, granule, level);
+    prop::option::weighted(0.6, scope).prop_map(|scope| {
+        let (first, length, granule, level) = scope?;
+        let first = first & MASK;
+        Some(Scope {
             first,
             last: first + length,
             granule,
             level,
-        }
+        })
     })
+}
+
+fn whose() -> impl Strategy<Value = Whose> {
+    let asids = prop_oneof![
+        Just(Asids::Any),
+        (0..3_u16).prop_map(Asids::Only),
+        (0..3_u16).prop_map(Asids::WithGlobal)
+    ];
+    prop_oneof![
+        1 => Just(Whose::Anyone),
+        1 => Just(Whose::NotEl2),
+        1 => Just(Whose::El2),
+        1 => (0..2_u16).prop_map(Whose::Vmid),
+        1 => (0..2_u16).prop_map(Whose::Stage2),
+        4 => (world(), 0..2_u16, asids).prop_map(|(world, vmid, asids)| Whose::Stage1 {
+            world,
+            vmid: if world == World::El1 { vmid } else { 0 },
+            asids,
+        }),
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -90,10 +115,7 @@ fn action() -> impl Strategy<Value = Action> {
         12 => (address(), tag(), leaf())
             .prop_map(|(address, tag, leaf)| Action::Insert { address, tag, leaf }),
         2 => (address(), tag()).prop_map(|(address, tag)| Action::Forget { address, tag }),
-        1 => Just(Action::All),
-        2 => (0..3_u16).prop_map(Action::Asid),
-        4 => (prop::option::of(0..3_u16), scope())
-            .prop_map(|(asid, scope)| Action::Addresses { asid, scope }),
+        6 => (whose(), scope()).prop_map(|(whose, scope)| Action::Invalidate { whose, scope }),
     ]
 }
 
@@ -109,7 +131,9 @@ fn hits(item: &Item, address: u64, tag: Tag) -> bool {
     } else {
         owner.asid == tag.asid
     };
-    same && (address & MASK) >> leaf.size_bits == first >> leaf.size_bits
+    same && owner.space == tag.space
+        && owner.vmid == tag.vmid
+        && (address & MASK) >> leaf.size_bits == first >> leaf.size_bits
 }
 
 /// What the model would find: the smallest leaf, not global before global.
@@ -121,12 +145,33 @@ fn find(items: &[Item], address: u64, tag: Tag) -> Option<u64> {
 
 fn covered(item: &Item, scope: &Scope) -> bool {
     let (first, _, leaf) = item;
-    let last = first + (1 << leaf.size_bits) - 1;
-    !(last < scope.first || *first > scope.last)
+    let first = first >> leaf.reach_bits << leaf.reach_bits;
+    let last = first + (1 << leaf.reach_bits) - 1;
+    !(last < scope.first || first > scope.last)
         && scope.granule.is_none_or(|granule| granule == leaf.granule)
-        && scope
-            .level
-            .is_none_or(|level| u32::from(level) == leaf.level)
+        && scope.level.is_none_or(|level| level == leaf.level)
+}
+
+fn doomed(item: &Item, whose: Whose, scope: Option<Scope>) -> bool {
+    let (_, tag, leaf) = item;
+    let el2 = !matches!(tag.space, Space::Stage1(World::El1) | Space::Stage2);
+    let meant = match whose {
+        Whose::Anyone => true,
+        Whose::NotEl2 => !el2,
+        Whose::El2 => el2,
+        Whose::Vmid(vmid) => !el2 && tag.vmid == vmid,
+        Whose::Stage2(vmid) => tag.space == Space::Stage2 && tag.vmid == vmid,
+        Whose::Stage1 { world, vmid, asids } => {
+            tag.space == Space::Stage1(world)
+                && tag.vmid == vmid
+                && match asids {
+                    Asids::Any => true,
+                    Asids::Only(asid) => !leaf.global && tag.asid == asid,
+                    Asids::WithGlobal(asid) => leaf.global || tag.asid == asid,
+                }
+        }
+    };
+    meant && scope.is_none_or(|scope| covered(item, &scope))
 }
 
 proptest! {
@@ -141,41 +186,27 @@ proptest! {
         let mut inserted = 0_usize;
         for action in actions {
             match action {
-                Action::Insert { address, tag: (asid, aset), leaf } => {
-                    let tag = Tag { asid, aset };
+                Action::Insert { address, tag, leaf } => {
                     let first = address & MASK & !((1 << leaf.size_bits) - 1);
                     items.retain(|item| !hits(item, address, tag));
                     items.push((first, tag, leaf));
                     tlb.insert(address, tag, &leaf);
                     inserted += 1;
                 }
-                Action::Forget { address, tag: (asid, aset) } => {
-                    let tag = Tag { asid, aset };
+                Action::Forget { address, tag } => {
                     tlb.forget(address, tag);
                     items.retain(|item| !hits(item, address, tag));
                 }
-                Action::All => {
-                    let dropped = tlb.invalidate_all();
-                    prop_assert_eq!(dropped as usize, items.len());
-                    items.clear();
-                }
-                Action::Asid(asid) => {
-                    tlb.invalidate_asid(asid);
-                    items.retain(|(_, tag, leaf)| leaf.global || tag.asid != asid);
-                }
-                Action::Addresses { asid, scope } => {
-                    tlb.invalidate_addresses(asid, scope);
-                    items.retain(|item| {
-                        let (_, tag, leaf) = item;
-                        let whose = asid.is_none_or(|asid| leaf.global || tag.asid == asid);
-                        !(whose && covered(item, &scope))
-                    });
+                Action::Invalidate { whose, scope } => {
+                    let before = items.len();
+                    items.retain(|item| !doomed(item, whose, scope));
+                    let dropped = tlb.invalidate(whose, scope);
+                    prop_assert_eq!(dropped as usize, before - items.len());
                 }
             }
         }
         prop_assume!(inserted < 64);
-        for (address, (asid, aset)) in probes {
-            let tag = Tag { asid, aset };
+        for (address, tag) in probes {
             let found = tlb.lookup(address, tag).map(|entry| entry.output(address).0);
             prop_assert_eq!(found, find(&items, address, tag), "{:#x} {:?}", address, tag);
         }
@@ -188,14 +219,12 @@ proptest! {
     ) {
         let mut tlb = Tlb::new(8);
         let mut items: Vec<Item> = Vec::new();
-        for (address, (asid, aset), leaf) in actions {
-            let tag = Tag { asid, aset };
+        for (address, tag, leaf) in actions {
             tlb.insert(address, tag, &leaf);
             prop_assert!(tlb.lookup(address, tag).is_some());
             items.push((address & MASK & !((1 << leaf.size_bits) - 1), tag, leaf));
         }
-        for (address, (asid, aset)) in probes {
-            let tag = Tag { asid, aset };
+        for (address, tag) in probes {
             if let Some(entry) = tlb.lookup(address, tag) {
                 let output = entry.output(address).0;
                 let known = items.iter().any(|item| {
@@ -205,7 +234,7 @@ proptest! {
                 prop_assert!(known);
             }
         }
-        tlb.invalidate_all();
+        tlb.invalidate(Whose::Anyone, None);
         for item in &items {
             prop_assert!(tlb.lookup(item.0, item.1).is_none());
         }

@@ -1,0 +1,151 @@
+//! The fetches of configuration: stream table entries and context descriptors.
+//!
+//! IHI 0070, *Stream table lookup*, *Substreams*, *Translation procedure*.
+
+use crate::Transaction;
+use crate::config::{Context, Contexts, Stages, SteAt, Stream, StreamTable};
+use crate::probe::Step;
+use crate::smmu::{Inner, bump};
+use crate::spec::cd::{CD_BYTES, Cd, L1CD_BYTES, L1Cd};
+use crate::spec::event::{self, EventType};
+use crate::spec::regs::cr2;
+use crate::spec::ste::{L1Std, Ste};
+use crate::spec::{low_mask, words};
+use crate::stages::{Purpose, Second};
+use crate::translate::{Asked, Attempt, Refusal, bad_substream};
+
+impl Inner {
+    /// What the transaction's stream table entry asks for, read from memory.
+    pub(crate) async fn fetch_stream(
+        &self,
+        transaction: &Transaction,
+        asked: Asked<'_>,
+    ) -> Result<Stream, Refusal> {
+        let sid = transaction.stream.0;
+        let (base, cfg) = (self.regs.strtab_base.get(), self.regs.strtab_base_cfg.get());
+        let table = StreamTable::new(base, cfg, &self.features);
+        let bad_stream = |_| {
+            if self.regs.cr2.get() & cr2::RECINVSID != 0 {
+                Refusal::identity(EventType::BadStreamId, transaction)
+            } else {
+                Refusal::Silent(Some(EventType::BadStreamId))
+            }
+        };
+        let aborted = |at| {
+            Refusal::Recorded(
+                EventType::SteFetch,
+                event::fetch(EventType::SteFetch, transaction, at),
+            )
+        };
+        let at = match table.find(sid).map_err(bad_stream)? {
+            SteAt::Entry(at) => at,
+            SteAt::Descriptor(at) => {
+                let raw = self
+                    .fetch::<1>(transaction, asked.attempt, at)
+                    .await
+                    .map_err(aborted)?;
+                table.find_below(sid, L1Std(raw[0])).map_err(bad_stream)?
+            }
+        };
+        let raw = self
+            .fetch::<8>(transaction, asked.attempt, at)
+            .await
+            .map_err(aborted)?;
+        bump(&self.counts.config_fetches);
+        let e2h = self.regs.cr2.get() & cr2::E2H != 0;
+        let stream = Stream::parse(&Ste(raw), &self.features, e2h);
+        if self.epoch.get() == asked.epoch {
+            self.caches.borrow_mut().streams.insert(sid, 0, stream);
+        }
+        Ok(stream)
+    }
+
+    /// What context descriptor `index` of the transaction's stream asks for, read from memory;
+    /// `None` if it is illegal.
+    pub(crate) async fn fetch_context(
+        &self,
+        transaction: &Transaction,
+        stages: &Stages,
+        contexts: &Contexts,
+        index: u32,
+        asked: Asked<'_>,
+    ) -> Result<Option<Context>, Refusal> {
+        let at = match contexts.leaf_log2 {
+            None => contexts.table + u64::from(index) * CD_BYTES,
+            Some(leaf_log2) => {
+                let l1_index = u64::from(index >> leaf_log2);
+                let l1_at = contexts.table + l1_index * L1CD_BYTES;
+                let raw = self
+                    .fetch_through::<1>(transaction, stages, l1_at, asked)
+                    .await?;
+                let l1 = L1Cd(raw[0]);
+                let out_of_range = l1.l2_ptr() & !low_mask(self.features.oas_bits.into()) != 0;
+                if !l1.v() || out_of_range {
+                    return Err(bad_substream(transaction));
+                }
+                // A leaf of 1024 contexts is 64 KiB, and aligned to that.
+                let leaf = l1.l2_ptr() & !low_mask(leaf_log2 + 6);
+                leaf + (u64::from(index) & low_mask(leaf_log2)) * CD_BYTES
+            }
+        };
+        let raw = self
+            .fetch_through::<8>(transaction, stages, at, asked)
+            .await?;
+        bump(&self.counts.config_fetches);
+        let context = Context::parse(&Cd(raw), contexts.world, &self.features);
+        if self.epoch.get() == asked.epoch {
+            self.caches
+                .borrow_mut()
+                .contexts
+                .insert(transaction.stream.0, index, context);
+        }
+        Ok(context)
+    }
+
+    /// Reads words on the way to a context descriptor, whose address stage 2 translates if the
+    /// stream has one.
+    async fn fetch_through<const N: usize>(
+        &self,
+        transaction: &Transaction,
+        stages: &Stages,
+        at: u64,
+        asked: Asked<'_>,
+    ) -> Result<[u64; N], Refusal> {
+        let at = match &stages.stage2 {
+            None => at,
+            Some(stage2) => {
+                let stage2 = Second {
+                    stage2,
+                    vmid: stages.vmid,
+                };
+                let leaf = self
+                    .second(transaction, &stage2, at, Purpose::Context, asked)
+                    .await?;
+                leaf.at(at)
+            }
+        };
+        self.fetch::<N>(transaction, asked.attempt, at)
+            .await
+            .map_err(|at| {
+                let words = event::fetch(EventType::CdFetch, transaction, at);
+                Refusal::Recorded(EventType::CdFetch, words)
+            })
+    }
+
+    /// Reads words of a configuration structure; the error is where it aborted.
+    async fn fetch<const N: usize>(
+        &self,
+        transaction: &Transaction,
+        attempt: Attempt,
+        at: u64,
+    ) -> Result<[u64; N], u64> {
+        if let Some(sleep) = self.pause_in(attempt, Step::ConfigFetch, transaction) {
+            sleep.await;
+        }
+        // A stream table entry is the largest.
+        let mut bytes = [0; 64];
+        let bytes = &mut bytes[..8 * N];
+        self.read_memory(at, bytes).map_err(|_| at)?;
+        Ok(words(bytes))
+    }
+}

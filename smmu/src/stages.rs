@@ -1,0 +1,295 @@
+//! The walks of a transaction: stage 1, stage 2, and stage 1 whose tables stage 2 translates.
+//!
+//! IHI 0070, *Translation procedure*, *Fault and event priorities*, *Translation table access flag
+//! and dirty state*.
+
+use crate::config::{Context, Stages};
+use crate::probe::{Note, Step};
+use crate::smmu::{Inner, bump};
+use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
+use crate::tlb::Tag;
+use crate::translate::{Asked, Refusal};
+use crate::verdict::Points;
+use crate::walker::{Leaf, Permissions, Stage2, Verdict, Walk, WalkFault};
+use crate::{ExternalAbort, Transaction};
+
+/// Stage 2 of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Second<'a> {
+    pub(crate) stage2: &'a Stage2,
+    pub(crate) vmid: u16,
+}
+
+/// What an intermediate address is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A context descriptor, or one on the way to it.
+    Context,
+    /// A descriptor of stage 1, that is to be read.
+    Table,
+    /// A descriptor of stage 1, that is to be written.
+    Update,
+    /// The transaction.
+    Input,
+}
+
+impl Purpose {
+    fn needs(self, transaction: &Transaction) -> Permissions {
+        match self {
+            Purpose::Context | Purpose::Table => Permissions::TABLE_READ,
+            Purpose::Update => Permissions::TABLE_WRITE,
+            Purpose::Input => Permissions::needed(transaction.access),
+        }
+    }
+
+    pub(crate) fn place(self, ipa: u64) -> Place {
+        let (class, write) = match self {
+            Purpose::Context => (Class::Cd, false),
+            Purpose::Table => (Class::Table, false),
+            Purpose::Update => (Class::Table, true),
+            Purpose::Input => (Class::Input, false),
+        };
+        Place::Stage2 { class, ipa, write }
+    }
+}
+
+impl WalkFault {
+    fn kind(self) -> FaultType {
+        match self {
+            WalkFault::Translation => FaultType::Translation,
+            WalkFault::AddressSize => FaultType::AddressSize,
+        }
+    }
+}
+
+impl Context {
+    /// *Fault configuration (A, R, S bits)* of stage 1.
+    pub(crate) fn refusal(&self, kind: FaultType, transaction: &Transaction) -> Refusal {
+        Refusal::Fault {
+            fault: Fault {
+                kind,
+                place: Place::Stage1,
+                access: transaction.access,
+            },
+            stalls: self.stalls,
+            records: self.records,
+            raz_wi: self.raz_wi,
+        }
+    }
+}
+
+impl Stage2 {
+    /// *Fault configuration (A, R, S bits)* of stage 2, where A is as good as set.
+    pub(crate) fn refusal(
+        &self,
+        kind: FaultType,
+        place: Place,
+        transaction: &Transaction,
+    ) -> Refusal {
+        Refusal::Fault {
+            fault: Fault {
+                kind,
+                place,
+                access: transaction.access,
+            },
+            stalls: self.stalls,
+            records: self.records,
+            raz_wi: false,
+        }
+    }
+}
+
+fn walk_abort(transaction: &Transaction, place: Place, at: u64) -> Refusal {
+    let words = event::walk_abort(transaction, place, at);
+    Refusal::Recorded(EventType::WalkEabt, words)
+}
+
+impl Inner {
+    #[inline]
+    fn read_descriptor(
+        &self,
+        transaction: &Transaction,
+        at: u64,
+        asked: Asked<'_>,
+    ) -> Result<u64, ExternalAbort> {
+        let mut raw = [0; 8];
+        self.read_memory(at, &mut raw)?;
+        bump(&self.counts.walk_steps);
+        asked.steps.set(asked.steps.get() + 1);
+        let raw = u64::from_le_bytes(raw);
+        if self.watches(Points::DESCRIPTOR) {
+            self.probe.descriptor_read(transaction, at, raw);
+        }
+        Ok(raw)
+    }
+
+    /// Walks the tables of stage 1, and those of stage 2 for each address that comes up on the
+    /// way: a leaf that permits the access.
+    pub(crate) async fn walk(
+        &self,
+        transaction: &Transaction,
+        stages: &Stages,
+        context: &Context,
+        asked: Asked<'_>,
+    ) -> Result<Leaf, Refusal> {
+        let second = stages.stage2.as_ref().map(|stage2| Second {
+            stage2,
+            vmid: stages.vmid,
+        });
+        let (address, access) = (transaction.address, transaction.access);
+        let result = match context.regime.half(address, access) {
+            None => Err(context.refusal(FaultType::Translation, transaction)),
+            Some(half) => {
+                let mut walk = Walk::start(&half.tree, half.had, address);
+                loop {
+                    let ipa = walk.descriptor_address();
+                    let mut at = ipa;
+                    if let Some(second) = &second {
+                        match self
+                            .second(transaction, second, ipa, Purpose::Table, asked)
+                            .await
+                        {
+                            Ok(leaf) => at = leaf.at(ipa),
+                            Err(refusal) => break Err(refusal),
+                        }
+                    }
+                    if let Some(sleep) = self.pause_in(asked.attempt, Step::WalkStep, transaction) {
+                        sleep.await;
+                    }
+                    let Ok(raw) = self.read_descriptor(transaction, at, asked) else {
+                        break Err(walk_abort(transaction, Place::Stage1, at));
+                    };
+                    let found = match walk.step(raw) {
+                        Ok(Some(found)) => found,
+                        Ok(None) => continue,
+                        Err(fault) => break Err(context.refusal(fault.kind(), transaction)),
+                    };
+                    let (new, leaf) = match context.regime.judge(&found, access) {
+                        Verdict::Permitted(leaf) => break Ok(leaf),
+                        Verdict::Update { raw, leaf } => (raw, leaf),
+                        Verdict::Access => {
+                            break Err(context.refusal(FaultType::Access, transaction));
+                        }
+                        Verdict::Permission => {
+                            break Err(context.refusal(FaultType::Permission, transaction));
+                        }
+                    };
+                    if let Some(second) = &second {
+                        // The address is the same, but it must be writable, and may become dirty.
+                        let writable =
+                            self.second(transaction, second, ipa, Purpose::Update, asked);
+                        if let Err(refusal) = writable.await {
+                            break Err(refusal);
+                        }
+                    }
+                    match self.compare_exchange(at, raw, new) {
+                        Ok(was) if was == raw => break Ok(leaf),
+                        // Somebody else changed it: it is read again.
+                        Ok(_) => {}
+                        Err(_) => break Err(walk_abort(transaction, Place::Stage1, at)),
+                    }
+                }
+            }
+        };
+        let result = match (result, &second) {
+            (Ok(leaf), Some(second)) => {
+                let ipa = leaf.at(address);
+                let next = self.second(transaction, second, ipa, Purpose::Input, asked);
+                next.await.map(|next| leaf.then(&next, address))
+            }
+            (result, _) => result,
+        };
+        self.note(&Note::Walk {
+            transaction: *transaction,
+            steps: asked.steps.get(),
+            found: result.is_ok(),
+        });
+        result
+    }
+
+    /// What stage 2 makes of `ipa`, from the TLB or by a walk.
+    pub(crate) async fn second(
+        &self,
+        transaction: &Transaction,
+        second: &Second<'_>,
+        ipa: u64,
+        purpose: Purpose,
+        asked: Asked<'_>,
+    ) -> Result<Leaf, Refusal> {
+        if let Some(leaf) = self.second_cached(second, ipa, purpose.needs(transaction), asked) {
+            return Ok(leaf);
+        }
+        // On the heap, for transactions that have no stage 2 not to carry it with them.
+        let leaf = Box::pin(self.walk_second(transaction, second, ipa, purpose, asked)).await?;
+        if leaf.accessed && self.epoch.get() == asked.epoch {
+            let tag = Tag::stage2(second.vmid);
+            self.caches.borrow_mut().tlb.insert(ipa, tag, &leaf);
+        }
+        Ok(leaf)
+    }
+
+    /// What the TLB has for `ipa`, if that gives what is needed.
+    pub(crate) fn second_cached(
+        &self,
+        second: &Second<'_>,
+        ipa: u64,
+        needs: Permissions,
+        asked: Asked<'_>,
+    ) -> Option<Leaf> {
+        if !second.stage2.covers(ipa) {
+            return None;
+        }
+        let tag = Tag::stage2(second.vmid);
+        if asked.attempt.fresh {
+            self.caches.borrow_mut().tlb.forget(ipa, tag);
+            return None;
+        }
+        let caches = self.caches.borrow();
+        let entry = caches.tlb.lookup(ipa, tag)?;
+        entry.permissions.include(needs).then(|| entry.leaf())
+    }
+
+    /// Walks the tables of stage 2: a leaf that permits what `ipa` is wanted for.
+    pub(crate) async fn walk_second(
+        &self,
+        transaction: &Transaction,
+        second: &Second<'_>,
+        ipa: u64,
+        purpose: Purpose,
+        asked: Asked<'_>,
+    ) -> Result<Leaf, Refusal> {
+        let stage2 = second.stage2;
+        let place = purpose.place(ipa);
+        let refusal = |kind| stage2.refusal(kind, place, transaction);
+        if !stage2.covers(ipa) {
+            return Err(refusal(FaultType::Translation));
+        }
+        let needs = purpose.needs(transaction);
+        let mut walk = Walk::start(&stage2.tree, true, ipa);
+        loop {
+            if let Some(sleep) = self.pause_in(asked.attempt, Step::WalkStep, transaction) {
+                sleep.await;
+            }
+            let at = walk.descriptor_address();
+            let Ok(raw) = self.read_descriptor(transaction, at, asked) else {
+                return Err(walk_abort(transaction, place, at));
+            };
+            let found = match walk.step(raw) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(fault) => return Err(refusal(fault.kind())),
+            };
+            let (new, leaf) = match stage2.judge(&found, needs) {
+                Verdict::Permitted(leaf) => return Ok(leaf),
+                Verdict::Update { raw, leaf } => (raw, leaf),
+                Verdict::Access => return Err(refusal(FaultType::Access)),
+                Verdict::Permission => return Err(refusal(FaultType::Permission)),
+            };
+            match self.compare_exchange(at, raw, new) {
+                Ok(was) if was == raw => return Ok(leaf),
+                Ok(_) => {}
+                Err(_) => return Err(walk_abort(transaction, place, at)),
+            }
+        }
+    }
+}
