@@ -22,6 +22,8 @@ use crate::{
 pub struct FakeMemory {
     words: RefCell<BTreeMap<u64, u64>>,
     aborts: RefCell<BTreeSet<u64>>,
+    read_only: RefCell<BTreeSet<u64>>,
+    overtaking: RefCell<Vec<(u64, u64)>>,
 }
 
 impl FakeMemory {
@@ -30,9 +32,20 @@ impl FakeMemory {
         self.aborts.borrow_mut().insert(address);
     }
 
+    /// From now on, writes that include the byte at `address` abort.
+    pub fn abort_writes_at(&self, address: u64) {
+        self.read_only.borrow_mut().insert(address);
+    }
+
     /// No access aborts any more.
     pub fn heal(&self) {
         self.aborts.borrow_mut().clear();
+        self.read_only.borrow_mut().clear();
+    }
+
+    /// Somebody else stores `word` at `address` just before the next atomic update of that.
+    pub fn overtake(&self, address: u64, word: u64) {
+        self.overtaking.borrow_mut().push((address, word));
     }
 
     /// Stores 64-bit words at `address`, a multiple of 8.
@@ -67,12 +80,30 @@ impl Memory for FakeMemory {
 
     fn write(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort> {
         self.check(address, data.len())?;
+        let range = address..address.saturating_add(data.len() as u64);
+        if self.read_only.borrow().range(range).next().is_some() {
+            return Err(ExternalAbort);
+        }
         for (byte, at) in data.iter().zip(address..) {
             let mut bytes = self.load(at & !7).to_le_bytes();
             bytes[(at & 7) as usize] = *byte;
             self.store(at & !7, &[u64::from_le_bytes(bytes)]);
         }
         Ok(())
+    }
+
+    fn compare_exchange(&self, address: u64, current: u64, new: u64) -> Result<u64, ExternalAbort> {
+        self.overtaking.borrow_mut().retain(|&(at, word)| {
+            if at == address {
+                self.store(at, &[word]);
+            }
+            at != address
+        });
+        let was = self.load(address);
+        if was == current {
+            self.write(address, &new.to_le_bytes())?;
+        }
+        Ok(was)
     }
 }
 

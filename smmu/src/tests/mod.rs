@@ -13,6 +13,7 @@ mod stage2;
 mod stage2_maps;
 mod stalls;
 mod tlb_model;
+mod updates;
 mod verdicts;
 mod vmids;
 mod walks;

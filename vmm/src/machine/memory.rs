@@ -1,13 +1,14 @@
 //! Physical memory as bus masters other than CPUs see it.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use stallbox_devices::GuestRam;
 use stallbox_devices::gic::ITS_TRANSLATER;
 use stallbox_firmware::layout;
 use stallbox_smmu::{ExternalAbort, Memory};
 use stallbox_trace::{Event, Tracer};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileMemory};
 
 use super::{InterruptController, SMMU_DEVICE_ID};
 
@@ -74,5 +75,18 @@ impl Memory for Physical {
 
     fn write(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort> {
         self.write_for(SMMU_DEVICE_ID, address, data)
+    }
+
+    /// Atomic against vCPUs that run at the same time.
+    fn compare_exchange(&self, address: u64, current: u64, new: u64) -> Result<u64, ExternalAbort> {
+        let slice = self
+            .ram
+            .get_slice(GuestAddress(address), size_of::<u64>())
+            .map_err(|_| ExternalAbort)?;
+        let word: &AtomicU64 = slice.get_atomic_ref(0).map_err(|_| ExternalAbort)?;
+        let (current, new) = (current.to_le(), new.to_le());
+        let (Ok(was) | Err(was)) =
+            word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
+        Ok(u64::from_le(was))
     }
 }
