@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use stallbox_faultplan::Plan;
+
 use crate::latency::LatencyModel;
 
 /// Everything that decides a run's course: two runs of equal configuration and files are the same.
@@ -23,6 +25,8 @@ pub struct MachineConfig {
     pub latency: LatencyModel,
     /// Seed of every draw.
     pub seed: u64,
+    /// What goes wrong.
+    pub plan: Plan,
 }
 
 /// The ZIP accelerator.

@@ -14,4 +14,5 @@ pub mod latency;
 pub mod machine;
 pub mod measure;
 pub mod outcome;
+pub mod plan;
 pub mod run;

@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use stallbox_vmm::cli::{Action, Cli};
+use stallbox_vmm::cli::{Action, Cli, PlanAction};
 use stallbox_vmm::outcome::Outcome;
-use stallbox_vmm::{measure, run};
+use stallbox_vmm::{measure, plan, run};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let done = match &cli.action {
         Action::Run(args) => run::run(args),
         Action::Measure(args) => measure::run(args),
+        Action::Plan(PlanAction::Check(args)) => plan::check(args),
     };
     match done {
         Ok(status) => ExitCode::from(status),

@@ -20,6 +20,7 @@ use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
 use crate::machine::World;
 use crate::outcome::Outcome;
+use crate::plan;
 use terminal::{Key, Terminal};
 
 /// What `--summary` writes.
@@ -136,6 +137,12 @@ fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
         smmu_msi: args.smmu_irq == "msi",
         latency,
         seed: args.seed,
+        plan: args
+            .plan
+            .as_deref()
+            .map(plan::read)
+            .transpose()?
+            .unwrap_or_default(),
     })
 }
 

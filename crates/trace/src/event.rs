@@ -6,6 +6,13 @@ fn hex<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:#x}"))
 }
 
+fn maybe_hex<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => hex(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn hex_words<S: Serializer, const N: usize>(
     words: &[u64; N],
     serializer: S,
@@ -169,6 +176,61 @@ pub enum Event {
     Marker {
         /// Which.
         name: String,
+    },
+    /// A fault plan is in force.
+    Plan {
+        /// How many rules it has.
+        rules: usize,
+        /// The seed of its draws.
+        seed: u64,
+    },
+    /// A rule of a fault plan took something that came by.
+    Injection {
+        /// The rule's name.
+        rule: String,
+        /// The point.
+        at: &'static str,
+        /// What becomes of it.
+        act: String,
+        /// How much longer it takes.
+        delay_ns: u64,
+        /// The gate at which it waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gate: Option<String>,
+        /// StreamID.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stream: Option<u32>,
+        /// PASID.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pasid: Option<u32>,
+        /// Input address.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_hex")]
+        address: Option<u64>,
+        /// The device's queue.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queue: Option<u16>,
+        /// The event, command, line, mailbox command, vector or register.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<u32>,
+    },
+    /// What a rule or a person made happen elsewhere.
+    Effect {
+        /// The rule's name, or `control`.
+        by: String,
+        /// What.
+        what: String,
+    },
+    /// A transaction faults again and again.
+    FaultLoop {
+        /// StreamID.
+        stream: u32,
+        /// PASID, if it had one.
+        pasid: Option<u32>,
+        /// Input address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// How often it has stalled.
+        stalls: u32,
     },
     /// Text on the console.
     Console {

@@ -1,7 +1,7 @@
 //! The PCIe function: configuration space, BARs, interrupts, reset.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use stallbox_timeline::Timeline;
 
@@ -10,6 +10,7 @@ use super::probe::{DeviceNote, DeviceProbe};
 use super::qm::{EventKind, Interrupts, Qm};
 use super::regs::{Registers, Request, read_words, write_words};
 use super::spec::*;
+use super::verdict::DeviceAct;
 use super::zip::ZipEngine;
 use super::{Revision, ZipConfig};
 use crate::pcie::bar::Bar;
@@ -33,6 +34,8 @@ pub struct Zip {
 
 /// Configuration space and what goes out because of it.
 struct Wires {
+    /// Itself, for an interrupt that waits.
+    me: Weak<Wires>,
     config: RefCell<ConfigSpace>,
     messages: MessageSender,
     master: Rc<Master>,
@@ -40,15 +43,29 @@ struct Wires {
 
 impl Interrupts for Wires {
     fn raise(&self, vector: u8) {
+        let verdict = self.master.probe.on_msi(vector);
+        if verdict.act != DeviceAct::Go {
+            return;
+        }
+        let (Some(gate), Some(wires)) = (verdict.wait, self.me.upgrade()) else {
+            return self.send(vector);
+        };
+        self.master.timeline.spawn(async move {
+            gate.passed().await;
+            wires.send(vector);
+        });
+    }
+}
+
+impl Wires {
+    fn send(&self, vector: u8) {
         let message = self.config.borrow_mut().raise_msi(vector);
         self.master.note(DeviceNote::Msi { vector });
         if let Some(message) = message {
             self.messages.send(message);
         }
     }
-}
 
-impl Wires {
     /// The bus master obeys Bus Master Enable and PASID Enable.
     fn update_master(&self) {
         let config = self.config.borrow();
@@ -99,7 +116,8 @@ impl Zip {
             stop_commands,
         ));
         let engine = Rc::new(ZipEngine::new(master.clone(), registers.clone(), &config));
-        let wires = Rc::new(Wires {
+        let wires = Rc::new_cyclic(|me| Wires {
+            me: me.clone(),
             config: RefCell::new(space),
             messages: MessageSender::new(&timeline, &slot),
             master: master.clone(),
@@ -130,6 +148,29 @@ impl Zip {
         }
     }
 
+    /// Raises an interrupt that nothing in the device gave cause for; no verdict is asked for.
+    pub fn inject_interrupt(&self, vector: u8) {
+        // The capability has four messages.
+        self.wires.send(vector & 3);
+    }
+
+    /// Writes an entry of the ring of completion events or of that of failures, which nothing gave
+    /// cause for; false if the ring takes none now.
+    pub fn inject_event(&self, failure: bool, queue: u16, kind: u8) -> bool {
+        let ring = if failure {
+            EventKind::Async
+        } else {
+            EventKind::Completion
+        };
+        self.qm.inject_event(ring, queue, kind)
+    }
+
+    /// Resets the function, as a function level reset does.
+    pub fn inject_reset(&self) {
+        self.reset();
+        self.wires.update_master();
+    }
+
     /// No job is under way and no transaction in flight.
     pub fn is_idle(&self) -> bool {
         self.qm.is_idle() && self.master.is_idle()
@@ -158,6 +199,10 @@ impl Zip {
     }
 
     fn register_write(&self, register: u32, value: u32, enables: u32) {
+        let verdict = self.master.probe.on_register_write(register, value);
+        if verdict.act != DeviceAct::Go {
+            return;
+        }
         match register {
             EQ_MASK if enables & 1 != 0 => {
                 self.qm

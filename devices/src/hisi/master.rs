@@ -7,6 +7,7 @@ use std::rc::Rc;
 use stallbox_timeline::{Notify, Timeline};
 
 use super::probe::{DeviceNote, DeviceProbe, DeviceStep};
+use super::verdict::{DeviceAct, DmaAccess, Purpose};
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort};
 pub(super) use crate::lease::{Lease, Revoked};
 
@@ -44,16 +45,25 @@ pub(super) struct Master {
 pub(super) struct Requester {
     pub(super) lease: Lease,
     pub(super) queue: Option<u16>,
+    pub(super) purpose: Purpose,
     pub(super) attrs: DmaAttrs,
 }
 
 impl Requester {
     /// The function itself, for `queue`'s rings or for its own structures.
-    pub(super) fn function(lease: &Lease, queue: Option<u16>) -> Requester {
+    pub(super) fn function(lease: &Lease, queue: Option<u16>, purpose: Purpose) -> Requester {
         Requester {
             lease: lease.clone(),
             queue,
+            purpose,
             attrs: DmaAttrs::REQUESTER,
+        }
+    }
+
+    pub(super) fn for_purpose(&self, purpose: Purpose) -> Requester {
+        Requester {
+            purpose,
+            ..self.clone()
         }
     }
 
@@ -65,11 +75,16 @@ impl Requester {
     }
 }
 
-struct InFlight<'a>(&'a Cell<u32>);
+struct InFlight<'a> {
+    master: &'a Master,
+    access: DmaAccess,
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let count = &self.master.in_flight;
+        count.set(count.get() - 1);
+        self.master.probe.dma_ended(&self.access);
     }
 }
 
@@ -124,10 +139,25 @@ impl Master {
         self.probe.note(&note);
     }
 
-    pub(super) async fn spend(&self, step: DeviceStep, lease: &Lease) -> Result<(), Revoked> {
-        let span = self.probe.spend(step);
+    pub(super) async fn spend(
+        &self,
+        step: DeviceStep,
+        queue: u16,
+        lease: &Lease,
+    ) -> Result<(), Revoked> {
+        let span = self.probe.spend(step) + self.probe.delay(step, queue);
         self.timeline.sleep(span).await;
         lease.check()
+    }
+
+    /// [`Master::spend`] for a job.
+    pub(super) async fn compute(
+        &self,
+        step: DeviceStep,
+        requester: &Requester,
+    ) -> Result<(), Revoked> {
+        let queue = requester.queue.unwrap_or_default();
+        self.spend(step, queue, &requester.lease).await
     }
 
     pub(super) async fn read(
@@ -136,7 +166,7 @@ impl Master {
         address: u64,
         buffer: &mut [u8],
     ) -> Result<(), DmaError> {
-        let _in_flight = self.issue(requester, address, false).await?;
+        let _in_flight = self.issue(requester, address, buffer.len(), false).await?;
         let result = self.dma.read(requester.attrs, address, buffer).await;
         self.finish(requester, false, result)
     }
@@ -147,7 +177,7 @@ impl Master {
         address: u64,
         buffer: &[u8],
     ) -> Result<(), DmaError> {
-        let _in_flight = self.issue(requester, address, true).await?;
+        let _in_flight = self.issue(requester, address, buffer.len(), true).await?;
         let result = self.dma.write(requester.attrs, address, buffer).await;
         self.finish(requester, true, result)
     }
@@ -156,6 +186,7 @@ impl Master {
         &self,
         requester: &Requester,
         address: u64,
+        bytes: usize,
         write: bool,
     ) -> Result<InFlight<'_>, DmaError> {
         requester.lease.check()?;
@@ -170,8 +201,28 @@ impl Master {
         if !allowed {
             return Err(self.aborted(requester, write, DmaAbort { address }));
         }
+        let access = DmaAccess {
+            purpose: requester.purpose,
+            queue: requester.queue,
+            pasid: requester.attrs.pasid,
+            address,
+            bytes: bytes as u64,
+            write,
+        };
+        let verdict = self.probe.on_dma(&access);
         self.in_flight.set(self.in_flight.get() + 1);
-        Ok(InFlight(&self.in_flight))
+        let in_flight = InFlight {
+            master: self,
+            access,
+        };
+        if let Some(gate) = verdict.wait {
+            gate.passed().await;
+            requester.lease.check()?;
+        }
+        if verdict.act != DeviceAct::Go {
+            return Err(self.aborted(requester, write, DmaAbort { address }));
+        }
+        Ok(in_flight)
     }
 
     fn finish(

@@ -22,6 +22,7 @@ mod probe;
 mod qm;
 mod regs;
 mod spec;
+mod verdict;
 mod zip;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 
 pub use function::Zip;
 pub use probe::{DeviceNote, DeviceProbe, DeviceStep, NoProbe};
+pub use verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose};
 
 /// Which of the two devices it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

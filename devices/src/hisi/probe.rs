@@ -2,6 +2,7 @@
 
 use stallbox_timeline::Span;
 
+use super::verdict::{DeviceVerdict, DmaAccess};
 use crate::dma::Pasid;
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
@@ -128,8 +129,31 @@ pub enum DeviceNote {
 pub trait DeviceProbe {
     /// How long `step` takes, this time.
     fn spend(&self, step: DeviceStep) -> Span;
+    /// How much longer a plan lets `step` take for this queue.
+    fn delay(&self, _step: DeviceStep, _queue: u16) -> Span {
+        Span::ZERO
+    }
     /// Told what happened.
     fn note(&self, note: &DeviceNote);
+
+    /// An access to memory is about to be issued.
+    fn on_dma(&self, _access: &DmaAccess) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// It is over, whatever came of it.
+    fn dma_ended(&self, _access: &DmaAccess) {}
+    /// A mailbox command is about to be performed.
+    fn on_mailbox(&self, _command: u8, _queue: u16) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// An interrupt is about to be raised.
+    fn on_msi(&self, _vector: u8) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// The guest writes a register: offset in its BAR, value. A verdict cannot wait here.
+    fn on_register_write(&self, _register: u32, _value: u32) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
 }
 
 /// Takes no time and keeps no record.

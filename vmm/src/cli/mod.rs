@@ -1,11 +1,13 @@
 //! The command line: a file for each command.
 
 mod measure;
+mod plan;
 mod run;
 
 use clap::{Parser, Subcommand};
 
 pub use measure::MeasureArgs;
+pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::{Accelerator, RunArgs};
 
 /// An arm64 machine for device page faults.
@@ -24,10 +26,13 @@ pub enum Action {
     ///
     /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
     /// 124 the time limit was reached, 125 an error of Stallbox or of the command line.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
     /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 125 an
     /// error of Stallbox or of the command line.
     Measure(MeasureArgs),
+    /// Fault plans.
+    #[command(subcommand)]
+    Plan(PlanAction),
 }

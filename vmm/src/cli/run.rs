@@ -45,6 +45,9 @@ pub struct RunArgs {
     /// Seed of every random draw.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Fault plan: what goes wrong, where and when (docs/fault-plans.md).
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Writes the trace, a JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

@@ -1,7 +1,8 @@
 //! ttyS1: what the guest's init and programs tell Stallbox, a line each.
 //!
 //! `ready`: init runs and is about to start the command. `exit N`: the command's exit status.
-//! `result JSON`: a measurement, for the file of `--results`.
+//! `result JSON`: a measurement, for the file of `--results`. `marker NAME`: a point that fault plans
+//! and the trace know by name.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,14 +10,20 @@ use std::rc::Rc;
 use stallbox_devices::serial::ConsoleOut;
 use stallbox_trace::{Event, Tracer};
 
+use super::faults::Faults;
+
 /// A line is cut here; results are long.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// As many results as one run may leave.
 const RESULTS_MAX: usize = 4096;
 
+/// As long as a marker's name may be; the rest is cut off.
+const MARKER_CHARS_MAX: usize = 64;
+
 /// The receiving end of the guest's control lines.
 pub struct Control {
     tracer: Tracer,
+    faults: Rc<Faults>,
     line: RefCell<Vec<u8>>,
     ready_ns: Cell<Option<u64>>,
     exit: Cell<Option<u8>>,
@@ -24,9 +31,10 @@ pub struct Control {
 }
 
 impl Control {
-    pub(super) fn new(tracer: Tracer) -> Rc<Control> {
+    pub(super) fn new(tracer: Tracer, faults: Rc<Faults>) -> Rc<Control> {
         Rc::new(Control {
             tracer,
+            faults,
             line: RefCell::default(),
             ready_ns: Cell::default(),
             exit: Cell::default(),
@@ -73,6 +81,10 @@ impl Control {
             if results.len() < RESULTS_MAX {
                 results.push(result.to_owned());
             }
+        } else if let Some(name) = line.strip_prefix("marker ") {
+            let name: String = name.trim().chars().take(MARKER_CHARS_MAX).collect();
+            self.tracer.emit(Event::Marker { name: name.clone() });
+            self.faults.marker(&name);
         } else {
             log::debug!("ttyS1: {line}");
         }

@@ -3,6 +3,7 @@
 mod console;
 mod control;
 mod dma;
+pub mod faults;
 mod interrupts;
 mod memory;
 mod probe;
@@ -31,6 +32,7 @@ use crate::config::{MachineConfig, Revision};
 use crate::latency::Latency;
 pub use console::Console;
 pub use control::Control;
+pub use faults::Faults;
 pub use interrupts::InterruptController;
 
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
@@ -65,6 +67,8 @@ pub struct World {
     pub tracer: Tracer,
     /// The SMMU.
     pub smmu: Smmu,
+    /// The fault plan.
+    pub faults: Rc<Faults>,
     /// ttyS0.
     pub console: Rc<Console>,
     /// ttyS0's input side.
@@ -92,15 +96,25 @@ impl World {
         } = platform;
         let tracer = Tracer::new(timeline.clone(), trace);
         let latency = Rc::new(config.latency.sampler(config.seed));
+        let faults = Faults::new(&config.plan, config.seed, &timeline, &tracer);
         let memory = memory::Physical::new(ram.clone(), interrupts.clone(), tracer.clone());
-        let smmu = smmu::build(config, &timeline, &memory, &*interrupts, &latency, &tracer)?;
+        let smmu = smmu::build(
+            config,
+            &timeline,
+            &memory,
+            &*interrupts,
+            &latency,
+            &tracer,
+            &faults,
+        )?;
 
         let console = Console::new(console, tracer.clone());
         let line = interrupts.spi(spi::intid(spi::SERIAL0));
         let mut world = World {
             console_port: Rc::new(Serial::new(line, Box::new(console::Port(console.clone())))),
             console,
-            control: Control::new(tracer.clone()),
+            control: Control::new(tracer.clone(), faults.clone()),
+            faults,
             timeline,
             ram,
             tracer,
@@ -146,6 +160,7 @@ impl World {
             last_bus: layout::PCI_LAST_BUS,
             windows: vec![window(layout::PCI_MEMORY_32), window(layout::PCI_MEMORY_64)],
         });
+        let mut accelerator_of_plan = None;
         if let Some(accelerator) = config.accelerator {
             let slot = Slot {
                 requester: ACCELERATOR,
@@ -168,13 +183,16 @@ impl World {
                 Rc::new(probe::AcceleratorProbe::new(
                     latency.clone(),
                     self.tracer.clone(),
+                    self.faults.clone(),
                 )),
             );
-            bridge.plug(ACCELERATOR, zip);
+            bridge.plug(ACCELERATOR, zip.clone());
+            accelerator_of_plan = Some(zip);
         }
         if let Some(engine) = config.test_engine {
             self.plug_test_engine(engine, &bridge, memory, latency);
         }
+        self.faults.attach(self.smmu.clone(), accelerator_of_plan);
         self.map(layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
             let region = Region {

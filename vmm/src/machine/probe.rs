@@ -1,27 +1,36 @@
-//! Where latencies and the trace attach to the models.
+//! Where latencies, the trace and the fault plan attach to the models.
 
 use std::rc::Rc;
 
-use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep};
-use stallbox_smmu::{EventType, Note, Probe, Response, Step, Transaction};
+use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep, DeviceVerdict, DmaAccess};
+use stallbox_smmu::{
+    EventType, Line, Note, OnCommand, OnInterrupt, OnRecord, OnTranslation, Probe, Response, Step,
+    Transaction, Verdict,
+};
 use stallbox_timeline::Span;
 use stallbox_trace::{Event, FaultKind, Tracer};
 
+use super::faults::Faults;
 use crate::latency::{Latency, Part};
 
 pub(super) struct SmmuProbe {
     latency: Rc<Latency>,
     tracer: Tracer,
+    faults: Rc<Faults>,
 }
 
 impl SmmuProbe {
-    pub(super) fn new(latency: Rc<Latency>, tracer: Tracer) -> SmmuProbe {
-        SmmuProbe { latency, tracer }
+    pub(super) fn new(latency: Rc<Latency>, tracer: Tracer, faults: Rc<Faults>) -> SmmuProbe {
+        SmmuProbe {
+            latency,
+            tracer,
+            faults,
+        }
     }
 }
 
 impl Probe for SmmuProbe {
-    fn spend(&self, step: Step, _transaction: Option<&Transaction>) -> Span {
+    fn spend(&self, step: Step, transaction: Option<&Transaction>) -> Span {
         let part = match step {
             Step::TlbHit => Part::TlbHit,
             Step::WalkStep => Part::WalkStep,
@@ -31,7 +40,23 @@ impl Probe for SmmuProbe {
             Step::Command => Part::Command,
             _ => return Span::ZERO,
         };
-        self.latency.draw(part)
+        self.latency.draw(part) + self.faults.on_step(step, transaction)
+    }
+
+    fn on_translation(&self, transaction: &Transaction, stalls: u32) -> Verdict<OnTranslation> {
+        self.faults.on_translation(transaction, stalls)
+    }
+
+    fn on_record(&self, words: &[u64; 4], stalled: bool) -> Verdict<OnRecord> {
+        self.faults.on_record(words, stalled)
+    }
+
+    fn on_command(&self, words: &[u64; 2]) -> Verdict<OnCommand> {
+        self.faults.on_command(words)
+    }
+
+    fn on_interrupt(&self, line: Line) -> Verdict<OnInterrupt> {
+        self.faults.on_interrupt(line)
     }
 
     fn note(&self, note: &Note) {
@@ -99,11 +124,20 @@ fn kind(event: Option<EventType>) -> FaultKind {
 pub(super) struct AcceleratorProbe {
     latency: Rc<Latency>,
     tracer: Tracer,
+    faults: Rc<Faults>,
 }
 
 impl AcceleratorProbe {
-    pub(super) fn new(latency: Rc<Latency>, tracer: Tracer) -> AcceleratorProbe {
-        AcceleratorProbe { latency, tracer }
+    pub(super) fn new(
+        latency: Rc<Latency>,
+        tracer: Tracer,
+        faults: Rc<Faults>,
+    ) -> AcceleratorProbe {
+        AcceleratorProbe {
+            latency,
+            tracer,
+            faults,
+        }
     }
 }
 
@@ -120,6 +154,30 @@ impl DeviceProbe for AcceleratorProbe {
                 Span::from_ps(u64::try_from(ps).unwrap_or(u64::MAX))
             }
         }
+    }
+
+    fn delay(&self, step: DeviceStep, queue: u16) -> Span {
+        self.faults.on_device_step(step, queue)
+    }
+
+    fn on_dma(&self, access: &DmaAccess) -> DeviceVerdict {
+        self.faults.on_dma(access)
+    }
+
+    fn dma_ended(&self, access: &DmaAccess) {
+        self.faults.dma_ended(access);
+    }
+
+    fn on_mailbox(&self, command: u8, queue: u16) -> DeviceVerdict {
+        self.faults.on_mailbox(command, queue)
+    }
+
+    fn on_msi(&self, vector: u8) -> DeviceVerdict {
+        self.faults.on_msi(vector)
+    }
+
+    fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {
+        self.faults.on_register_write(register, value)
     }
 
     fn note(&self, note: &DeviceNote) {

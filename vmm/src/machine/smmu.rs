@@ -5,12 +5,14 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use stallbox_devices::irq::IrqLine;
 use stallbox_devices::mmio::MmioDevice;
+use stallbox_faultplan::{SmmuSettings, StallTags};
 use stallbox_firmware::layout::spi;
 use stallbox_smmu::{Config, Interrupts, Line, Memory, Smmu};
 use stallbox_timeline::Timeline;
 use stallbox_trace::Tracer;
 
 use super::InterruptController;
+use super::faults::Faults;
 use super::memory::Physical;
 use super::probe::SmmuProbe;
 use crate::config::MachineConfig;
@@ -23,6 +25,7 @@ pub(super) fn build(
     interrupts: &dyn InterruptController,
     latency: &Rc<Latency>,
     tracer: &Tracer,
+    faults: &Rc<Faults>,
 ) -> Result<Smmu> {
     let wires = Wires {
         event_queue: interrupts.spi(spi::intid(spi::SMMU_EVENTQ)),
@@ -30,13 +33,14 @@ pub(super) fn build(
         command_sync: interrupts.spi(spi::intid(spi::SMMU_CMDQ_SYNC)),
         global_error: interrupts.spi(spi::intid(spi::SMMU_GERROR)),
     };
-    let smmu = Config {
+    let mut smmu = Config {
         msi: config.smmu_msi,
         ..Config::default()
     };
+    apply(&config.plan.smmu, &mut smmu);
     smmu.check().context("the SMMU's configuration")?;
     let memory: Rc<dyn Memory> = memory.clone();
-    let probe = SmmuProbe::new(latency.clone(), tracer.clone());
+    let probe = SmmuProbe::new(latency.clone(), tracer.clone(), faults.clone());
     Ok(Smmu::new(
         smmu,
         timeline.clone(),
@@ -44,6 +48,20 @@ pub(super) fn build(
         Rc::new(wires),
         Rc::new(probe),
     ))
+}
+
+/// What a fault plan asks of the SMMU.
+fn apply(settings: &SmmuSettings, config: &mut Config) {
+    config.stall_max = settings.stall_max.unwrap_or(config.stall_max);
+    config.eventq_log2 = settings.event_queue_log2.unwrap_or(config.eventq_log2);
+    config.cmdq_log2 = settings.command_queue_log2.unwrap_or(config.cmdq_log2);
+    config.tlb_entries = settings.tlb_entries.unwrap_or(config.tlb_entries);
+    if let Some(tags) = settings.stall_tags {
+        config.stall_tags = match tags {
+            StallTags::InTurn => stallbox_smmu::StallTags::InTurn,
+            StallTags::LowestFree => stallbox_smmu::StallTags::LowestFree,
+        };
+    }
 }
 
 struct Wires {

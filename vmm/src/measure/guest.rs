@@ -53,6 +53,7 @@ impl Plan {
             smmu_msi: false,
             latency,
             seed: self.seed,
+            plan: stallbox_faultplan::Plan::default(),
         })
     }
 }

@@ -9,6 +9,7 @@ use super::spec::{self, Event, SQE_BYTES};
 use super::{EventKind, Job, Qm};
 use crate::hisi::master::{DmaError, Lease, Requester, Revoked};
 use crate::hisi::probe::{DeviceNote, DeviceStep};
+use crate::hisi::verdict::Purpose;
 
 /// Why a queue's task stops before its ring is empty.
 enum Stop {
@@ -82,7 +83,9 @@ impl Qm {
     }
 
     async fn serve_all(self: &Rc<Self>, number: u16, lease: &Lease) -> Result<(), Stop> {
-        self.master.spend(DeviceStep::Doorbell, lease).await?;
+        self.master
+            .spend(DeviceStep::Doorbell, number, lease)
+            .await?;
         loop {
             lease.check()?;
             let fetch = self
@@ -101,10 +104,10 @@ impl Qm {
         fetch: &Fetch,
         lease: &Lease,
     ) -> Result<(), Stop> {
-        let rings = Requester::function(lease, Some(number));
+        let rings = Requester::function(lease, Some(number), Purpose::Submission);
 
         self.master
-            .spend(DeviceStep::DescriptorFetch, lease)
+            .spend(DeviceStep::DescriptorFetch, number, lease)
             .await?;
         let mut entry = [0; SQE_BYTES];
         self.master.read(&rings, fetch.address, &mut entry).await?;
@@ -119,11 +122,12 @@ impl Qm {
         self.engine.run(&job, &mut entry).await?;
 
         self.master
-            .spend(DeviceStep::CompletionWrite, lease)
+            .spend(DeviceStep::CompletionWrite, number, lease)
             .await?;
         // The entry first: user space polls the completion's phase and then reads the entry.
         self.master.write(&rings, fetch.address, &entry).await?;
-        self.complete(number, fetch, &rings).await
+        let completions = rings.for_purpose(Purpose::Completion);
+        self.complete(number, fetch, &completions).await
     }
 
     async fn complete(

@@ -32,6 +32,7 @@ use stallbox_timeline::Notify;
 
 use super::master::{DmaError, Lease, Master, Requester, Revoked};
 use super::probe::DeviceNote;
+use super::verdict::{DeviceAct, Purpose};
 use event::EventRing;
 use mailbox::{Action, Command, ContextKind, Mailbox, STATUS_FAILED};
 use queue::{CompletionRing, Serving, SubmissionRing};
@@ -304,10 +305,21 @@ impl Qm {
         drop(state);
         let qm = self.clone();
         self.master.timeline.spawn(async move {
-            let (status, answer) = match qm.perform(&command, &lease).await {
-                Ok(answer) => (0, answer),
-                Err(CommandError::Failed) => (STATUS_FAILED, None),
-                Err(CommandError::Revoked) => return,
+            let verdict = qm.master.probe.on_mailbox(command.number, command.queue);
+            if let Some(gate) = verdict.wait {
+                gate.passed().await;
+                if lease.check().is_err() {
+                    return;
+                }
+            }
+            let (status, answer) = match verdict.act {
+                DeviceAct::Drop => return,
+                DeviceAct::Fail(status) => (status, None),
+                DeviceAct::Go => match qm.perform(&command, &lease).await {
+                    Ok(answer) => (0, answer),
+                    Err(CommandError::Failed) => (STATUS_FAILED, None),
+                    Err(CommandError::Revoked) => return,
+                },
             };
             qm.state.borrow_mut().mailbox.finish(status, answer);
             let (command, queue) = (command.number, command.queue);
@@ -330,7 +342,7 @@ impl Qm {
                 to_memory: true,
             } => {
                 let context = self.dump(kind, command.queue).ok_or(CommandError::Failed)?;
-                let requester = Requester::function(lease, None);
+                let requester = Requester::function(lease, None, Purpose::Context);
                 self.master
                     .write(&requester, command.address, &context.0)
                     .await?;
@@ -340,7 +352,7 @@ impl Qm {
                 to_memory: false,
             } => {
                 let mut bytes = [0; CONTEXT_BYTES];
-                let requester = Requester::function(lease, None);
+                let requester = Requester::function(lease, None, Purpose::Context);
                 self.master
                     .read(&requester, command.address, &mut bytes)
                     .await?;
@@ -520,6 +532,14 @@ impl Qm {
         self.write_events(kind);
     }
 
+    /// Writes an event that nothing in the device gave cause for: false if its ring takes none.
+    pub(super) fn inject_event(self: &Rc<Self>, kind: EventKind, queue: u16, code: u8) -> bool {
+        let event = Event::new().with_queue(queue).with_kind(code);
+        let pushed = self.state.borrow_mut().events(kind).push(event).is_some();
+        self.write_events(kind);
+        pushed
+    }
+
     pub(super) fn event_masked(&self, kind: EventKind) -> bool {
         self.state.borrow_mut().events(kind).masked
     }
@@ -579,7 +599,11 @@ impl Qm {
         };
         let qm = self.clone();
         self.master.timeline.spawn(async move {
-            let requester = Requester::function(&lease, None);
+            let purpose = match kind {
+                EventKind::Completion => Purpose::Event,
+                EventKind::Async => Purpose::AsyncEvent,
+            };
+            let requester = Requester::function(&lease, None, purpose);
             while lease.check().is_ok() {
                 let next = qm.state.borrow_mut().events(kind).next_write();
                 let Some(write) = next else { return };

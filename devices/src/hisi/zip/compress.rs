@@ -68,7 +68,7 @@ impl ZipEngine {
             }
             let bytes = chunk.len().max(output.len()) as u64;
             self.master
-                .spend(DeviceStep::Compute { bytes }, &access.requester.lease)
+                .compute(DeviceStep::Compute { bytes }, &access.requester)
                 .await?;
             sink.write(&output).await?;
             if last {

@@ -33,7 +33,7 @@ impl ZipEngine {
     ) -> Result<(), Revoked> {
         let bytes = consumed.max(produced) as u64;
         self.master
-            .spend(DeviceStep::Compute { bytes }, &access.requester.lease)
+            .compute(DeviceStep::Compute { bytes }, &access.requester)
             .await
     }
 

@@ -30,6 +30,7 @@ use super::probe::DeviceNote;
 use super::qm::{Engine, Entry, Job, JobFuture};
 use super::regs::Registers;
 use super::spec as registers;
+use super::verdict::Purpose;
 use super::{Revision, ZipConfig};
 use crate::dma::{DmaAttrs, Pasid};
 use buffer::Access;
@@ -127,7 +128,7 @@ impl ZipEngine {
             }
         };
         Access {
-            requester: Requester::function(&job.lease, Some(job.queue)),
+            requester: Requester::function(&job.lease, Some(job.queue), Purpose::Data),
             read: attrs(registers::DATA_READ_USER),
             write: attrs(registers::DATA_WRITE_USER),
             list: attrs(registers::SGL_READ_USER),

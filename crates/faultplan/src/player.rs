@@ -1,0 +1,222 @@
+//! A plan at work: asked about each thing that comes by, it says which rule takes it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use rand_core::Rng as _;
+use stallbox_timeline::{Rng, Sampler, Span, Time, seeded};
+
+use crate::parse::{Plan, RULES_MAX};
+use crate::point::Point;
+use crate::rule::{Rule, Subject};
+
+/// A plan with its state. Rules can be added to it, never removed; one can be switched off.
+pub struct Player {
+    seed: u64,
+    rules: RefCell<Vec<Rc<Active>>>,
+    /// For each point, its rules in order.
+    by_point: RefCell<[Vec<Rc<Active>>; Point::ALL.len()]>,
+    markers: RefCell<BTreeSet<String>>,
+}
+
+struct Active {
+    rule: Rc<Rule>,
+    on: Cell<bool>,
+    matched: Cell<u64>,
+    fired: Cell<u64>,
+    rng: RefCell<Rng>,
+    delay: Option<Sampler>,
+    /// The markers that the rule waits for have, or have not, been told.
+    after: Cell<bool>,
+    over: Cell<bool>,
+}
+
+/// A rule took something.
+#[derive(Clone, Debug)]
+pub struct Fired {
+    /// Which.
+    pub rule: Rc<Rule>,
+    /// How much longer it takes, drawn.
+    pub delay: Span,
+}
+
+/// How often a rule's time came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleCount {
+    /// The rule.
+    pub rule: Rc<Rule>,
+    /// Whether it is switched on.
+    pub on: bool,
+    /// How much it matched, taken or not.
+    pub matched: u64,
+    /// How much it took.
+    pub fired: u64,
+}
+
+impl Player {
+    /// A plan at its beginning. `seed` counts if the plan has none.
+    pub fn new(plan: &Plan, seed: u64) -> Player {
+        let player = Player {
+            seed: plan.seed.unwrap_or(seed),
+            rules: RefCell::default(),
+            by_point: RefCell::new([const { Vec::new() }; Point::ALL.len()]),
+            markers: RefCell::default(),
+        };
+        for rule in &plan.rules {
+            player.add(rule.clone());
+        }
+        player
+    }
+
+    /// Adds a rule behind the others; false if there are as many as can be.
+    pub fn add(&self, rule: Rule) -> bool {
+        let mut rules = self.rules.borrow_mut();
+        if rules.len() >= RULES_MAX {
+            return false;
+        }
+        // A stream for each rule: one draw more in one does not shift those of another.
+        let stream = format!("plan {} {}", rules.len(), rule.name);
+        let active = {
+            let markers = self.markers.borrow();
+            let told =
+                |name: &Option<String>| name.as_ref().is_some_and(|name| markers.contains(name));
+            Rc::new(Active {
+                on: Cell::new(true),
+                matched: Cell::new(0),
+                fired: Cell::new(0),
+                rng: RefCell::new(seeded(self.seed, &stream)),
+                delay: rule
+                    .delay
+                    .clone()
+                    .map(|dist| Sampler::new(dist, self.seed, &format!("{stream} delay"))),
+                after: Cell::new(rule.when.after_marker.is_none() || told(&rule.when.after_marker)),
+                over: Cell::new(told(&rule.when.before_marker)),
+                rule: Rc::new(rule),
+            })
+        };
+        self.by_point.borrow_mut()[active.rule.at as usize].push(active.clone());
+        rules.push(active);
+        true
+    }
+
+    /// Whether any rule is about this point.
+    pub fn wants(&self, point: Point) -> bool {
+        !self.by_point.borrow()[point as usize].is_empty()
+    }
+
+    /// The first rule that takes `subject`, which is what then happens. Rules behind it are not
+    /// asked, and do not count it.
+    pub fn ask(&self, now: Time, subject: &Subject<'_>) -> Option<Fired> {
+        let by_point = self.by_point.borrow();
+        by_point[subject.point as usize]
+            .iter()
+            .find_map(|active| active.ask(now, subject))
+    }
+
+    /// Whether this rule, and no other, takes `subject`: for a rule whose time has come.
+    pub fn ask_rule(&self, now: Time, rule: &Rc<Rule>, subject: &Subject<'_>) -> Option<Fired> {
+        let by_point = self.by_point.borrow();
+        let mut there = by_point[subject.point as usize].iter();
+        let active = there.find(|active| Rc::ptr_eq(&active.rule, rule))?;
+        active.ask(now, subject)
+    }
+
+    /// The guest, a rule or a person told a marker.
+    pub fn marker(&self, name: &str) {
+        // A guest can tell as many as it likes; only those that some rule waits for are kept.
+        let rules = self.rules.borrow();
+        let mut awaited = false;
+        for active in rules.iter() {
+            let when = &active.rule.when;
+            if when.after_marker.as_deref() == Some(name) {
+                active.after.set(true);
+                awaited = true;
+            }
+            if when.before_marker.as_deref() == Some(name) {
+                active.over.set(true);
+                awaited = true;
+            }
+        }
+        if awaited {
+            self.markers.borrow_mut().insert(name.to_owned());
+        }
+    }
+
+    /// The rules at [`Point::Time`].
+    pub fn timed(&self) -> Vec<Rc<Rule>> {
+        let by_point = self.by_point.borrow();
+        let timed = by_point[Point::Time as usize].iter();
+        timed.map(|active| active.rule.clone()).collect()
+    }
+
+    /// Switches the rules of that name on or off: how many there are.
+    pub fn switch(&self, name: &str, on: bool) -> usize {
+        let rules = self.rules.borrow();
+        let named = rules.iter().filter(|active| active.rule.name == name);
+        named.inspect(|active| active.on.set(on)).count()
+    }
+
+    /// All rules with their counts, in order.
+    pub fn counts(&self) -> Vec<RuleCount> {
+        let rules = self.rules.borrow();
+        let count = |active: &Rc<Active>| RuleCount {
+            rule: active.rule.clone(),
+            on: active.on.get(),
+            matched: active.matched.get(),
+            fired: active.fired.get(),
+        };
+        rules.iter().map(count).collect()
+    }
+}
+
+impl Active {
+    #[inline]
+    fn ask(&self, now: Time, subject: &Subject<'_>) -> Option<Fired> {
+        if !self.rule.filter.takes(subject) {
+            return None;
+        }
+        self.consider(now)
+    }
+
+    /// It matches; whether it is taken.
+    fn consider(&self, now: Time) -> Option<Fired> {
+        let when = &self.rule.when;
+        let ns = now.as_ns();
+        let in_time = self.on.get()
+            && self.after.get()
+            && !self.over.get()
+            && when.from_ns.is_none_or(|from| ns >= from)
+            && when.until_ns.is_none_or(|until| ns < until)
+            && when.times.is_none_or(|times| self.fired.get() < times);
+        if !in_time {
+            return None;
+        }
+        let number = self.matched.get() + 1;
+        self.matched.set(number);
+        let due = match (when.nth, when.every) {
+            (None, None) => true,
+            (Some(nth), None) => number == nth,
+            (None, Some(every)) => number.is_multiple_of(every),
+            (Some(nth), Some(every)) => number >= nth && (number - nth).is_multiple_of(every),
+        };
+        if !due {
+            return None;
+        }
+        if let Some(probability) = when.probability
+            && unit(&mut self.rng.borrow_mut()) >= probability
+        {
+            return None;
+        }
+        self.fired.set(self.fired.get() + 1);
+        Some(Fired {
+            rule: self.rule.clone(),
+            delay: self.delay.as_ref().map_or(Span::ZERO, Sampler::draw),
+        })
+    }
+}
+
+/// Uniform in [0, 1), 53 bits.
+fn unit(rng: &mut Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
+}

@@ -1,0 +1,61 @@
+//! What a probe may decide about the accelerator: the device asks, waits at a gate if it is given
+//! one, and does what it was told.
+
+use stallbox_timeline::Gate;
+
+use crate::dma::Pasid;
+
+/// A decision: first wait, if there is a gate, then act.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceVerdict {
+    /// What to wait for.
+    pub wait: Option<Gate>,
+    /// What to do then.
+    pub act: DeviceAct,
+}
+
+/// What becomes of what comes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceAct {
+    /// It goes its way.
+    #[default]
+    Go,
+    /// An interrupt or a register write is lost; a mailbox command is never answered.
+    Drop,
+    /// An access to memory is aborted; a mailbox command fails, with this status.
+    Fail(u8),
+}
+
+/// What an access to memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An entry of a submission ring.
+    Submission,
+    /// An entry of a completion ring.
+    Completion,
+    /// An entry of the ring of completion events.
+    Event,
+    /// An entry of the ring of failures.
+    AsyncEvent,
+    /// A context that a mailbox command names.
+    Context,
+    /// A job's data, and the lists that say where it is.
+    Data,
+}
+
+/// An access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaAccess {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The queue on whose behalf it is made; `None` for the function's own.
+    pub queue: Option<u16>,
+    /// Its address space.
+    pub pasid: Option<Pasid>,
+    /// First address.
+    pub address: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Direction.
+    pub write: bool,
+}

@@ -1,0 +1,31 @@
+//! Fault plans on the command line.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use stallbox_faultplan::Plan;
+
+use crate::cli::PlanCheckArgs;
+
+/// Reads the plan in a file. Mistakes in it are told with their lines.
+pub fn read(path: &Path) -> Result<Plan> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the fault plan {} (--plan)", path.display()))?;
+    Plan::parse(&text).map_err(|error| error.named(&path.display().to_string()).into())
+}
+
+/// `stallbox plan check`: says what a plan's rules are, or what is wrong with it.
+pub fn check(args: &PlanCheckArgs) -> Result<u8> {
+    for path in &args.plans {
+        let plan = read(path)?;
+        let rules = match plan.rules.len() {
+            1 => "1 rule".to_owned(),
+            rules => format!("{rules} rules"),
+        };
+        println!("{}: {rules}", path.display());
+        for rule in &plan.rules {
+            println!("  line {}: {} at {}", rule.line, rule.name, rule.at.name());
+        }
+    }
+    Ok(0)
+}
