@@ -4,11 +4,13 @@
 //!
 //! A command is executed completely before the next is fetched, and an invalidation is in force
 //! when its command is. Translations under way notice through [`Inner::epoch`] and start over, so
-//! that CMD_SYNC has nothing left to wait for.
+//! that CMD_SYNC has nothing left to wait for but the endpoints' address translation caches.
 
 use stallbox_timeline::Span;
 
+use crate::ats::InvalidateRequest;
 use crate::features::{Config, StallModel};
+use crate::pri::PageResponse;
 use crate::probe::{Note, Response, Step};
 use crate::queue::Ring;
 use crate::smmu::{Inner, Smmu, bump};
@@ -27,6 +29,8 @@ pub(crate) enum CommandError {
     Illegal,
     /// CERROR_ABT: its fetch aborted.
     Abort,
+    /// CERROR_ATC_INV_SYNC: an invalidation before this CMD_SYNC was not completed in time.
+    AtcInvalidation,
     /// A verdict: whatever code it says.
     Told(u8),
 }
@@ -36,6 +40,7 @@ impl CommandError {
         match self {
             CommandError::Illegal => 1,
             CommandError::Abort => 2,
+            CommandError::AtcInvalidation => 3,
             // The field has seven bits.
             CommandError::Told(code) => code & 0x7f,
         }
@@ -72,6 +77,14 @@ enum Command {
     Tlb {
         whose: Whose,
         scope: Option<Scope>,
+    },
+    InvalidateAtc {
+        stream: StreamId,
+        request: InvalidateRequest,
+    },
+    PageResponse {
+        stream: StreamId,
+        response: PageResponse,
     },
     Resume {
         stream: StreamId,
@@ -120,6 +133,14 @@ impl Command {
             | op::TLBI_S12_VMALL
             | op::TLBI_S2_IPA
             | op::TLBI_NSNH_ALL => parse_tlbi(raw, features, e2h)?,
+            op::ATC_INV if features.ats => Command::InvalidateAtc {
+                stream: StreamId(sid),
+                request: InvalidateRequest::parse(raw).ok_or(CommandError::Illegal)?,
+            },
+            op::PRI_RESP if features.pri => Command::PageResponse {
+                stream: StreamId(sid),
+                response: PageResponse::parse(raw).ok_or(CommandError::Illegal)?,
+            },
             op::RESUME if stalls => Command::Resume {
                 stream: StreamId(sid),
                 stag: raw.resume_stag(),
@@ -141,7 +162,7 @@ impl Command {
                 _ => return Err(CommandError::Illegal),
             }),
             // Reserved, or of a feature that is not implemented: one left out of `features`, EL3,
-            // Secure, ATS, PRI, MPAM.
+            // Secure, MPAM.
             _ => return Err(CommandError::Illegal),
         })
     }
@@ -279,6 +300,13 @@ impl Smmu {
     fn take_command(&self) -> Taken {
         let inner = &self.0;
         let fetched = inner.fetch_command();
+        if let Ok(raw) = fetched
+            && let Ok(command) = inner.parse(&raw)
+            && inner.waits_for_atc(&command)
+        {
+            // It is fetched again when there is nothing to wait for.
+            return Taken::Done;
+        }
         let verdict = match fetched {
             Ok(raw) if inner.watches(Points::COMMAND) => inner.probe.on_command(&raw.0),
             _ => Verdict::default(),
@@ -305,6 +333,7 @@ impl Smmu {
 
     /// CMDQEN was cleared: nothing more is executed, and CONS stands still.
     pub(crate) fn stop_commands(&self) {
+        self.0.ats.let_commands_go();
         if let Some(due) = self.0.command_due.take() {
             self.0.timeline.cancel(due);
             self.0.commands_busy.set(false);
@@ -338,6 +367,7 @@ impl Inner {
         self.regs.enabled(cr0::CMDQEN)
             && self.regs.active_errors() & gerror::CMDQ_ERR == 0
             && !self.command_ring().is_empty(prod, cons)
+            && !self.ats.holds_commands()
     }
 
     /// Reads the command at CMDQ_CONS.
@@ -364,8 +394,17 @@ impl Inner {
                 OnCommand::Instead(words) => Raw(words),
                 OnCommand::Error(code) => return Err(CommandError::Told(code)),
             };
-            self.parse(&raw).map(|command| Some((raw, command)))
+            let command = self.parse(&raw)?;
+            if matches!(command, Command::Sync(_)) && self.ats.take_timeout() {
+                return Err(CommandError::AtcInvalidation);
+            }
+            Ok(Some((raw, command)))
         });
+        if let Ok(Some((_, command))) = parsed
+            && self.waits_for_atc(&command)
+        {
+            return;
+        }
         let ring = self.command_ring();
         let cons = ring.position(self.regs.cmdq_cons.get());
         match parsed {
@@ -432,7 +471,22 @@ impl Inner {
                 stag,
                 response,
             } => self.resume(stream, stag, response),
+            Command::InvalidateAtc { stream, request } => self.invalidate_atc(stream, request),
+            Command::PageResponse { stream, response } => {
+                self.answer_page_request(stream, response);
+            }
             Command::StallTerm(stream) => self.terminate_stalls(Some(stream)),
+        }
+    }
+
+    /// Whether `command` has to wait for invalidations of address translation caches: a CMD_SYNC for
+    /// all that came before, another invalidation for room. Then the queue is held until one of them
+    /// is done or given up.
+    fn waits_for_atc(&self, command: &Command) -> bool {
+        match command {
+            Command::Sync(_) => self.ats.holds_sync(),
+            Command::InvalidateAtc { stream, .. } => self.ats.has_no_room(*stream),
+            _ => false,
         }
     }
 
@@ -444,6 +498,7 @@ impl Inner {
         let mut entries = caches.contexts.invalidate(&doomed);
         if streams {
             entries += caches.streams.invalidate(&doomed);
+            caches.pcie.invalidate(&doomed);
         }
         drop(caches);
         self.note(&Note::ConfigInvalidated { entries });

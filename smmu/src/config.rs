@@ -6,6 +6,7 @@
 //! that forgets one sees its old configuration, as it may on real hardware. Level 1 descriptors are
 //! read each time, which the architecture allows too.
 
+use crate::ats;
 use crate::features::{Config, Httu, StallModel};
 use crate::spec::cd::Cd;
 use crate::spec::pte::Layout;
@@ -125,6 +126,9 @@ impl Stages {
         let wants1 = config & ste::CONFIG_STAGE1 != 0;
         let wants2 = config & ste::CONFIG_STAGE2 != 0;
         if wants1 && !features.stage1 || wants2 && !features.stage2 {
+            return None;
+        }
+        if ats::is_illegal(ste, wants2, features) {
             return None;
         }
         // StreamWorld is NS-EL1's with stage 2, whatever STRW says.

@@ -90,6 +90,15 @@ pub struct Config {
     pub cmdq_log2: u8,
     /// Greatest size of the event queue, as a power of two of entries, at most 19.
     pub eventq_log2: u8,
+    /// Whether there is ATS: translation requests, translated transactions, CMD_ATC_INV.
+    pub ats: bool,
+    /// Whether there is PRI, the page request queue. It needs `ats`.
+    pub pri: bool,
+    /// Greatest size of the page request queue, as a power of two of entries, at most 19.
+    pub priq_log2: u8,
+    /// Whether automatic page responses carry the PASID of their request (SMMU_IDR3.PPS); without
+    /// it, STE.PPAR says so for each stream.
+    pub pps: bool,
     /// Whether TLB invalidation takes ranges.
     pub ril: bool,
     /// Whether interrupts can be messages.
@@ -131,6 +140,10 @@ impl Default for Config {
             },
             cmdq_log2: 12,
             eventq_log2: 12,
+            ats: false,
+            pri: false,
+            priq_log2: 9,
+            pps: true,
             ril: true,
             msi: true,
             tlb_entries: 2048,
@@ -230,6 +243,18 @@ impl Config {
             self.eventq_log2 <= 19,
             "at most 19",
         )?;
+        must(
+            "priq_log2",
+            self.priq_log2.into(),
+            self.priq_log2 <= 19,
+            "at most 19",
+        )?;
+        must(
+            "pri",
+            self.pri.into(),
+            self.ats || !self.pri,
+            "possible without ats",
+        )?;
         const POWER: &str = "a power of two up to 65536";
         const POWER_4: &str = "a power of two from 4 to 65536";
         must(
@@ -251,12 +276,17 @@ impl Config {
         value |= 1 << 4; // COHACC
         value |= (self.httu as u32) << 6; // HTTU
         value |= u32::from(self.hyp) << 9; // HYP
+        value |= u32::from(self.ats) << 10; // ATS
+        // NS1ATS: split-stage ATS is not supported.
+        value |= u32::from(self.ats) << 11;
         value |= 1 << 12; // ASID16
         value |= u32::from(self.msi) << 13; // MSI
         value |= 1 << 14; // SEV
+        value |= u32::from(self.pri) << 16; // PRI
         value |= u32::from(self.stage2 && self.vmid16) << 18; // VMID16
         value |= 1 << 19; // CD2L
         value |= 2 << 21; // TTENDIAN: little-endian only
+        value |= u32::from(self.ats) << 23; // ATSRECERR
         value |= match self.stall_model {
             StallModel::Both => 0,
             StallModel::Terminate => 1,
@@ -271,6 +301,11 @@ impl Config {
     pub(crate) fn idr1(&self) -> u32 {
         u32::from(self.sid_bits)
             | u32::from(self.ssid_bits) << 6
+            | if self.pri {
+                u32::from(self.priq_log2) << 11
+            } else {
+                0
+            }
             | u32::from(self.eventq_log2) << 16
             | u32::from(self.cmdq_log2) << 21
             | u32::from(self.attr_perms_ovr) << 26
@@ -280,6 +315,7 @@ impl Config {
         // SMMUv3.1 demands HAD of a stage 1 and XNX of a stage 2.
         u32::from(self.stage1) << 2
             | u32::from(self.stage2) << 4
+            | u32::from(self.pri && self.pps) << 5
             | u32::from(self.stt) << 9
             | u32::from(self.ril) << 10
             | u32::from(self.e0pd) << 13

@@ -3,6 +3,7 @@
 //! IHI 0070, *Stream table lookup*, *Substreams*, *Translation procedure*.
 
 use crate::Transaction;
+use crate::ats::PcieRules;
 use crate::config::{Context, Contexts, Stages, SteAt, Stream, StreamTable};
 use crate::probe::Step;
 use crate::smmu::{Inner, bump};
@@ -55,7 +56,9 @@ impl Inner {
         let e2h = self.regs.cr2.get() & cr2::E2H != 0;
         let stream = Stream::parse(&Ste(raw), &self.features, e2h);
         if self.epoch.get() == asked.epoch {
-            self.caches.borrow_mut().streams.insert(sid, 0, stream);
+            let mut caches = self.caches.borrow_mut();
+            caches.streams.insert(sid, 0, stream);
+            caches.pcie.insert(sid, 0, PcieRules::parse(&Ste(raw)));
         }
         Ok(stream)
     }

@@ -21,7 +21,8 @@
 //! | SubstreamIDs, S1DSS, 16-bit ASIDs and VMIDs, range invalidation, hierarchical attribute disable, E0PD | broadcast TLB maintenance, VMID wildcards |
 //! | hardware update of access flag and dirty state | of table descriptors |
 //! | stalls with tags, RESUME, STALL_TERM; termination by abort or as RAZ/WI | |
-//! | command and event queue, GERROR, wired interrupts and MSIs, SEV | ATS, PRI, ATOS, MPAM, VMW |
+//! | ATS and PRI where asked for: translation requests, CR0.ATSCHK, ATC invalidation, the page request queue | split-stage ATS (EATS 2), DPT, PASIDTT |
+//! | command and event queue, GERROR, wired interrupts and MSIs, SEV | ATOS, MPAM, VMW |
 //!
 //! # Reentry
 //!
@@ -31,12 +32,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod ats;
 mod command;
 mod config;
 mod fault;
 mod features;
 mod fetch;
 mod inject;
+mod pri;
 mod probe;
 mod queue;
 mod regs;
@@ -53,8 +56,12 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use ats::{
+    AtsCompletion, AtsRange, Endpoints, InvalidateCompletion, InvalidateRequest, TranslationRequest,
+};
 pub use fault::Stall;
 pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
+pub use pri::{PageRequest, PageResponse, PageResponseCode};
 pub use probe::{NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::EventType;
@@ -136,6 +143,9 @@ pub struct Translation {
     pub address: u64,
     /// How many bytes may be accessed from there: to the end of the page or block.
     pub remaining: u64,
+    /// The size of that page or block, as a power of two of bytes. Where nothing was translated it
+    /// is the smallest page's.
+    pub size_log2: u8,
     /// How often the transaction stalled before it was answered.
     pub stalls: u32,
 }

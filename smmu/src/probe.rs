@@ -6,7 +6,10 @@ use std::rc::Rc;
 use stallbox_timeline::Span;
 
 use crate::verdict::{OnCommand, OnInterrupt, OnRecord, OnTranslation, Verdict};
-use crate::{EventType, Line, StreamId, Transaction};
+use crate::{
+    AtsCompletion, EventType, InvalidateRequest, Line, PageRequest, PageResponse, StreamId,
+    Transaction, TranslationRequest,
+};
 
 /// A part of the SMMU's work that can be given a latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,17 +27,31 @@ pub enum Step {
     ResumeToRetry,
     /// The fetch and execution of one command.
     Command,
+    /// From the arrival of a page request to its entry in the queue.
+    PageRequest,
+    /// From the consumption of a CMD_PRI_RESP, or from an automatic response, to its arrival at the
+    /// endpoint.
+    PageResponse,
+    /// From the consumption of a CMD_ATC_INV to its arrival at the endpoint.
+    AtcInvalidate,
+    /// How long the completion of an invalidation may take, from the consumption of its command.
+    /// Zero is for ever.
+    AtcTimeout,
 }
 
 impl Step {
     /// All steps, in the order of their declaration.
-    pub const ALL: [Step; 6] = [
+    pub const ALL: [Step; 10] = [
         Step::TlbHit,
         Step::WalkStep,
         Step::ConfigFetch,
         Step::FaultReport,
         Step::ResumeToRetry,
         Step::Command,
+        Step::PageRequest,
+        Step::PageResponse,
+        Step::AtcInvalidate,
+        Step::AtcTimeout,
     ];
 
     /// The name by which configuration and traces know the step.
@@ -46,6 +63,10 @@ impl Step {
             Step::FaultReport => "fault_report",
             Step::ResumeToRetry => "resume_to_retry",
             Step::Command => "command",
+            Step::PageRequest => "page_request",
+            Step::PageResponse => "page_response",
+            Step::AtcInvalidate => "atc_invalidate",
+            Step::AtcTimeout => "atc_timeout",
         }
     }
 }
@@ -148,6 +169,59 @@ pub enum Note {
     ConfigInvalidated {
         /// How many structures were cached.
         entries: u32,
+    },
+    /// An ATS translation request was answered.
+    AtsTranslated {
+        /// What was asked.
+        request: TranslationRequest,
+        /// The answer.
+        completion: AtsCompletion,
+    },
+    /// A page request was written to its queue.
+    PageRequestQueued {
+        /// The request.
+        request: PageRequest,
+        /// The entry.
+        words: [u64; 2],
+    },
+    /// A page request did not get into its queue; if it gets an automatic response, that follows.
+    PageRequestDropped {
+        /// The request.
+        request: PageRequest,
+        /// The queue is full or its overflow is not acknowledged; otherwise it is disabled or broken.
+        overflow: bool,
+    },
+    /// A response to page requests was sent.
+    PageResponded {
+        /// To whom.
+        stream: StreamId,
+        /// The response.
+        response: PageResponse,
+        /// Not by software.
+        automatic: bool,
+    },
+    /// An invalidation was sent to an endpoint's address translation cache.
+    AtcInvalidateSent {
+        /// To whom.
+        stream: StreamId,
+        /// Of what.
+        request: InvalidateRequest,
+    },
+    /// An endpoint completed an invalidation.
+    AtcInvalidateDone {
+        /// Who.
+        stream: StreamId,
+        /// Of what.
+        request: InvalidateRequest,
+        /// It took too long: CMD_SYNC no longer waits for it.
+        late: bool,
+    },
+    /// An invalidation was not completed in time.
+    AtcTimedOut {
+        /// By whom.
+        stream: StreamId,
+        /// Of what.
+        request: InvalidateRequest,
     },
     /// Errors became active in GERROR.
     GlobalError {

@@ -31,7 +31,7 @@ pub(crate) enum Effect {
 pub(crate) struct Message {
     pub(crate) address: Cell<u64>,
     pub(crate) data: Cell<u32>,
-    attributes: Cell<u32>,
+    pub(crate) attributes: Cell<u32>,
 }
 
 /// The registers that hold something. Those that read as constants are not here.
@@ -54,6 +54,17 @@ pub(crate) struct Registers {
     pub(crate) eventq_base: Cell<u64>,
     pub(crate) eventq_prod: Cell<u32>,
     pub(crate) eventq_cons: Cell<u32>,
+    pub(crate) priq_base: Cell<u64>,
+    pub(crate) priq_prod: Cell<u32>,
+    pub(crate) priq_cons: Cell<u32>,
+    pub(crate) priq_msi: Message,
+}
+
+/// The bits of CR0 that are there.
+fn cr0_implemented(features: &Config) -> u32 {
+    let ats = if features.ats { cr0::ATSCHK } else { 0 };
+    let pri = if features.pri { cr0::PRIQEN } else { 0 };
+    cr0::IMPLEMENTED | ats | pri
 }
 
 /// One half of a 64-bit register.
@@ -116,6 +127,7 @@ impl Registers {
             0xb0 | 0xb4 => half(&self.eventq_msi.address, high),
             spec::EVENTQ_IRQ_CFG1 => self.eventq_msi.data.get(),
             spec::EVENTQ_IRQ_CFG2 => self.eventq_msi.attributes.get(),
+            _ if features.pri => self.read_pri(offset),
             _ => 0,
         }
     }
@@ -123,10 +135,10 @@ impl Registers {
     /// Writes the 32 bits at `offset`, a multiple of 4.
     pub(crate) fn write(&self, features: &Config, offset: u64, value: u32) -> Effect {
         let high = offset & 4 != 0;
-        let queues = cr0::EVENTQEN | cr0::CMDQEN;
+        let queues = cr0::EVENTQEN | cr0::CMDQEN | cr0::PRIQEN;
         match offset {
             spec::CR0 => {
-                let (before, after) = (self.cr0.get(), value & cr0::IMPLEMENTED);
+                let (before, after) = (self.cr0.get(), value & cr0_implemented(features));
                 self.cr0.set(after);
                 return Effect::Enables { before, after };
             }
@@ -142,15 +154,24 @@ impl Registers {
             }
             spec::CR2 if self.free(offset, cr0::SMMUEN) => {
                 let e2h = if features.hyp { cr2::E2H } else { 0 };
-                self.cr2.set(value & (cr2::RECINVSID | e2h));
+                let ats = if features.ats { cr2::REC_CFG_ATS } else { 0 };
+                self.cr2.set(value & (cr2::RECINVSID | e2h | ats));
             }
             // One write says everything, and it is in force before Update can be read as 1.
             spec::GBPA if value & gbpa::UPDATE != 0 => {
                 self.gbpa_abort.set(value & gbpa::ABORT != 0)
             }
-            spec::IRQ_CTRL => self.irq_ctrl.set(value & irq_ctrl::IMPLEMENTED),
+            spec::IRQ_CTRL => {
+                let pri = if features.pri { irq_ctrl::PRIQ } else { 0 };
+                self.irq_ctrl.set(value & (irq_ctrl::IMPLEMENTED | pri));
+            }
             spec::GERRORN => {
-                self.gerrorn.set(value & gerror::IMPLEMENTED);
+                let pri = if features.pri {
+                    gerror::PRIQ_ABT_ERR | gerror::MSI_PRIQ_ABT_ERR
+                } else {
+                    0
+                };
+                self.gerrorn.set(value & (gerror::IMPLEMENTED | pri));
                 return Effect::ErrorsAcknowledged;
             }
             0x68..=0x77 => {
@@ -190,9 +211,56 @@ impl Registers {
                     .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
                 return Effect::EventsConsumed;
             }
+            _ if features.pri => self.write_pri(features, offset, value),
             _ => log::debug!("smmu: write of {value:#x} to {offset:#x} ignored"),
         }
         Effect::None
+    }
+
+    fn read_pri(&self, offset: u64) -> u32 {
+        let high = offset & 4 != 0;
+        match offset {
+            0xc0 | 0xc4 => half(&self.priq_base, high),
+            spec::PRIQ_PROD | spec::PRIQ_PROD_ALIAS => self.priq_prod.get(),
+            spec::PRIQ_CONS | spec::PRIQ_CONS_ALIAS => self.priq_cons.get(),
+            0xd0 | 0xd4 => half(&self.priq_msi.address, high),
+            spec::PRIQ_IRQ_CFG1 => self.priq_msi.data.get(),
+            spec::PRIQ_IRQ_CFG2 => self.priq_msi.attributes.get(),
+            _ => 0,
+        }
+    }
+
+    /// The registers of the page request queue. None of them sets anything in motion: a request
+    /// that found no room was answered, and does not come again by itself.
+    fn write_pri(&self, features: &Config, offset: u64, value: u32) {
+        let high = offset & 4 != 0;
+        match offset {
+            0xc0 | 0xc4 if self.free(offset, cr0::PRIQEN) => {
+                set_half(&self.priq_base, high, value, mask::QUEUE_BASE);
+            }
+            spec::PRIQ_PROD | spec::PRIQ_PROD_ALIAS if self.free(offset, cr0::PRIQEN) => {
+                self.priq_prod
+                    .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
+            }
+            spec::PRIQ_CONS | spec::PRIQ_CONS_ALIAS => {
+                self.priq_cons
+                    .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
+            }
+            spec::PRIQ_IRQ_CFG2 => {
+                // LO has a meaning without MSIs too.
+                if self.irq_ctrl.get() & irq_ctrl::PRIQ == 0 {
+                    let attributes = if features.msi { mask::IRQ_CFG2 } else { 0 };
+                    self.priq_msi
+                        .attributes
+                        .set(value & (attributes | mask::IRQ_CFG2_LO));
+                }
+            }
+            0xd0..=0xdb => {
+                let place = (offset - spec::PRIQ_IRQ_CFG0) as u32;
+                self.write_message(features, &self.priq_msi, irq_ctrl::PRIQ, place, value);
+            }
+            _ => log::debug!("smmu: write of {value:#x} to {offset:#x} ignored"),
+        }
     }
 
     /// Whether the guard of the register at `offset` is open.

@@ -6,9 +6,11 @@ use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{EventId, Timeline};
 
+use crate::ats::{Ats, Endpoints, PcieRules};
 use crate::config::{Cache, Context, Stream};
 use crate::fault::Stalls;
 use crate::features::Config;
+use crate::pri::Pri;
 use crate::probe::{Note, Probe};
 use crate::regs::{Effect, Message, Registers};
 use crate::spec::low_mask;
@@ -32,6 +34,9 @@ pub(crate) struct Inner {
     pub(crate) regs: Registers,
     pub(crate) caches: RefCell<Caches>,
     pub(crate) stalls: Stalls,
+    pub(crate) ats: Ats,
+    pub(crate) pri: Pri,
+    pub(crate) endpoints: RefCell<Option<Rc<dyn Endpoints>>>,
     /// Counts invalidations and changes of SMMUEN: whatever was read before one may be out of date.
     pub(crate) epoch: Cell<u64>,
     /// Counts the times SMMUEN was cleared: transactions from before end with an abort.
@@ -51,6 +56,8 @@ pub(crate) struct Inner {
 /// What is kept of tables in memory. They are borrowed together, since a hit needs all of them.
 pub(crate) struct Caches {
     pub(crate) streams: Cache<Stream>,
+    /// What the same entries say about ATS and PRI: present when they are.
+    pub(crate) pcie: Cache<PcieRules>,
     /// `None` is a context descriptor that is illegal.
     pub(crate) contexts: Cache<Option<Context>>,
     pub(crate) tlb: Tlb,
@@ -89,6 +96,24 @@ pub struct Counters {
     pub config_fetches: u64,
     /// Commands executed.
     pub commands: u64,
+    /// ATS translation requests.
+    pub ats_requests: u64,
+    /// Of those, the ones that were not answered with Success.
+    pub ats_refused: u64,
+    /// Page requests that arrived, stop markers included.
+    pub page_requests: u64,
+    /// Of those, the ones that did not get into the queue.
+    pub page_requests_dropped: u64,
+    /// Times that the page request queue's overflow flag was raised.
+    pub pri_overflows: u64,
+    /// Page responses sent, by software or automatically.
+    pub page_responses: u64,
+    /// Of those, the automatic ones.
+    pub page_responses_automatic: u64,
+    /// Invalidations sent to address translation caches.
+    pub atc_invalidations: u64,
+    /// Of those, the ones of which no completion came in time.
+    pub atc_timeouts: u64,
 }
 
 /// The counters as they are kept. One for each event number, since those are a byte.
@@ -108,6 +133,15 @@ pub(crate) struct Counts {
     pub(crate) walk_steps: Cell<u64>,
     pub(crate) config_fetches: Cell<u64>,
     pub(crate) commands: Cell<u64>,
+    pub(crate) ats_requests: Cell<u64>,
+    pub(crate) ats_refused: Cell<u64>,
+    pub(crate) page_requests: Cell<u64>,
+    pub(crate) page_requests_dropped: Cell<u64>,
+    pub(crate) pri_overflows: Cell<u64>,
+    pub(crate) page_responses: Cell<u64>,
+    pub(crate) page_responses_automatic: Cell<u64>,
+    pub(crate) atc_invalidations: Cell<u64>,
+    pub(crate) atc_timeouts: Cell<u64>,
 }
 
 pub(crate) fn bump(counter: &Cell<u64>) {
@@ -135,6 +169,7 @@ impl Smmu {
             caches: RefCell::new(Caches {
                 tlb: Tlb::new(config.tlb_entries),
                 streams: Cache::new(config.ste_cache_entries),
+                pcie: Cache::new(config.ste_cache_entries),
                 contexts: Cache::new(config.cd_cache_entries),
             }),
             features: config,
@@ -144,6 +179,9 @@ impl Smmu {
             probe,
             regs: Registers::default(),
             stalls: Stalls::default(),
+            ats: Ats::default(),
+            pri: Pri::default(),
+            endpoints: RefCell::default(),
             epoch: Cell::new(0),
             shutdowns: Cell::new(0),
             commands_busy: Cell::new(false),
@@ -360,6 +398,15 @@ impl Default for Counts {
             walk_steps: Cell::default(),
             config_fetches: Cell::default(),
             commands: Cell::default(),
+            ats_requests: Cell::default(),
+            ats_refused: Cell::default(),
+            page_requests: Cell::default(),
+            page_requests_dropped: Cell::default(),
+            pri_overflows: Cell::default(),
+            page_responses: Cell::default(),
+            page_responses_automatic: Cell::default(),
+            atc_invalidations: Cell::default(),
+            atc_timeouts: Cell::default(),
         }
     }
 }
@@ -386,6 +433,15 @@ impl Counts {
             walk_steps: self.walk_steps.get(),
             config_fetches: self.config_fetches.get(),
             commands: self.commands.get(),
+            ats_requests: self.ats_requests.get(),
+            ats_refused: self.ats_refused.get(),
+            page_requests: self.page_requests.get(),
+            page_requests_dropped: self.page_requests_dropped.get(),
+            pri_overflows: self.pri_overflows.get(),
+            page_responses: self.page_responses.get(),
+            page_responses_automatic: self.page_responses_automatic.get(),
+            atc_invalidations: self.atc_invalidations.get(),
+            atc_timeouts: self.atc_timeouts.get(),
         }
     }
 }

@@ -474,6 +474,11 @@ impl Driver {
         );
     }
 
+    /// CMD_SYNC without a signal, which may have something to wait for.
+    pub fn sync_without_waiting(&self) {
+        self.command([0x46, 0]);
+    }
+
     /// CMD_RESUME for [`SID`]: `response` 1 is a retry, 2 an abort.
     pub fn resume(&self, stag: u16, response: u64) {
         self.command([0x44 | response << 12 | u64::from(SID) << 32, stag.into()]);

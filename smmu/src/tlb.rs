@@ -147,6 +147,10 @@ impl Entry {
         (self.first() & !mask, self.first() | mask)
     }
 
+    pub(crate) fn size_log2(&self) -> u8 {
+        self.size_bits
+    }
+
     /// The output for `address`, and how far the leaf reaches from there.
     #[inline]
     pub(crate) fn output(&self, address: u64) -> (u64, u64) {

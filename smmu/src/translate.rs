@@ -26,7 +26,10 @@ use crate::{Aborted, Access, Transaction, Translation};
 
 /// A translation that invalidations keep interrupting gives up being interruptible: it spends no
 /// more time on its steps. Software could otherwise hold it up for ever.
-const RESTARTS_MAX: u32 = 16;
+pub(crate) const RESTARTS_MAX: u32 = 16;
+
+/// The smallest page of any translation, as a power of two of bytes.
+pub(crate) const PAGE_LOG2: u8 = 12;
 
 /// Why a transaction may not go ahead.
 #[derive(Clone, Copy, Debug)]
@@ -382,17 +385,19 @@ impl Inner {
         Some(Translation {
             address,
             remaining,
+            size_log2: entry.size_log2(),
             stalls: 0,
         })
     }
 
     /// Lets an address pass as it is, if it is one.
-    fn pass(&self, address: u64) -> Option<Translation> {
+    pub(crate) fn pass(&self, address: u64) -> Option<Translation> {
         let last = low_mask(self.features.oas_bits.into());
         (address <= last).then(|| Translation {
             stalls: 0,
             address,
             remaining: last - address + 1,
+            size_log2: PAGE_LOG2,
         })
     }
 
@@ -406,7 +411,7 @@ impl Inner {
 
     /// One attempt at the whole procedure. The caller sees to it that nothing was invalidated
     /// meanwhile.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         transaction: &Transaction,
         attempt: Attempt,
@@ -465,11 +470,7 @@ impl Inner {
                     }
                 };
             }
-            Err(Unselected::BadSubstream) => return Err(bad_substream(transaction)),
-            Err(Unselected::StreamDisabled) => {
-                let words = event::stream_disabled(transaction);
-                return Err(Refusal::Recorded(EventType::StreamDisabled, words));
-            }
+            Err(unselected) => return Err(unselected.refusal(transaction)),
         };
         let cached = self
             .caches
@@ -541,6 +542,7 @@ impl Inner {
             stalls: 0,
             address: leaf.at(address),
             remaining: mask + 1 - (address & mask),
+            size_log2: leaf.size_bits as u8,
         }
     }
 
@@ -566,6 +568,7 @@ impl Inner {
                 stalls: 0,
                 address: leaf.at(address),
                 remaining: mask + 1 - (address & mask),
+                size_log2: leaf.size_bits as u8,
             };
             return self.spend_hit(transaction, asked, translation).await;
         }
@@ -628,7 +631,28 @@ enum Unselected {
     StreamDisabled,
 }
 
+impl Unselected {
+    fn refusal(self, transaction: &Transaction) -> Refusal {
+        match self {
+            Unselected::BadSubstream => bad_substream(transaction),
+            Unselected::StreamDisabled => {
+                let words = event::stream_disabled(transaction);
+                Refusal::Recorded(EventType::StreamDisabled, words)
+            }
+        }
+    }
+}
+
 impl Stages {
+    /// Whether the stream lets `transaction` pass as far as its SubstreamID, or that it has none,
+    /// can say.
+    pub(crate) fn admits(&self, transaction: &Transaction) -> Result<(), Refusal> {
+        match self.select(transaction) {
+            Ok(_) => Ok(()),
+            Err(unselected) => Err(unselected.refusal(transaction)),
+        }
+    }
+
     /// The context that a transaction uses: *Substreams*.
     #[inline]
     fn select(&self, transaction: &Transaction) -> Result<Selected<'_>, Unselected> {

@@ -24,6 +24,8 @@ pub(crate) mod op {
     pub(crate) const TLBI_S12_VMALL: u8 = 0x28;
     pub(crate) const TLBI_S2_IPA: u8 = 0x2a;
     pub(crate) const TLBI_NSNH_ALL: u8 = 0x30;
+    pub(crate) const ATC_INV: u8 = 0x40;
+    pub(crate) const PRI_RESP: u8 = 0x41;
     pub(crate) const RESUME: u8 = 0x44;
     pub(crate) const STALL_TERM: u8 = 0x45;
     pub(crate) const SYNC: u8 = 0x46;
@@ -37,8 +39,14 @@ impl Raw {
     pub(crate) const fn opcode(&self) -> u8 {
         bits(self.0[0], 7, 0) as u8
     }
+    pub(crate) const fn atc_global(&self) -> bool {
+        bit(self.0[0], 9)
+    }
     pub(crate) const fn ssec(&self) -> bool {
         bit(self.0[0], 10)
+    }
+    pub(crate) const fn ssv(&self) -> bool {
+        bit(self.0[0], 11)
     }
     pub(crate) const fn ssid(&self) -> u32 {
         bits(self.0[0], 31, 12) as u32
@@ -74,6 +82,18 @@ impl Raw {
     /// An intermediate address is not as wide as a virtual one.
     pub(crate) const fn tlbi_ipa(&self) -> u64 {
         field(self.0[1], 55, 12)
+    }
+    pub(crate) const fn atc_size(&self) -> u32 {
+        bits(self.0[1], 5, 0) as u32
+    }
+    pub(crate) const fn atc_address(&self) -> u64 {
+        field(self.0[1], 63, 12)
+    }
+    pub(crate) const fn pri_index(&self) -> u16 {
+        bits(self.0[1], 8, 0) as u16
+    }
+    pub(crate) const fn pri_response(&self) -> u64 {
+        bits(self.0[1], 13, 12)
     }
     pub(crate) const fn resume_ac(&self) -> bool {
         bit(self.0[0], 12)

@@ -49,8 +49,12 @@ pub enum EventType {
     SteFetch = 0x03,
     /// The stream table entry is invalid or asks for what is not there.
     BadSte = 0x04,
+    /// An ATS translation request that the configuration does not permit.
+    BadAtsTreq = 0x05,
     /// The stream takes no traffic of this kind (STE.S1DSS).
     StreamDisabled = 0x06,
+    /// An ATS translated transaction that the configuration does not permit.
+    TranslForbidden = 0x07,
     /// The SubstreamID is out of range, or given where none may be.
     BadSubstreamId = 0x08,
     /// The fetch of a context descriptor, or of a descriptor on the way to it, aborted.
@@ -225,4 +229,30 @@ pub(crate) const fn fault(fault: &Fault, transaction: &Transaction, stag: Option
 /// The stage that a record of a walk's abort or of a fault names.
 pub(crate) const fn stage(words: &[u64; 4]) -> u8 {
     if words[1] & S2 != 0 { 2 } else { 1 }
+}
+
+/// F_BAD_ATS_TREQ: what was asked for, and for how many pages.
+pub(crate) const fn bad_translation_request(transaction: &Transaction, span: u64) -> [u64; 4] {
+    let access = transaction.access;
+    // R is always asked for; W unless the request says No Write.
+    let mut asked = 1 << 31 | span & 0xf;
+    if access.write {
+        asked |= 1 << 30;
+    }
+    if access.instruction {
+        asked |= 1 << 29;
+    }
+    if access.privileged {
+        asked |= 1 << 28;
+    }
+    let who =
+        header(EventType::BadAtsTreq, transaction.stream) | substream_field(transaction.substream);
+    [who, asked, transaction.address & !0xfff, 0]
+}
+
+/// F_TRANSL_FORBIDDEN: the record has no SubstreamID.
+pub(crate) const fn translated_forbidden(transaction: &Transaction) -> [u64; 4] {
+    let how = if transaction.access.write { 0 } else { RNW };
+    let who = header(EventType::TranslForbidden, transaction.stream);
+    [who, how, transaction.address, 0]
 }

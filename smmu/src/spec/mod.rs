@@ -1,11 +1,12 @@
 //! Layouts only: where each field of a register, table entry, command or event record is.
 //!
-//! IHI 0070, *Memory map and registers*, *Data structure formats*, *Commands*, *Event queue*. Nothing
-//! here decides anything; whether a value is legal is the business of the modules that read it.
+//! IHI 0070, *Memory map and registers*, *Data structure formats*, *Commands*, *Event queue*, *Page
+//! request queue*. Nothing here decides anything; whether a value is legal is the business of the modules that read it.
 
 pub(crate) mod cd;
 pub(crate) mod command;
 pub(crate) mod event;
+pub(crate) mod pri;
 pub(crate) mod pte;
 pub(crate) mod regs;
 pub(crate) mod ste;

@@ -30,15 +30,27 @@ pub(crate) const EVENTQ_CONS_ALIAS: u64 = 0xac;
 pub(crate) const EVENTQ_IRQ_CFG0: u64 = 0xb0;
 pub(crate) const EVENTQ_IRQ_CFG1: u64 = 0xb8;
 pub(crate) const EVENTQ_IRQ_CFG2: u64 = 0xbc;
+/// Page 0's alias of the two registers that live on page 1.
+pub(crate) const PRIQ_PROD_ALIAS: u64 = 0xc8;
+pub(crate) const PRIQ_CONS_ALIAS: u64 = 0xcc;
+pub(crate) const PRIQ_IRQ_CFG0: u64 = 0xd0;
+pub(crate) const PRIQ_IRQ_CFG1: u64 = 0xd8;
+pub(crate) const PRIQ_IRQ_CFG2: u64 = 0xdc;
 pub(crate) const EVENTQ_PROD: u64 = 0x1_00a8;
 pub(crate) const EVENTQ_CONS: u64 = 0x1_00ac;
+pub(crate) const PRIQ_PROD: u64 = 0x1_00c8;
+pub(crate) const PRIQ_CONS: u64 = 0x1_00cc;
 
 /// SMMU_CR0 and SMMU_CR0ACK.
 pub(crate) mod cr0 {
     pub(crate) const SMMUEN: u32 = 1 << 0;
+    /// With PRI only.
+    pub(crate) const PRIQEN: u32 = 1 << 1;
     pub(crate) const EVENTQEN: u32 = 1 << 2;
     pub(crate) const CMDQEN: u32 = 1 << 3;
-    /// Everything else is RES0 here: no PRI, no ATS, no VMW.
+    /// With ATS only.
+    pub(crate) const ATSCHK: u32 = 1 << 4;
+    /// What is always there. VMW and the rest are RES0 here.
     pub(crate) const IMPLEMENTED: u32 = SMMUEN | EVENTQEN | CMDQEN;
 }
 
@@ -53,6 +65,8 @@ pub(crate) mod cr2 {
     /// RES0 without HYP.
     pub(crate) const E2H: u32 = 1 << 0;
     pub(crate) const RECINVSID: u32 = 1 << 1;
+    /// With ATSRECERR, that is with ATS, only.
+    pub(crate) const REC_CFG_ATS: u32 = 1 << 3;
 }
 
 /// SMMU_GBPA.
@@ -66,6 +80,8 @@ pub(crate) mod gbpa {
 /// SMMU_IRQ_CTRL and SMMU_IRQ_CTRLACK.
 pub(crate) mod irq_ctrl {
     pub(crate) const GERROR: u32 = 1 << 0;
+    /// With PRI only.
+    pub(crate) const PRIQ: u32 = 1 << 1;
     pub(crate) const EVENTQ: u32 = 1 << 2;
     pub(crate) const IMPLEMENTED: u32 = GERROR | EVENTQ;
 }
@@ -74,8 +90,12 @@ pub(crate) mod irq_ctrl {
 pub(crate) mod gerror {
     pub(crate) const CMDQ_ERR: u32 = 1 << 0;
     pub(crate) const EVENTQ_ABT_ERR: u32 = 1 << 2;
+    /// With PRI only.
+    pub(crate) const PRIQ_ABT_ERR: u32 = 1 << 3;
     pub(crate) const MSI_CMDQ_ABT_ERR: u32 = 1 << 4;
     pub(crate) const MSI_EVENTQ_ABT_ERR: u32 = 1 << 5;
+    /// With PRI only.
+    pub(crate) const MSI_PRIQ_ABT_ERR: u32 = 1 << 6;
     pub(crate) const MSI_GERROR_ABT_ERR: u32 = 1 << 7;
     pub(crate) const IMPLEMENTED: u32 =
         CMDQ_ERR | EVENTQ_ABT_ERR | MSI_CMDQ_ABT_ERR | MSI_EVENTQ_ABT_ERR | MSI_GERROR_ABT_ERR;
@@ -91,4 +111,6 @@ pub(crate) mod mask {
     pub(crate) const CMDQ_CONS_ERR: u32 = 0x7f << 24;
     pub(crate) const IRQ_CFG0: u64 = 0x000f_ffff_ffff_fffc;
     pub(crate) const IRQ_CFG2: u32 = 0x3f;
+    /// PRIQ_IRQ_CFG2.LO: the interrupt comes with the last message of a group.
+    pub(crate) const IRQ_CFG2_LO: u32 = 1 << 31;
 }

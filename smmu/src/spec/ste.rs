@@ -37,6 +37,12 @@ impl Ste {
     pub(crate) const fn s1_dss(&self) -> u64 {
         bits(self.0[1], 1, 0)
     }
+    pub(crate) const fn ppar(&self) -> bool {
+        bit(self.0[1], 18)
+    }
+    pub(crate) const fn eats(&self) -> u64 {
+        bits(self.0[1], 29, 28)
+    }
     pub(crate) const fn s1_stalld(&self) -> bool {
         bit(self.0[1], 27)
     }

@@ -2,6 +2,7 @@
 //! driver's field positions, or written out.
 
 mod anything;
+mod ats;
 mod commands;
 mod config_cache;
 mod events;

@@ -1,0 +1,299 @@
+//! Page requests: the queue that they go into, what is answered when they do not, and software's
+//! answers.
+//!
+//! IHI 0070, *Page Request Interface*, *PRI queue overflow*, *CMD_PRI_RESP*; PCI Express Base
+//! Specification, *Page Request Services*.
+//!
+//! A request enters the queue, or the SMMU answers it in software's place so that the endpoint gets
+//! its credits back. While an overflow is not acknowledged nothing enters, even if there is room:
+//! software has to know that groups may be incomplete. An endpoint's messages keep their order.
+//!
+//! **The interrupt** is raised when a request enters an empty queue, like the event queue's; with
+//! PRIQ_IRQ_CFG2.LO, when the last request of a group enters or is lost.
+
+use std::cell::Cell;
+
+use stallbox_timeline::{Span, Time};
+
+use crate::probe::{Note, Step};
+use crate::queue::Ring;
+use crate::smmu::{Inner, Smmu, bump};
+use crate::spec::command::Raw;
+use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
+use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
+use crate::{Line, StreamId, SubstreamId};
+
+/// A Page Request Message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Who asks.
+    pub stream: StreamId,
+    /// For which address space (the PASID prefix).
+    pub substream: Option<SubstreamId>,
+    /// An address in the page; the low 12 bits are not part of the message.
+    pub address: u64,
+    /// The page is to be readable.
+    pub read: bool,
+    /// The page is to be writable.
+    pub write: bool,
+    /// The page is to be executable. Nothing without a SubstreamID.
+    pub execute: bool,
+    /// By privileged accesses. Nothing without a SubstreamID.
+    pub privileged: bool,
+    /// The last request of its group: the one that is answered.
+    pub last: bool,
+    /// Page Request Group Index, 9 bits.
+    pub index: u16,
+}
+
+impl PageRequest {
+    /// The message that follows the last page request of `substream` when the endpoint stops using
+    /// it. It is not answered.
+    pub const fn stop_marker(stream: StreamId, substream: SubstreamId) -> PageRequest {
+        PageRequest {
+            stream,
+            substream: Some(substream),
+            address: 0,
+            read: false,
+            write: false,
+            execute: false,
+            privileged: false,
+            last: true,
+            index: 0,
+        }
+    }
+
+    /// Whether it is a stop marker. The same bits without a SubstreamID ask for a page.
+    pub const fn is_stop_marker(&self) -> bool {
+        self.substream.is_some() && self.last && !self.read && !self.write
+    }
+}
+
+/// What became of a page request group: the Response Code of a PRG Response Message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageResponseCode {
+    /// 0000: all pages of the group were handled, so translating again is worth while.
+    Success,
+    /// 0001: a page of the group does not exist, or does not permit what was asked.
+    InvalidRequest,
+    /// 1111: page requests cannot be served; the endpoint is to send no more.
+    Failure,
+}
+
+/// A PRG Response Message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageResponse {
+    /// The PASID prefix.
+    pub substream: Option<SubstreamId>,
+    /// Page Request Group Index, 9 bits.
+    pub index: u16,
+    /// What became of the group.
+    pub code: PageResponseCode,
+}
+
+impl PageResponse {
+    /// A CMD_PRI_RESP; `None` if its Resp is the reserved one.
+    pub(crate) fn parse(raw: &Raw) -> Option<PageResponse> {
+        let code = match raw.pri_response() {
+            0 => PageResponseCode::Failure,
+            1 => PageResponseCode::InvalidRequest,
+            2 => PageResponseCode::Success,
+            _ => return None,
+        };
+        Some(PageResponse {
+            substream: raw.ssv().then(|| SubstreamId(raw.ssid())),
+            index: raw.pri_index(),
+            code,
+        })
+    }
+}
+
+/// What is kept about page requests beside the registers.
+#[derive(Default)]
+pub(crate) struct Pri {
+    /// When the last request under way enters the queue: none that came later does so earlier.
+    last_due: Cell<Time>,
+}
+
+impl Smmu {
+    /// A Page Request Message arrives. What becomes of it is told by a [`PageResponse`], later, to
+    /// [`Endpoints`](crate::Endpoints).
+    ///
+    /// Without PRI nobody hears it, and it is answered with Failure.
+    pub fn page_request(&self, request: PageRequest) {
+        let inner = &self.0;
+        bump(&inner.counts.page_requests);
+        let span = inner.probe.spend(Step::PageRequest, None);
+        let now = inner.timeline.now();
+        let due = (now + span).max(inner.pri.last_due.get());
+        if due <= now {
+            inner.take_page_request(&request);
+            return;
+        }
+        inner.pri.last_due.set(due);
+        let smmu = self.clone();
+        inner
+            .timeline
+            .at(due, move || smmu.0.take_page_request(&request));
+    }
+}
+
+impl Inner {
+    fn page_request_ring(&self) -> Ring {
+        Ring::new(
+            self.regs.priq_base.get(),
+            self.features.priq_log2,
+            PAGE_REQUEST_BYTES,
+        )
+    }
+
+    /// *PRI queue*: into the queue with it, or an answer.
+    fn take_page_request(&self, request: &PageRequest) {
+        let enables = cr0::SMMUEN | cr0::PRIQEN;
+        let enabled = self.regs.cr0.get() & enables == enables;
+        if !enabled || self.regs.active_errors() & gerror::PRIQ_ABT_ERR != 0 {
+            return self.refuse_page_request(request);
+        }
+        let ring = self.page_request_ring();
+        let (prod, cons) = (self.regs.priq_prod.get(), self.regs.priq_cons.get());
+        let overflow = (prod ^ cons) & mask::QUEUE_OVERFLOW != 0;
+        if overflow || ring.is_full(prod, cons) {
+            if !overflow {
+                bump(&self.counts.pri_overflows);
+                self.regs.priq_prod.set(prod ^ mask::QUEUE_OVERFLOW);
+            }
+            self.lose_page_request(request, true);
+            if self.interrupts_on_last() && request.last {
+                self.page_request_interrupt();
+            }
+            return self.answer_overflow(request);
+        }
+        let words = entry(request);
+        let mut bytes = [0; PAGE_REQUEST_BYTES as usize];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        let position = ring.position(prod);
+        if self.write_memory(ring.address(position), &bytes).is_err() {
+            self.raise_error(gerror::PRIQ_ABT_ERR);
+            return self.refuse_page_request(request);
+        }
+        let was_empty = ring.is_empty(prod, cons);
+        self.regs
+            .priq_prod
+            .set(ring.next(position) | prod & mask::QUEUE_OVERFLOW);
+        self.note(&Note::PageRequestQueued {
+            request: *request,
+            words,
+        });
+        let due = if self.interrupts_on_last() {
+            request.last
+        } else {
+            was_empty
+        };
+        if due {
+            self.page_request_interrupt();
+        }
+    }
+
+    fn interrupts_on_last(&self) -> bool {
+        self.regs.priq_msi.attributes.get() & mask::IRQ_CFG2_LO != 0
+    }
+
+    fn page_request_interrupt(&self) {
+        if self.regs.irq_ctrl.get() & irq_ctrl::PRIQ != 0 {
+            self.interrupt(
+                &self.regs.priq_msi,
+                Line::PageRequestQueue,
+                gerror::MSI_PRIQ_ABT_ERR,
+            );
+        }
+    }
+
+    fn lose_page_request(&self, request: &PageRequest, overflow: bool) {
+        bump(&self.counts.page_requests_dropped);
+        self.note(&Note::PageRequestDropped {
+            request: *request,
+            overflow,
+        });
+    }
+
+    /// The queue is disabled or broken: nobody will ever answer, so every request is.
+    fn refuse_page_request(&self, request: &PageRequest) {
+        self.lose_page_request(request, false);
+        if !request.is_stop_marker() {
+            self.respond_automatically(request, None, PageResponseCode::Failure);
+        }
+    }
+
+    /// The queue overflowed: the endpoint is told that its group succeeded, so that it tries again.
+    fn answer_overflow(&self, request: &PageRequest) {
+        if request.is_stop_marker() || !request.last {
+            return;
+        }
+        if self.features.pps || request.substream.is_none() {
+            self.respond_automatically(request, request.substream, PageResponseCode::Success);
+            return;
+        }
+        // STE.PPAR decides, and reading it may take time.
+        let (smmu, request) = (Smmu(self.owned()), *request);
+        self.timeline.spawn(async move {
+            let inner = &*smmu.0;
+            match inner.pasid_on_response(&request).await {
+                Some(true) => inner.respond_automatically(
+                    &request,
+                    request.substream,
+                    PageResponseCode::Success,
+                ),
+                Some(false) => {
+                    inner.respond_automatically(&request, None, PageResponseCode::Success);
+                }
+                None => inner.respond_automatically(&request, None, PageResponseCode::Failure),
+            }
+        });
+    }
+
+    fn respond_automatically(
+        &self,
+        request: &PageRequest,
+        substream: Option<SubstreamId>,
+        code: PageResponseCode,
+    ) {
+        bump(&self.counts.page_responses_automatic);
+        let response = PageResponse {
+            substream,
+            index: request.index & 0x1ff,
+            code,
+        };
+        self.respond(request.stream, response, true);
+    }
+
+    /// CMD_PRI_RESP.
+    pub(crate) fn answer_page_request(&self, stream: StreamId, response: PageResponse) {
+        // *CMD_PRI_RESP* is ignored while the SMMU is disabled.
+        if self.regs.enabled(cr0::SMMUEN) {
+            self.respond(stream, response, false);
+        }
+    }
+
+    fn respond(&self, stream: StreamId, response: PageResponse, automatic: bool) {
+        bump(&self.counts.page_responses);
+        self.note(&Note::PageResponded {
+            stream,
+            response,
+            automatic,
+        });
+        let Some(endpoints) = self.endpoints.borrow().clone() else {
+            return;
+        };
+        // Never from inside the request that it answers, however fast.
+        let span = self.probe.spend(Step::PageResponse, None);
+        if span == Span::ZERO {
+            self.timeline
+                .spawn(async move { endpoints.page_response(stream, response) });
+        } else {
+            self.timeline
+                .after(span, move || endpoints.page_response(stream, response));
+        }
+    }
+}
