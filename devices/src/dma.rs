@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Weak;
 
 /// A process address space identifier, 20 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +73,12 @@ pub trait DmaPort {
         let _ = (attrs, operand, before);
         Box::pin(async move { Err(DmaAbort { address }) })
     }
+
+    /// The same function's way to address translation and page requests, if the root complex offers
+    /// them.
+    fn ats(&self) -> Option<&dyn AtsPort> {
+        None
+    }
 }
 
 /// What FetchAdd leaves in memory: the sum of two little-endian numbers of the same width, modulo
@@ -88,4 +95,148 @@ pub fn fetch_add_result(before: &[u8], operand: &[u8]) -> Vec<u8> {
     };
     let sum = number(before).wrapping_add(number(operand));
     sum.to_le_bytes()[..before.len()].to_vec()
+}
+
+/// Address Translation Services and Page Request Services, as a function sees them: what it asks
+/// of the root complex (PCI Express Base Specification, *Address Translation Services*, *Page
+/// Request Services*). [`Atc`](crate::atc::Atc) is a cache on top of it that is a [`DmaPort`]
+/// itself, which is what most devices want.
+pub trait AtsPort {
+    /// Translation Request for the page that `address` is in. `write` false is the No Write flag.
+    fn translate(&self, attrs: DmaAttrs, address: u64, write: bool) -> TranslationFuture<'_>;
+
+    /// Virtual time of putting an access of `bytes` on the link. The translated transactions of
+    /// that access then take no more of it: they are pipelined.
+    fn issue(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+
+    /// A translated read: `address` is one that a translation gave.
+    fn read_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        buffer: &'a mut [u8],
+    ) -> DmaFuture<'a>;
+
+    /// A translated write: `address` is one that a translation gave.
+    fn write_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        buffer: &'a [u8],
+    ) -> DmaFuture<'a>;
+
+    /// A translated FetchAdd: `address` is one that a translation gave.
+    fn fetch_add_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        operand: &'a [u8],
+        before: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        let _ = (attrs, operand, before);
+        Box::pin(async move { Err(DmaAbort { address }) })
+    }
+
+    /// Page Request Message. The answer, if one is due, comes to
+    /// [`AtsFunction::page_response`]. Messages keep their order.
+    fn page_request(&self, request: PageRequest);
+
+    /// Says who gets invalidations and page responses.
+    fn connect(&self, function: Weak<dyn AtsFunction>);
+}
+
+/// A function that keeps translations: what the root complex asks of it.
+pub trait AtsFunction {
+    /// Invalidate Request: forget these translations, and call `done` when no transaction uses them
+    /// any more. A `done` that is dropped is an Invalidate Completion that never comes.
+    fn invalidate(&self, request: InvalidateRequest, done: Box<dyn FnOnce()>);
+    /// PRG Response Message.
+    fn page_response(&self, response: PageResponse);
+}
+
+/// The answer to a Translation Request, once there is one.
+pub type TranslationFuture<'a> = Pin<Box<dyn Future<Output = TranslationAnswer> + 'a>>;
+
+/// The answer to a Translation Request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TranslationAnswer {
+    /// Success. A translation that permits nothing is one of these.
+    Translated(TranslatedRange),
+    /// Unsupported Request: ATS is off for this function.
+    Unsupported,
+    /// Completer Abort.
+    Aborted,
+}
+
+/// A Translation Completion Data Entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TranslatedRange {
+    /// The translation of the requested address.
+    pub address: u64,
+    /// Size of the naturally aligned range that it is in, as a power of two of bytes.
+    pub size_log2: u8,
+    /// R.
+    pub read: bool,
+    /// W.
+    pub write: bool,
+    /// Exe.
+    pub execute: bool,
+    /// U: this range must be accessed untranslated.
+    pub untranslated_only: bool,
+}
+
+/// An Invalidate Request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidateRequest {
+    /// Of which address space; `None` is what was translated without a PASID.
+    pub pasid: Option<Pasid>,
+    /// First address, aligned to the size.
+    pub address: u64,
+    /// Size of the range as a power of two of bytes, 12 to 64; 64 is everything.
+    pub size_log2: u8,
+    /// Global Invalidate: of every PASID.
+    pub global: bool,
+}
+
+/// A Page Request Message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// For which address space.
+    pub pasid: Option<Pasid>,
+    /// An address in the page.
+    pub address: u64,
+    /// R: the page is to be readable.
+    pub read: bool,
+    /// W: the page is to be writable.
+    pub write: bool,
+    /// Execute Requested.
+    pub execute: bool,
+    /// Privileged Mode Requested.
+    pub privileged: bool,
+    /// L: the last request of its group. With a PASID and neither R nor W it is a Stop Marker.
+    pub last: bool,
+    /// Page Request Group Index, 9 bits.
+    pub index: u16,
+}
+
+/// Response Code of a PRG Response Message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageResponseCode {
+    /// 0000: translating again is worth while.
+    Success,
+    /// 0001 Invalid Request: a page does not exist or does not permit what was asked.
+    InvalidRequest,
+    /// 1111 Response Failure: no more page requests.
+    Failure,
+}
+
+/// A PRG Response Message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageResponse {
+    /// The PASID prefix.
+    pub pasid: Option<Pasid>,
+    /// Page Request Group Index.
+    pub index: u16,
+    /// What became of the group.
+    pub code: PageResponseCode,
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod atc;
 pub mod dma;
 pub mod gic;
 pub mod hisi;

@@ -1,10 +1,11 @@
 //! PCI Express: the host bridge's ECAM window, configuration space and its capabilities.
 //!
 //! Section titles are those of the PCI Express Base Specification. What is here: type 0 functions
-//! on the buses that the bridge decodes, memory BARs, MSI, MSI-X, PASID, function level reset and
-//! D0/D3hot. What is not: bridges and root ports (an integrated endpoint needs none), I/O space,
-//! legacy interrupts, expansion ROMs, AER, ATS, PRI, ACS and SR-IOV.
+//! on the buses that the bridge decodes, memory BARs, MSI, MSI-X, PASID, ATS, PRI, function level
+//! reset and D0/D3hot. What is not: bridges and root ports (an integrated endpoint needs none), I/O
+//! space, legacy interrupts, expansion ROMs, AER, ACS and SR-IOV.
 
+pub mod ats;
 pub mod bar;
 pub mod capability;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod msi;
 pub mod msix;
 pub mod pasid;
 pub mod power;
+pub mod pri;
 
 #[cfg(test)]
 mod tests;

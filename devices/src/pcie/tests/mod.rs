@@ -4,6 +4,7 @@
 mod config;
 mod host;
 mod interrupts;
+mod translation;
 
 use super::bar::Bar;
 use super::capability::Effects;

@@ -1,0 +1,735 @@
+//! A function's address translation cache (ATC) and page request interface.
+//!
+//! PCI Express Base Specification, *Address Translation Services*, *Page Request Services*.
+//!
+//! An [`Atc`] is a [`DmaPort`]: a device that does its accesses through it uses translated
+//! transactions once software has enabled ATS, and plain ones before. An access asks for a
+//! translation where the cache has none; where the translation does not permit the access it asks
+//! for the page, if software has enabled page requests, waits for the answer and asks again.
+//!
+//! A translation is used only while it is valid: an invalidation takes effect on the cache at once,
+//! voids what is being asked for at the time, and is completed when the transactions that use what
+//! it named are done. An access never holds a translation while it waits for a page, so software
+//! may invalidate while it handles page requests.
+
+mod cache;
+mod groups;
+mod probe;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+use stallbox_timeline::{Notify, Span, Timeline};
+
+use crate::dma::{
+    AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, InvalidateRequest, PageRequest,
+    PageResponse, Pasid, TranslationAnswer,
+};
+use crate::pcie::ats::AtsState;
+use crate::pcie::pri::PriState;
+use cache::{Cache, low_mask};
+use groups::{Groups, Verdict, Waiter};
+
+pub use cache::AtcEntry;
+pub use probe::{AtcNote, AtcProbe, AtcStep, NoAtcProbe};
+
+/// A page request that was answered with Success although the page is still not there is repeated
+/// after this, so that software that answers so for ever does not stop the clock.
+const REPEAT_AFTER: Span = Span::from_us(1);
+
+/// What an implementer chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtcConfig {
+    /// Translations that are kept, at least 1.
+    pub entries: usize,
+    /// Pages of one access that are asked for in one page request group, 1 to 512. With more than
+    /// one, an access that faults asks for the pages that follow too, as far as it will need them.
+    pub group_pages: u32,
+    /// Translation requests of a [prefill](Atc::prefill) that are under way at a time, at least 1.
+    pub prefill_depth: usize,
+}
+
+impl Default for AtcConfig {
+    fn default() -> AtcConfig {
+        AtcConfig {
+            entries: 1024,
+            group_pages: 1,
+            prefill_depth: 8,
+        }
+    }
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtcCounters {
+    /// Pieces of accesses that the cache had a translation for.
+    pub hits: u64,
+    /// Translation requests sent.
+    pub translation_requests: u64,
+    /// Page requests sent, stop markers apart.
+    pub page_requests: u64,
+    /// Page request groups sent.
+    pub page_request_groups: u64,
+    /// Groups that were answered with anything but Success.
+    pub page_requests_failed: u64,
+    /// Stop markers sent.
+    pub stop_markers: u64,
+    /// Invalidations obeyed.
+    pub invalidations: u64,
+}
+
+/// What a prefill came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefill {
+    /// Pages (of the smallest translation unit) that the cache had nothing for.
+    pub requested: u64,
+    /// Of those, the ones that are present and permit the access: they are in the cache now.
+    pub present: u64,
+}
+
+/// A function's translation cache.
+pub struct Atc {
+    me: Weak<Atc>,
+    timeline: Timeline,
+    dma: Rc<dyn DmaPort>,
+    probe: Rc<dyn AtcProbe>,
+    config: AtcConfig,
+    ats: AtsState,
+    groups: Option<Groups>,
+    cache: RefCell<Cache>,
+    /// What [`AtsState::epoch`] was when the cache was right.
+    epoch: Cell<u64>,
+    /// Translation requests under way, and whether what they give is void already.
+    asking: RefCell<BTreeMap<u64, Asked>>,
+    /// Translated transactions under way.
+    using: RefCell<BTreeMap<u64, Used>>,
+    released: Notify,
+    next_id: Cell<u64>,
+    counters: Cell<AtcCounters>,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    pasid: Option<Pasid>,
+    first: u64,
+    last: u64,
+    void: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Used {
+    pasid: Option<Pasid>,
+    first: u64,
+    last: u64,
+}
+
+/// A translated transaction under way.
+struct Using<'a> {
+    atc: &'a Atc,
+    id: u64,
+}
+
+impl Drop for Using<'_> {
+    fn drop(&mut self) {
+        self.atc.using.borrow_mut().remove(&self.id);
+        self.atc.released.notify_all();
+    }
+}
+
+/// A translation request under way.
+struct Asking<'a> {
+    atc: &'a Atc,
+    id: u64,
+}
+
+impl Asking<'_> {
+    /// Whether something that it asked for was invalidated meanwhile.
+    fn is_void(&self) -> bool {
+        let asking = self.atc.asking.borrow();
+        asking.get(&self.id).is_none_or(|asked| asked.void)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.atc.asking.borrow_mut().remove(&self.id);
+    }
+}
+
+/// How a piece of an access is to be made.
+enum Way<'a> {
+    Translated {
+        address: u64,
+        length: usize,
+        _using: Using<'a>,
+    },
+    /// The translation said so.
+    Untranslated { length: usize },
+}
+
+/// What the cache or a translation request says about an address.
+enum Found {
+    Entry(AtcEntry),
+    UntranslatedOnly(u8),
+    NotPermitted,
+}
+
+/// An access, as it is while it goes on.
+#[derive(Clone, Copy)]
+struct Piece {
+    attrs: DmaAttrs,
+    write: bool,
+    address: u64,
+    left: usize,
+}
+
+impl Atc {
+    /// A cache for the function that `dma` is the port of, obeying the function's capabilities.
+    ///
+    /// # Panics
+    /// If a number of `config` is out of its range.
+    pub fn new(
+        timeline: Timeline,
+        dma: Rc<dyn DmaPort>,
+        ats: AtsState,
+        pri: Option<PriState>,
+        config: AtcConfig,
+        probe: Rc<dyn AtcProbe>,
+    ) -> Rc<Atc> {
+        assert!(config.entries > 0, "a cache has an entry");
+        assert!(
+            (1..=512).contains(&config.group_pages),
+            "{} pages in a group",
+            config.group_pages
+        );
+        assert!(config.prefill_depth > 0, "a prefill asks for something");
+        let atc = Rc::new_cyclic(|me| Atc {
+            me: me.clone(),
+            timeline,
+            dma,
+            probe,
+            config,
+            epoch: Cell::new(ats.epoch()),
+            ats,
+            groups: pri.map(Groups::new),
+            cache: RefCell::new(Cache::new(config.entries)),
+            asking: RefCell::default(),
+            using: RefCell::default(),
+            released: Notify::new(),
+            next_id: Cell::new(0),
+            counters: Cell::default(),
+        });
+        if let Some(port) = atc.dma.ats() {
+            let function: Weak<Atc> = Rc::downgrade(&atc);
+            port.connect(function);
+        }
+        atc
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> AtcCounters {
+        self.counters.get()
+    }
+
+    /// What is cached, by address space and address.
+    pub fn entries(&self) -> Vec<AtcEntry> {
+        self.refresh();
+        self.cache.borrow().entries()
+    }
+
+    /// Page requests that have not been answered.
+    pub fn page_requests_outstanding(&self) -> u32 {
+        let groups = self.groups.as_ref();
+        groups.map_or(0, |groups| groups.state.outstanding())
+    }
+
+    /// Asks for the translations of `bytes` from `address` on, ahead of use and without asking for
+    /// pages that are not there: as many as the cache can keep. Without ATS it does nothing.
+    pub async fn prefill(&self, attrs: DmaAttrs, address: u64, bytes: u64, write: bool) -> Prefill {
+        let unit = 1_u64 << self.ats.unit_log2();
+        let mut at = address & !(unit - 1);
+        let Some(last) = address.checked_add(bytes.max(1) - 1).filter(|_| bytes > 0) else {
+            return Prefill::default();
+        };
+        let sum = Rc::new(Cell::new(Prefill::default()));
+        let running = Rc::new(Cell::new(0_usize));
+        let ended = Notify::new();
+        let mut asked_for = 0;
+        while at <= last && asked_for < self.config.entries && self.ats.enabled() {
+            let next = match self.cached(attrs, at, write) {
+                Some(entry) => entry.last().checked_add(1),
+                None => {
+                    while running.get() >= self.config.prefill_depth {
+                        ended.notified().await;
+                    }
+                    let Some(atc) = self.me.upgrade() else { break };
+                    let (sum, running, ended) = (sum.clone(), running.clone(), ended.clone());
+                    running.set(running.get() + 1);
+                    asked_for += 1;
+                    self.timeline.spawn(async move {
+                        let found = atc.ask(attrs, at, write).await;
+                        let present = matches!(found, Ok(Found::Entry(_)));
+                        let so_far = sum.get();
+                        sum.set(Prefill {
+                            requested: so_far.requested + 1,
+                            present: so_far.present + u64::from(present),
+                        });
+                        running.set(running.get() - 1);
+                        ended.notify_all();
+                    });
+                    at.checked_add(unit)
+                }
+            };
+            match next {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        while running.get() > 0 {
+            ended.notified().await;
+        }
+        sum.get()
+    }
+
+    /// The function stops using `pasid` and does not wait for page requests: accesses that wait for
+    /// pages are aborted, and a Stop Marker follows the requests. Late answers are expected.
+    pub fn stop_pasid(&self, pasid: Pasid) {
+        let (Some(groups), Some(port)) = (&self.groups, self.dma.ats()) else {
+            return;
+        };
+        groups.stop(pasid);
+        if groups.state.may_request() {
+            self.count(|counters| counters.stop_markers += 1);
+            let request = PageRequest {
+                pasid: Some(pasid),
+                address: 0,
+                read: false,
+                write: false,
+                execute: false,
+                privileged: false,
+                last: true,
+                index: 0,
+            };
+            self.probe.note(&AtcNote::PageRequested { request });
+            port.page_request(request);
+        }
+    }
+
+    /// The other way to stop using a PASID: done when no page request of it is outstanding. The
+    /// function has to see to it that no access of it begins meanwhile.
+    pub async fn drain_pasid(&self, pasid: Pasid) {
+        let Some(groups) = &self.groups else { return };
+        while groups.outstanding_of(pasid) > 0 {
+            groups.state.changed().notified().await;
+        }
+    }
+
+    fn count(&self, change: impl FnOnce(&mut AtcCounters)) {
+        let mut counters = self.counters.get();
+        change(&mut counters);
+        self.counters.set(counters);
+    }
+
+    /// Notices that software switched ATS on or off, or reset the function.
+    fn refresh(&self) {
+        if self.epoch.replace(self.ats.epoch()) != self.ats.epoch() {
+            self.cache.borrow_mut().clear();
+            for asked in self.asking.borrow_mut().values_mut() {
+                asked.void = true;
+            }
+        }
+    }
+
+    fn new_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        id
+    }
+
+    /// The cached translation that permits the access.
+    fn cached(&self, attrs: DmaAttrs, address: u64, write: bool) -> Option<AtcEntry> {
+        self.refresh();
+        let cache = self.cache.borrow();
+        let entry = cache.lookup(attrs, address)?;
+        entry.permits(attrs, write).then_some(*entry)
+    }
+
+    /// One translation request, the answer to which is kept if it permits the access. Repeated if
+    /// it was invalidated before it came.
+    async fn ask(&self, attrs: DmaAttrs, address: u64, write: bool) -> Result<Found, DmaAbort> {
+        let aborted = DmaAbort { address };
+        let port = self.dma.ats().ok_or(aborted)?;
+        loop {
+            self.refresh();
+            if !self.ats.enabled() {
+                return Err(aborted);
+            }
+            let unit_log2 = self.ats.unit_log2();
+            let unit = low_mask(unit_log2);
+            let (first, last) = (address & !unit, address | unit);
+            let id = self.new_id();
+            let asked = Asked {
+                pasid: attrs.pasid,
+                first,
+                last,
+                void: false,
+            };
+            self.asking.borrow_mut().insert(id, asked);
+            let asking = Asking { atc: self, id };
+            self.count(|counters| counters.translation_requests += 1);
+            self.probe.note(&AtcNote::Miss {
+                pasid: attrs.pasid,
+                address,
+                write,
+            });
+            let answer = port.translate(attrs, first, write).await;
+            self.refresh();
+            if asking.is_void() {
+                continue;
+            }
+            let range = match answer {
+                TranslationAnswer::Translated(range) => range,
+                TranslationAnswer::Unsupported | TranslationAnswer::Aborted => return Err(aborted),
+            };
+            let entry = AtcEntry::new(attrs, first, &range);
+            if !entry.permits(attrs, write) {
+                return Ok(Found::NotPermitted);
+            }
+            if range.size_log2 < unit_log2 {
+                // Software set a unit that its page tables cannot keep.
+                log::debug!("atc: a translation of {first:#x} is smaller than the unit");
+                return Err(aborted);
+            }
+            if range.untranslated_only {
+                return Ok(Found::UntranslatedOnly(range.size_log2));
+            }
+            self.cache.borrow_mut().insert(attrs, entry);
+            return Ok(Found::Entry(entry));
+        }
+    }
+
+    /// The way for the next piece of an access, waiting for pages as long as software takes.
+    async fn way(&self, piece: Piece) -> Result<Way<'_>, DmaAbort> {
+        let Piece {
+            attrs,
+            write,
+            address,
+            left,
+        } = piece;
+        let aborted = DmaAbort { address };
+        let (mut groups, mut since) = (0, self.timeline.now());
+        let outcome = loop {
+            if let Some(entry) = self.cached(attrs, address, write) {
+                let span = self.probe.spend(AtcStep::Hit);
+                if span != Span::ZERO {
+                    self.timeline.sleep(span).await;
+                }
+                // It may have been invalidated in that time.
+                if span == Span::ZERO || self.cached(attrs, address, write) == Some(entry) {
+                    if groups == 0 {
+                        self.count(|counters| counters.hits += 1);
+                    }
+                    break Ok(self.begin(attrs, &entry, address, left));
+                }
+                continue;
+            }
+            match self.ask(attrs, address, write).await {
+                Err(abort) => break Err(abort),
+                Ok(Found::Entry(entry)) => break Ok(self.begin(attrs, &entry, address, left)),
+                Ok(Found::UntranslatedOnly(size_log2)) => {
+                    let inside = address & low_mask(size_log2);
+                    let remaining = (low_mask(size_log2) - inside).saturating_add(1);
+                    let length = usize::try_from(remaining).unwrap_or(usize::MAX).min(left);
+                    break Ok(Way::Untranslated { length });
+                }
+                Ok(Found::NotPermitted) => {}
+            }
+            match groups {
+                0 => since = self.timeline.now(),
+                // Asked for, said to be there, and is not.
+                _ => self.timeline.sleep(REPEAT_AFTER).await,
+            }
+            match self.request_pages(piece).await {
+                None => break Err(aborted),
+                Some(Verdict::Abort) => {
+                    groups += 1;
+                    break Err(aborted);
+                }
+                Some(Verdict::Retry) => groups += 1,
+            }
+        };
+        if groups > 0 {
+            self.probe.note(&AtcNote::Faulted {
+                pasid: attrs.pasid,
+                address,
+                write,
+                groups,
+                latency: self.timeline.now().since(since),
+                aborted: outcome.is_err(),
+            });
+        }
+        outcome
+    }
+
+    fn begin(&self, attrs: DmaAttrs, entry: &AtcEntry, address: u64, left: usize) -> Way<'_> {
+        let (output, remaining) = entry.output(address);
+        let length = usize::try_from(remaining).unwrap_or(usize::MAX).min(left);
+        let id = self.new_id();
+        let used = Used {
+            pasid: attrs.pasid,
+            first: address,
+            last: address + (length as u64 - 1),
+        };
+        self.using.borrow_mut().insert(id, used);
+        Way::Translated {
+            address: output,
+            length,
+            _using: Using { atc: self, id },
+        }
+    }
+
+    /// Asks software for the page that `piece` begins in, and for those that follow as far as they
+    /// go into the same group. `None` if no request may be sent.
+    async fn request_pages(&self, piece: Piece) -> Option<Verdict> {
+        let groups = self.groups.as_ref()?;
+        let port = self.dma.ats()?;
+        let attrs = piece.attrs;
+        let pages = self.pages_for_group(piece).await;
+        let waiter = Waiter::new(attrs.pasid);
+        let now = || self.timeline.now();
+        let (index, count) = groups.take(&waiter, pages.len() as u32, now).await?;
+        self.count(|counters| {
+            counters.page_request_groups += 1;
+            counters.page_requests += u64::from(count);
+        });
+        for (nth, address) in (1..=count).zip(pages) {
+            let request = PageRequest {
+                pasid: attrs.pasid,
+                address,
+                read: !piece.write,
+                write: piece.write,
+                execute: attrs.execute && !piece.write,
+                privileged: attrs.privileged,
+                last: nth == count,
+                index,
+            };
+            self.probe.note(&AtcNote::PageRequested { request });
+            port.page_request(request);
+        }
+        Some(groups.verdict(&waiter).await)
+    }
+
+    /// The page at fault, and those after it that the access will need and cannot have.
+    async fn pages_for_group(&self, piece: Piece) -> Vec<u64> {
+        let unit = 1_u64 << self.ats.unit_log2();
+        let first = piece.address & !(unit - 1);
+        let last = piece.address.saturating_add(piece.left as u64 - 1);
+        let mut pages = vec![first];
+        let mut at = first;
+        while pages.len() < self.config.group_pages as usize {
+            match at.checked_add(unit) {
+                Some(next) if next <= last => at = next,
+                _ => break,
+            }
+            if self.cached(piece.attrs, at, piece.write).is_some() {
+                continue;
+            }
+            match self.ask(piece.attrs, at, piece.write).await {
+                Ok(Found::NotPermitted) => pages.push(at),
+                Ok(_) => {}
+                // Its own access will find out.
+                Err(_) => break,
+            }
+        }
+        pages
+    }
+
+    /// Completes an invalidation once nothing uses what it named.
+    async fn complete(&self, request: InvalidateRequest, done: Box<dyn FnOnce()>) {
+        self.timeline
+            .sleep(self.probe.spend(AtcStep::Invalidate))
+            .await;
+        while self.in_use(&request) > 0 {
+            self.released.notified().await;
+        }
+        if self.probe.loses_completion(&request) {
+            self.probe.note(&AtcNote::InvalidateLost { request });
+        } else {
+            done();
+        }
+    }
+
+    fn in_use(&self, request: &InvalidateRequest) -> usize {
+        let using = self.using.borrow();
+        using
+            .values()
+            .filter(|used| request.concerns(used.pasid, used.first, used.last))
+            .count()
+    }
+}
+
+impl DmaPort for Atc {
+    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
+        Box::pin(async move {
+            let Some(port) = self.dma.ats().filter(|_| self.ats.enabled()) else {
+                return self.dma.read(attrs, address, buffer).await;
+            };
+            port.issue(buffer.len()).await;
+            let mut done = 0;
+            while done < buffer.len() {
+                let at = address.wrapping_add(done as u64);
+                let piece = Piece {
+                    attrs,
+                    write: false,
+                    address: at,
+                    left: buffer.len() - done,
+                };
+                match self.way(piece).await? {
+                    Way::Translated {
+                        address,
+                        length,
+                        _using,
+                    } => {
+                        let part = &mut buffer[done..done + length];
+                        let result = port.read_translated(attrs, address, part).await;
+                        result.map_err(|_| DmaAbort { address: at })?;
+                        done += length;
+                    }
+                    Way::Untranslated { length } => {
+                        let part = &mut buffer[done..done + length];
+                        self.dma.read(attrs, at, part).await?;
+                        done += length;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
+        Box::pin(async move {
+            let Some(port) = self.dma.ats().filter(|_| self.ats.enabled()) else {
+                return self.dma.write(attrs, address, buffer).await;
+            };
+            port.issue(buffer.len()).await;
+            let mut done = 0;
+            while done < buffer.len() {
+                let at = address.wrapping_add(done as u64);
+                let piece = Piece {
+                    attrs,
+                    write: true,
+                    address: at,
+                    left: buffer.len() - done,
+                };
+                match self.way(piece).await? {
+                    Way::Translated {
+                        address,
+                        length,
+                        _using,
+                    } => {
+                        let part = &buffer[done..done + length];
+                        let result = port.write_translated(attrs, address, part).await;
+                        result.map_err(|_| DmaAbort { address: at })?;
+                        done += length;
+                    }
+                    Way::Untranslated { length } => {
+                        let part = &buffer[done..done + length];
+                        self.dma.write(attrs, at, part).await?;
+                        done += length;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Who may write may also read; the operand is aligned, so it is within a page.
+    fn fetch_add<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        operand: &'a [u8],
+        before: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        Box::pin(async move {
+            let Some(port) = self.dma.ats().filter(|_| self.ats.enabled()) else {
+                return self.dma.fetch_add(attrs, address, operand, before).await;
+            };
+            port.issue(operand.len()).await;
+            let piece = Piece {
+                attrs,
+                write: true,
+                address,
+                left: operand.len(),
+            };
+            match self.way(piece).await? {
+                Way::Translated {
+                    address: output,
+                    length,
+                    _using,
+                } if length == operand.len() => {
+                    let sum = port.fetch_add_translated(attrs, output, operand, before);
+                    sum.await.map_err(|_| DmaAbort { address })
+                }
+                Way::Translated { .. } => Err(DmaAbort { address }),
+                Way::Untranslated { .. } => {
+                    self.dma.fetch_add(attrs, address, operand, before).await
+                }
+            }
+        })
+    }
+
+    fn ats(&self) -> Option<&dyn AtsPort> {
+        self.dma.ats()
+    }
+}
+
+impl AtsFunction for Atc {
+    fn invalidate(&self, request: InvalidateRequest, done: Box<dyn FnOnce()>) {
+        self.refresh();
+        self.count(|counters| counters.invalidations += 1);
+        let entries = self.cache.borrow_mut().invalidate(&request);
+        for asked in self.asking.borrow_mut().values_mut() {
+            if request.concerns(asked.pasid, asked.first, asked.last) {
+                asked.void = true;
+            }
+        }
+        self.probe.note(&AtcNote::Invalidated {
+            request,
+            entries,
+            in_use: self.in_use(&request),
+        });
+        // The function lives as long as its machine; without it nothing uses a translation.
+        let Some(atc) = self.me.upgrade() else {
+            done();
+            return;
+        };
+        self.timeline
+            .spawn(async move { atc.complete(request, done).await });
+    }
+
+    fn page_response(&self, response: PageResponse) {
+        let answered = self
+            .groups
+            .as_ref()
+            .and_then(|groups| groups.answer(&response));
+        let Some(answered) = answered else {
+            self.probe.note(&AtcNote::UnexpectedResponse {
+                index: response.index,
+            });
+            return;
+        };
+        if response.code != crate::dma::PageResponseCode::Success {
+            self.count(|counters| counters.page_requests_failed += 1);
+        }
+        self.probe.note(&AtcNote::PageResponded {
+            pasid: answered.pasid,
+            index: response.index,
+            code: response.code,
+            latency: self.timeline.now().since(answered.sent),
+        });
+    }
+}
