@@ -104,6 +104,8 @@ pub struct Pcie {
     pub memory_32: Region,
     /// The window for 64-bit BARs.
     pub memory_64: Region,
+    /// Whether its devices may use Address Translation Services.
+    pub ats: bool,
     /// The NUMA node that its devices are near to.
     pub node: u32,
 }
@@ -238,6 +240,7 @@ impl Board {
                 last_bus: layout::PCI_LAST_BUS,
                 memory_32: layout::PCI_MEMORY_32,
                 memory_64: layout::PCI_MEMORY_64,
+                ats: false,
                 node: 0,
             }),
             pci_functions: Vec::new(),
@@ -493,6 +496,9 @@ impl Pcie {
         fdt.property_array_u32("ranges", &ranges)?;
         if iommu {
             fdt.property_array_u32("iommu-map", &[0, SMMU_PHANDLE, 0, 0x1_0000])?;
+            if self.ats {
+                fdt.property_null("ats-supported")?;
+            }
         }
         if msi {
             fdt.property_array_u32("msi-map", &[0, ITS_PHANDLE, 0, 0x1_0000])?;

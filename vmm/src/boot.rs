@@ -11,7 +11,7 @@ use stallbox_guest_images::cpio;
 use stallbox_timeline::seeded;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::config::{FaultMode, GuestConfig, MachineConfig};
+use crate::config::{Ats, FaultMode, GuestConfig, MachineConfig};
 use crate::machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
 
 /// What every guest's command line begins with. `panic=-1` makes a panic end the run at once; the
@@ -60,6 +60,16 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
             device_id: test_engine::DEVICE_ID,
             can_stall: engine.fault == FaultMode::Stall,
         });
+    }
+    if machine.ats() >= Ats::Ats
+        && let Some(pcie) = &mut board.pcie
+    {
+        pcie.ats = true;
+    }
+    if machine.ats() >= Ats::Pri
+        && let Some(smmu) = &mut board.smmu
+    {
+        smmu.priq_spi = Some(layout::spi::SMMU_PRIQ);
     }
     let blob = board.flatten().context("cannot make the device tree")?;
 

@@ -29,6 +29,27 @@ pub struct MachineConfig {
     pub plan: Plan,
 }
 
+impl MachineConfig {
+    /// What the plugged devices need of the SMMU and the root complex.
+    pub fn ats(&self) -> Ats {
+        match self.test_engine.map(|engine| engine.fault) {
+            None | Some(FaultMode::Stall) => Ats::Off,
+        }
+    }
+}
+
+/// What the SMMU and the root complex offer to devices that translate addresses themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ats {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Address Translation Services.
+    Ats,
+    /// The same, and Page Request Services.
+    Pri,
+}
+
 /// The ZIP accelerator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcceleratorConfig {

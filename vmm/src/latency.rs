@@ -37,11 +37,23 @@ pub enum Part {
     CompletionWrite,
     /// The engine's work on one KiB of input.
     ComputePerKib,
+    /// A translation found in a device's own cache.
+    AtcHit,
+    /// The way of an ATS translation request and of its completion, beyond the translation.
+    AtsRequest,
+    /// From the sending of a page request to its entry in the PRI queue.
+    PageRequest,
+    /// From the consumption of CMD_PRI_RESP to the device.
+    PageResponse,
+    /// From the consumption of CMD_ATC_INV to the device.
+    AtcInvalidate,
+    /// How long the completion of an invalidation may take.
+    AtcTimeout,
 }
 
 impl Part {
     /// All parts, in the order of a fault's way.
-    pub const ALL: [Part; 11] = [
+    pub const ALL: [Part; 17] = [
         Part::Doorbell,
         Part::DescriptorFetch,
         Part::Transaction,
@@ -53,6 +65,12 @@ impl Part {
         Part::Command,
         Part::CompletionWrite,
         Part::ComputePerKib,
+        Part::AtcHit,
+        Part::AtsRequest,
+        Part::PageRequest,
+        Part::PageResponse,
+        Part::AtcInvalidate,
+        Part::AtcTimeout,
     ];
 
     /// The part's name in files, flags and traces.
@@ -69,6 +87,12 @@ impl Part {
             Part::Command => "command",
             Part::CompletionWrite => "completion_write",
             Part::ComputePerKib => "compute_per_kib",
+            Part::AtcHit => "atc_hit",
+            Part::AtsRequest => "ats_request",
+            Part::PageRequest => "page_request",
+            Part::PageResponse => "page_response",
+            Part::AtcInvalidate => "atc_invalidate",
+            Part::AtcTimeout => "atc_timeout",
         }
     }
 

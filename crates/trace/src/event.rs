@@ -13,6 +13,10 @@ fn maybe_hex<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok,
     }
 }
 
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
 fn hex_words<S: Serializer, const N: usize>(
     words: &[u64; N],
     serializer: S,
@@ -36,6 +40,44 @@ pub enum FaultKind {
     Other,
 }
 
+/// How an ATS translation request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtsAnswer {
+    /// A translation, perhaps one that permits nothing.
+    Success,
+    /// ATS is off for the stream.
+    UnsupportedRequest,
+    /// Configuration or memory is at fault.
+    CompleterAbort,
+}
+
+/// Response Code of a page request group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageResponseKind {
+    /// Success.
+    Success,
+    /// Invalid Request.
+    InvalidRequest,
+    /// Response Failure.
+    Failure,
+}
+
+/// How far the invalidation of a device's translation cache is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtcInvalidateStage {
+    /// CMD_ATC_INV was consumed.
+    Sent,
+    /// The device completed it.
+    Done,
+    /// The device completed it after it had been given up.
+    Late,
+    /// It was given up.
+    TimedOut,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -54,6 +96,9 @@ pub enum Event {
         write: bool,
         /// How often the transaction stalled before it was answered for good.
         stalls: u32,
+        /// How many page request groups it took, for a device that sends them.
+        #[serde(skip_serializing_if = "is_zero")]
+        page_request_groups: u32,
         /// From the request for the translation to its answer.
         latency_ns: u64,
         /// Whether the answer was an abort.
@@ -109,6 +154,89 @@ pub enum Event {
         retry: bool,
         /// Whether a stall of that tag was waiting.
         matched: bool,
+    },
+    /// An ATS translation request was answered.
+    AtsTranslation {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID, if the request had one.
+        substream: Option<u32>,
+        /// Untranslated address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Whether write permission was asked for.
+        write: bool,
+        /// What came back.
+        answer: AtsAnswer,
+        /// With Success: reads are permitted.
+        readable: bool,
+        /// With Success: writes are permitted.
+        writable: bool,
+        /// With Success: size of the range, as a power of two of bytes.
+        size_log2: u8,
+    },
+    /// A page request went into the PRI queue.
+    PageRequest {
+        /// The entry.
+        #[serde(serialize_with = "hex_words")]
+        words: [u64; 2],
+    },
+    /// A page request did not get into the PRI queue.
+    PageRequestLost {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID, if the request had one.
+        substream: Option<u32>,
+        /// Untranslated address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Page Request Group Index.
+        index: u16,
+        /// Last of its group.
+        last: bool,
+        /// The queue overflowed; otherwise it is disabled or broken.
+        overflow: bool,
+    },
+    /// A response to a page request group was sent.
+    PageResponse {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID, if the response has one.
+        substream: Option<u32>,
+        /// Page Request Group Index.
+        index: u16,
+        /// The answer.
+        code: PageResponseKind,
+        /// By the SMMU itself, not by software.
+        automatic: bool,
+    },
+    /// An invalidation of a device's translation cache went a step further.
+    AtcInvalidate {
+        /// StreamID.
+        stream: u32,
+        /// SubstreamID, if the invalidation has one.
+        substream: Option<u32>,
+        /// First address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Size of the range, as a power of two of bytes.
+        size_log2: u8,
+        /// Of every address space.
+        global: bool,
+        /// Which step.
+        stage: AtcInvalidateStage,
+    },
+    /// A device's translation cache had nothing that permits an access.
+    AtcMiss {
+        /// StreamID.
+        stream: u32,
+        /// PASID, if the access has one.
+        pasid: Option<u32>,
+        /// Untranslated address.
+        #[serde(serialize_with = "hex")]
+        address: u64,
+        /// Whether write permission is asked for.
+        write: bool,
     },
     /// Another command was consumed.
     Command {

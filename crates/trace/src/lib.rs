@@ -11,6 +11,6 @@ mod event;
 mod latency;
 mod tracer;
 
-pub use event::{Event, FaultKind, Record};
+pub use event::{AtcInvalidateStage, AtsAnswer, Event, FaultKind, PageResponseKind, Record};
 pub use latency::{Latencies, Quantiles};
 pub use tracer::{Summary, TraceError, Tracer};

@@ -156,9 +156,12 @@ impl State {
         self.counts.events += 1;
         match event {
             Event::DeviceFault {
-                stalls, latency_ns, ..
+                stalls,
+                page_request_groups,
+                latency_ns,
+                ..
             } => {
-                self.counts.device_faults += u64::from(*stalls);
+                self.counts.device_faults += u64::from(*stalls) + u64::from(*page_request_groups);
                 self.device_faults.record(*latency_ns);
             }
             Event::EventRecord { words } if words[1] & STALL != 0 => {

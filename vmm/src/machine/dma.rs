@@ -1,13 +1,21 @@
 //! A function's port to memory: through the SMMU, a piece of a page at a time.
 
-use std::rc::Rc;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 
-use stallbox_devices::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, fetch_add_result};
+use stallbox_devices::dma::{
+    AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, PageRequest, TranslationFuture,
+    fetch_add_result,
+};
 use stallbox_devices::pcie::RequesterId;
-use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction, Translation};
+use stallbox_smmu::{
+    Access, Smmu, StreamId, SubstreamId, Transaction, Translation, TranslationRequest,
+};
 use stallbox_timeline::{Span, Timeline};
 use stallbox_trace::{Event, Tracer};
 
+use super::ats::{self, Functions};
 use super::memory::Physical;
 use crate::latency::{Latency, Part};
 
@@ -25,6 +33,8 @@ pub struct SmmuPort {
     timeline: Timeline,
     latency: Rc<Latency>,
     tracer: Tracer,
+    /// Where functions that keep translations are found, if the machine offers ATS.
+    functions: Option<Rc<Functions>>,
 }
 
 impl SmmuPort {
@@ -35,6 +45,7 @@ impl SmmuPort {
         timeline: Timeline,
         latency: Rc<Latency>,
         tracer: Tracer,
+        functions: Option<Rc<Functions>>,
     ) -> SmmuPort {
         SmmuPort {
             requester,
@@ -43,6 +54,24 @@ impl SmmuPort {
             timeline,
             latency,
             tracer,
+            functions,
+        }
+    }
+
+    fn stream(&self) -> StreamId {
+        StreamId(self.requester.0.into())
+    }
+
+    fn transaction(&self, attrs: DmaAttrs, address: u64, write: bool) -> Transaction {
+        Transaction {
+            stream: self.stream(),
+            substream: attrs.pasid.map(|pasid| SubstreamId(pasid.0)),
+            address,
+            access: Access {
+                write,
+                privileged: attrs.privileged,
+                instruction: attrs.execute && !write,
+            },
         }
     }
 
@@ -54,16 +83,7 @@ impl SmmuPort {
         address: u64,
         write: bool,
     ) -> Result<Translation, DmaAbort> {
-        let transaction = Transaction {
-            stream: StreamId(self.requester.0.into()),
-            substream: attrs.pasid.map(|pasid| SubstreamId(pasid.0)),
-            address,
-            access: Access {
-                write,
-                privileged: attrs.privileged,
-                instruction: attrs.execute && !write,
-            },
-        };
+        let transaction = self.transaction(attrs, address, write);
         let asked = self.timeline.now();
         let outcome = self.smmu.translate(transaction).await;
         let stalls = match &outcome {
@@ -77,6 +97,7 @@ impl SmmuPort {
                 address,
                 write,
                 stalls,
+                page_request_groups: 0,
                 latency_ns: self.timeline.now().since(asked).as_ns(),
                 aborted: outcome.is_err(),
             });
@@ -156,5 +177,97 @@ impl DmaPort for SmmuPort {
                 .write_for(device_id, at, &after)
                 .map_err(aborted)
         })
+    }
+
+    fn ats(&self) -> Option<&dyn AtsPort> {
+        self.functions.as_ref().map(|_| self as &dyn AtsPort)
+    }
+}
+
+impl AtsPort for SmmuPort {
+    fn translate(&self, attrs: DmaAttrs, address: u64, write: bool) -> TranslationFuture<'_> {
+        Box::pin(async move {
+            self.timeline
+                .sleep(self.latency.draw(Part::AtsRequest))
+                .await;
+            let request = TranslationRequest {
+                stream: self.stream(),
+                substream: attrs.pasid.map(|pasid| SubstreamId(pasid.0)),
+                address,
+                write,
+                execute: attrs.execute && !write,
+                privileged: attrs.privileged,
+            };
+            ats::answer(self.smmu.translation_request(request).await)
+        })
+    }
+
+    fn issue(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(self.spend(bytes))
+    }
+
+    fn read_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        buffer: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        Box::pin(async move {
+            let aborted = DmaAbort { address };
+            let transaction = self.transaction(attrs, address, false);
+            let checked = self.smmu.translated(transaction).await;
+            let translation = checked.map_err(|_| aborted)?;
+            self.memory
+                .read(translation.address, buffer)
+                .map_err(|_| aborted)
+        })
+    }
+
+    fn write_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        buffer: &'a [u8],
+    ) -> DmaFuture<'a> {
+        Box::pin(async move {
+            let aborted = DmaAbort { address };
+            let transaction = self.transaction(attrs, address, true);
+            let checked = self.smmu.translated(transaction).await;
+            let translation = checked.map_err(|_| aborted)?;
+            self.memory
+                .write_for(self.requester.0.into(), translation.address, buffer)
+                .map_err(|_| aborted)
+        })
+    }
+
+    fn fetch_add_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        operand: &'a [u8],
+        before: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        Box::pin(async move {
+            let aborted = DmaAbort { address };
+            let transaction = self.transaction(attrs, address, true);
+            let checked = self.smmu.translated(transaction).await;
+            let at = checked.map_err(|_| aborted)?.address;
+            self.memory.read(at, before).map_err(|_| aborted)?;
+            let after = fetch_add_result(before, operand);
+            self.memory
+                .write_for(self.requester.0.into(), at, &after)
+                .map_err(|_| aborted)
+        })
+    }
+
+    fn page_request(&self, request: PageRequest) {
+        self.smmu
+            .page_request(ats::page_request(self.stream(), request));
+    }
+
+    fn connect(&self, function: Weak<dyn AtsFunction>) {
+        if let Some(functions) = &self.functions {
+            functions.connect(self.stream(), function);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Assembly: the world that an engine drives.
 
+mod ats;
 mod console;
 mod control;
 mod dma;
@@ -28,8 +29,9 @@ use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use crate::config::{MachineConfig, Revision};
+use crate::config::{Ats, MachineConfig, Revision};
 use crate::latency::Latency;
+pub use ats::AtcProbe;
 pub use console::Console;
 pub use control::Control;
 pub use faults::Faults;
@@ -77,6 +79,8 @@ pub struct World {
     pub control: Rc<Control>,
     interrupts: Rc<dyn InterruptController>,
     mmio: Bus<MmioAddress, Rc<dyn MmioDevice>>,
+    /// Where functions that keep translations are found, if the machine offers ATS.
+    functions: Option<Rc<ats::Functions>>,
 }
 
 impl World {
@@ -108,6 +112,11 @@ impl World {
             &faults,
         )?;
 
+        let functions = (config.ats() != Ats::Off).then(Rc::<ats::Functions>::default);
+        if let Some(functions) = &functions {
+            smmu.connect(functions.clone());
+        }
+
         let console = Console::new(console, tracer.clone());
         let line = interrupts.spi(spi::intid(spi::SERIAL0));
         let mut world = World {
@@ -121,6 +130,7 @@ impl World {
             smmu,
             interrupts,
             mmio: Bus::new(),
+            functions,
         };
         world.plug_board(epoch_seconds);
         world.plug_pcie(config, &memory, &latency);
@@ -149,6 +159,24 @@ impl World {
         self.map(layout::SMMU, Rc::new(smmu::Registers(self.smmu.clone())));
     }
 
+    /// The way of the function at `requester` to memory.
+    fn port(
+        &self,
+        requester: RequesterId,
+        memory: &Rc<memory::Physical>,
+        latency: &Rc<Latency>,
+    ) -> Rc<dma::SmmuPort> {
+        Rc::new(dma::SmmuPort::new(
+            requester,
+            self.smmu.clone(),
+            memory.clone(),
+            self.timeline.clone(),
+            latency.clone(),
+            self.tracer.clone(),
+            self.functions.clone(),
+        ))
+    }
+
     fn plug_pcie(
         &mut self,
         config: &MachineConfig,
@@ -164,14 +192,7 @@ impl World {
         if let Some(accelerator) = config.accelerator {
             let slot = Slot {
                 requester: ACCELERATOR,
-                dma: Rc::new(dma::SmmuPort::new(
-                    ACCELERATOR,
-                    self.smmu.clone(),
-                    memory.clone(),
-                    self.timeline.clone(),
-                    latency.clone(),
-                    self.tracer.clone(),
-                )),
+                dma: self.port(ACCELERATOR, memory, latency),
             };
             let zip = hisi::Zip::new(
                 hisi::ZipConfig::new(match accelerator.revision {

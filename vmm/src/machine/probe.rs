@@ -8,8 +8,9 @@ use stallbox_smmu::{
     Transaction, Verdict,
 };
 use stallbox_timeline::Span;
-use stallbox_trace::{Event, FaultKind, Tracer};
+use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
 
+use super::ats;
 use super::faults::Faults;
 use crate::latency::{Latency, Part};
 
@@ -38,6 +39,10 @@ impl Probe for SmmuProbe {
             Step::FaultReport => Part::FaultReport,
             Step::ResumeToRetry => Part::ResumeToRetry,
             Step::Command => Part::Command,
+            Step::PageRequest => Part::PageRequest,
+            Step::PageResponse => Part::PageResponse,
+            Step::AtcInvalidate => Part::AtcInvalidate,
+            Step::AtcTimeout => Part::AtcTimeout,
             _ => return Span::ZERO,
         };
         self.latency.draw(part) + self.faults.on_step(step, transaction)
@@ -103,6 +108,40 @@ impl Probe for SmmuProbe {
                 retry: *response == Response::Retry,
                 matched: *matched,
             },
+            Note::AtsTranslated {
+                request,
+                completion,
+            } => ats::translation_event(request, completion),
+            Note::PageRequestQueued { words, .. } => Event::PageRequest { words: *words },
+            Note::PageRequestDropped { request, overflow } => Event::PageRequestLost {
+                stream: request.stream.0,
+                substream: request.substream.map(|substream| substream.0),
+                address: request.address,
+                index: request.index,
+                last: request.last,
+                overflow: *overflow,
+            },
+            Note::PageResponded {
+                stream,
+                response,
+                automatic,
+            } => ats::response_event(*stream, response, *automatic),
+            Note::AtcInvalidateSent { stream, request } => {
+                ats::invalidation_event(*stream, request, AtcInvalidateStage::Sent)
+            }
+            Note::AtcInvalidateDone {
+                stream,
+                request,
+                late: false,
+            } => ats::invalidation_event(*stream, request, AtcInvalidateStage::Done),
+            Note::AtcInvalidateDone {
+                stream,
+                request,
+                late: true,
+            } => ats::invalidation_event(*stream, request, AtcInvalidateStage::Late),
+            Note::AtcTimedOut { stream, request } => {
+                ats::invalidation_event(*stream, request, AtcInvalidateStage::TimedOut)
+            }
             Note::Command { words } => Event::Command { words: *words },
             other => Event::Smmu {
                 what: format!("{other:?}"),

@@ -15,7 +15,7 @@ use super::InterruptController;
 use super::faults::Faults;
 use super::memory::Physical;
 use super::probe::SmmuProbe;
-use crate::config::MachineConfig;
+use crate::config::{Ats, MachineConfig};
 use crate::latency::Latency;
 
 pub(super) fn build(
@@ -35,6 +35,8 @@ pub(super) fn build(
     };
     let mut smmu = Config {
         msi: config.smmu_msi,
+        ats: config.ats() >= Ats::Ats,
+        pri: config.ats() >= Ats::Pri,
         ..Config::default()
     };
     apply(&config.plan.smmu, &mut smmu);

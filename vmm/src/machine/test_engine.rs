@@ -9,7 +9,7 @@ use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
 
 use super::memory::Physical;
-use super::{TEST_ENGINE, World, dma};
+use super::{TEST_ENGINE, World};
 use crate::config::{FaultMode, TestEngineConfig};
 use crate::latency::{Latency, Part};
 
@@ -21,17 +21,9 @@ impl World {
         memory: &Rc<Physical>,
         latency: &Rc<Latency>,
     ) {
-        let port = dma::SmmuPort::new(
-            TEST_ENGINE,
-            self.smmu.clone(),
-            memory.clone(),
-            self.timeline.clone(),
-            latency.clone(),
-            self.tracer.clone(),
-        );
         let slot = Slot {
             requester: TEST_ENGINE,
-            dma: Rc::new(port),
+            dma: self.port(TEST_ENGINE, memory, latency),
         };
         let engine = match config.fault {
             // The SMMU does it; the device only waits longer.

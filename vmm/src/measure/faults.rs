@@ -133,6 +133,7 @@ mod tests {
             address: 0x1000,
             write: true,
             stalls: 2,
+            page_request_groups: 0,
             latency_ns: 4000,
             aborted: false,
         });
