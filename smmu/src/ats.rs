@@ -354,11 +354,14 @@ impl Inner {
         transaction: &Transaction,
         attempt: Attempt,
         epoch: u64,
-    ) -> Result<(Stream, PcieRules), Refusal> {
+    ) -> Result<(Rc<Stream>, PcieRules), Refusal> {
         let sid = transaction.stream.0;
         let cached = || {
             let caches = self.caches.borrow();
-            Some((*caches.streams.get(sid, 0)?, *caches.pcie.get(sid, 0)?))
+            Some((
+                caches.streams.get(sid, 0)?.clone(),
+                *caches.pcie.get(sid, 0)?,
+            ))
         };
         if let Some(cached) = cached() {
             return Ok(cached);
@@ -387,7 +390,7 @@ impl Inner {
         transaction: &Transaction,
         attempt: Attempt,
         epoch: u64,
-    ) -> Result<Stream, Unfit> {
+    ) -> Result<Rc<Stream>, Unfit> {
         if !self.features.ats {
             // The events that would tell of it come with ATS.
             return Err(Unfit::Forbidden { recorded: false });
@@ -397,7 +400,7 @@ impl Inner {
         }
         let rules = self.fetch_rules(transaction, attempt, epoch).await;
         let (stream, rules) = rules.map_err(Unfit::Bad)?;
-        match stream {
+        match &*stream {
             Stream::Bad => Err(Unfit::Bad(Refusal::identity(
                 EventType::BadSte,
                 transaction,
@@ -588,7 +591,7 @@ impl Inner {
         epoch: u64,
     ) -> Result<(), Unfit> {
         let stream = self.check_ats(transaction, attempt, epoch).await?;
-        if let Stream::Translate(stages) = stream {
+        if let Stream::Translate(stages) = &*stream {
             stages.admits(transaction).map_err(Unfit::Bad)?;
         }
         Ok(())
@@ -615,7 +618,9 @@ impl Inner {
                 continue;
             }
             let refusal = match rules {
-                Ok((Stream::Bad, _)) => Refusal::identity(EventType::BadSte, &transaction),
+                Ok((stream, _)) if matches!(*stream, Stream::Bad) => {
+                    Refusal::identity(EventType::BadSte, &transaction)
+                }
                 Ok((_, rules)) => return Some(rules.pasid_on_response),
                 Err(refusal) => refusal,
             };

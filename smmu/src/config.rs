@@ -73,6 +73,9 @@ impl Overrides {
     /// `access`, as it is translated and reported. What writes is data, and stays so.
     #[inline]
     pub(crate) fn apply(&self, access: Access) -> Access {
+        if self.privileged.is_none() && self.instruction.is_none() {
+            return access;
+        }
         Access {
             write: access.write,
             privileged: self.privileged.unwrap_or(access.privileged),
@@ -97,9 +100,9 @@ pub(crate) struct Contexts {
     /// Intermediate if the stream has stage 2.
     pub(crate) table: u64,
     /// A power of two of contexts; 0 means one context and no substreams.
-    pub(crate) count_log2: u32,
+    pub(crate) count_log2: u8,
     /// In a two-level table, a power of two of contexts in a leaf.
-    pub(crate) leaf_log2: Option<u32>,
+    pub(crate) leaf_log2: Option<u8>,
     pub(crate) unmarked: Unmarked,
     /// S1STALLD: contexts that stall are illegal.
     pub(crate) stall_forbidden: bool,
@@ -193,9 +196,9 @@ impl Contexts {
         let count_log2 = if features.ssid_bits == 0 {
             0
         } else {
-            ste.s1_cd_max()
+            ste.s1_cd_max() as u8
         };
-        if count_log2 > features.ssid_bits.into() {
+        if count_log2 > features.ssid_bits {
             return None;
         }
         let leaf_log2 = match ste.s1_fmt() {
@@ -337,9 +340,9 @@ impl Shape {
         }
         let mut tree = Tree {
             table,
-            level,
-            input_bits,
-            output_bits,
+            level: level as i8,
+            input_bits: input_bits as u8,
+            output_bits: output_bits as u8,
             granule: self.granule,
             layout: self.layout,
             wide: self.wide,
@@ -536,7 +539,7 @@ fn key(sid: u32, index: u32) -> u64 {
     u64::from(sid) << 32 | u64::from(index)
 }
 
-impl<T: Copy> Cache<T> {
+impl<T: Clone> Cache<T> {
     pub(crate) fn new(entries: u32) -> Cache<T> {
         Cache {
             slots: vec![(0, None); entries as usize],

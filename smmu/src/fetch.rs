@@ -2,6 +2,8 @@
 //!
 //! IHI 0070, *Stream table lookup*, *Substreams*, *Translation procedure*.
 
+use std::rc::Rc;
+
 use crate::Transaction;
 use crate::ats::PcieRules;
 use crate::config::{Context, Contexts, Stages, SteAt, Stream, StreamTable};
@@ -21,7 +23,7 @@ impl Inner {
         &self,
         transaction: &Transaction,
         asked: Asked<'_>,
-    ) -> Result<Stream, Refusal> {
+    ) -> Result<Rc<Stream>, Refusal> {
         let sid = transaction.stream.0;
         let (base, cfg) = (self.regs.strtab_base.get(), self.regs.strtab_base_cfg.get());
         let table = StreamTable::new(base, cfg, &self.features);
@@ -54,10 +56,10 @@ impl Inner {
             .map_err(aborted)?;
         bump(&self.counts.config_fetches);
         let e2h = self.regs.cr2.get() & cr2::E2H != 0;
-        let stream = Stream::parse(&Ste(raw), &self.features, e2h);
+        let stream = Rc::new(Stream::parse(&Ste(raw), &self.features, e2h));
         if self.epoch.get() == asked.epoch {
             let mut caches = self.caches.borrow_mut();
-            caches.streams.insert(sid, 0, stream);
+            caches.streams.insert(sid, 0, stream.clone());
             caches.pcie.insert(sid, 0, PcieRules::parse(&Ste(raw)));
         }
         Ok(stream)
@@ -72,10 +74,11 @@ impl Inner {
         contexts: &Contexts,
         index: u32,
         asked: Asked<'_>,
-    ) -> Result<Option<Context>, Refusal> {
+    ) -> Result<Option<Rc<Context>>, Refusal> {
         let at = match contexts.leaf_log2 {
             None => contexts.table + u64::from(index) * CD_BYTES,
             Some(leaf_log2) => {
+                let leaf_log2 = u32::from(leaf_log2);
                 let l1_index = u64::from(index >> leaf_log2);
                 let l1_at = contexts.table + l1_index * L1CD_BYTES;
                 let raw = self
@@ -95,12 +98,12 @@ impl Inner {
             .fetch_through::<8>(transaction, stages, at, asked)
             .await?;
         bump(&self.counts.config_fetches);
-        let context = Context::parse(&Cd(raw), contexts.world, &self.features);
+        let context = Context::parse(&Cd(raw), contexts.world, &self.features).map(Rc::new);
         if self.epoch.get() == asked.epoch {
             self.caches
                 .borrow_mut()
                 .contexts
-                .insert(transaction.stream.0, index, context);
+                .insert(transaction.stream.0, index, context.clone());
         }
         Ok(context)
     }

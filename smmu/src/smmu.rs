@@ -55,11 +55,11 @@ pub(crate) struct Inner {
 
 /// What is kept of tables in memory. They are borrowed together, since a hit needs all of them.
 pub(crate) struct Caches {
-    pub(crate) streams: Cache<Stream>,
+    pub(crate) streams: Cache<Rc<Stream>>,
     /// What the same entries say about ATS and PRI: present when they are.
     pub(crate) pcie: Cache<PcieRules>,
     /// `None` is a context descriptor that is illegal.
-    pub(crate) contexts: Cache<Option<Context>>,
+    pub(crate) contexts: Cache<Option<Rc<Context>>>,
     pub(crate) tlb: Tlb,
 }
 

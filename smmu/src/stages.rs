@@ -3,7 +3,7 @@
 //! IHI 0070, *Translation procedure*, *Fault and event priorities*, *Translation table access flag
 //! and dirty state*.
 
-use crate::config::{Context, Stages};
+use crate::config::Context;
 use crate::probe::{Note, Step};
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
@@ -104,6 +104,44 @@ fn walk_abort(transaction: &Transaction, place: Place, at: u64) -> Refusal {
     Refusal::Recorded(EventType::WalkEabt, words)
 }
 
+/// A walk of stage 1, and whose.
+struct FirstWalk<'a> {
+    walk: Walk,
+    transaction: &'a Transaction,
+    context: &'a Context,
+}
+
+impl<'a> FirstWalk<'a> {
+    fn start(transaction: &'a Transaction, context: &'a Context) -> Result<FirstWalk<'a>, Refusal> {
+        let (address, access) = (transaction.address, transaction.access);
+        match context.regime.half(address, access) {
+            Some(half) => Ok(FirstWalk {
+                walk: Walk::start(&half.tree, half.had, address),
+                transaction,
+                context,
+            }),
+            None => Err(context.refusal(FaultType::Translation, transaction)),
+        }
+    }
+}
+
+/// What a descriptor of stage 1 turned out to be.
+enum Taken {
+    /// Another table's.
+    Table,
+    /// The page's, which permits the access.
+    Leaf(Leaf),
+    /// The page's, once it is updated.
+    Update(Update),
+}
+
+/// How a descriptor is to become another.
+struct Update {
+    old: u64,
+    new: u64,
+    leaf: Leaf,
+}
+
 impl Inner {
     #[inline]
     fn read_descriptor(
@@ -123,88 +161,137 @@ impl Inner {
         Ok(raw)
     }
 
-    /// Walks the tables of stage 1, and those of stage 2 for each address that comes up on the
-    /// way: a leaf that permits the access.
+    /// Walks the tables of stage 1 that nothing translates: a leaf that permits the access.
     pub(crate) async fn walk(
         &self,
         transaction: &Transaction,
-        stages: &Stages,
         context: &Context,
         asked: Asked<'_>,
     ) -> Result<Leaf, Refusal> {
-        let second = stages.stage2.as_ref().map(|stage2| Second {
-            stage2,
-            vmid: stages.vmid,
-        });
-        let (address, access) = (transaction.address, transaction.access);
-        let result = match context.regime.half(address, access) {
-            None => Err(context.refusal(FaultType::Translation, transaction)),
-            Some(half) => {
-                let mut walk = Walk::start(&half.tree, half.had, address);
-                loop {
-                    let ipa = walk.descriptor_address();
-                    let mut at = ipa;
-                    if let Some(second) = &second {
-                        match self
-                            .second(transaction, second, ipa, Purpose::Table, asked)
-                            .await
-                        {
-                            Ok(leaf) => at = leaf.at(ipa),
-                            Err(refusal) => break Err(refusal),
-                        }
-                    }
-                    if let Some(sleep) = self.pause_in(asked.attempt, Step::WalkStep, transaction) {
-                        sleep.await;
-                    }
-                    let Ok(raw) = self.read_descriptor(transaction, at, asked) else {
-                        break Err(walk_abort(transaction, Place::Stage1, at));
-                    };
-                    let found = match walk.step(raw) {
-                        Ok(Some(found)) => found,
-                        Ok(None) => continue,
-                        Err(fault) => break Err(context.refusal(fault.kind(), transaction)),
-                    };
-                    let (new, leaf) = match context.regime.judge(&found, access) {
-                        Verdict::Permitted(leaf) => break Ok(leaf),
-                        Verdict::Update { raw, leaf } => (raw, leaf),
-                        Verdict::Access => {
-                            break Err(context.refusal(FaultType::Access, transaction));
-                        }
-                        Verdict::Permission => {
-                            break Err(context.refusal(FaultType::Permission, transaction));
-                        }
-                    };
-                    if let Some(second) = &second {
-                        // The address is the same, but it must be writable, and may become dirty.
-                        let writable =
-                            self.second(transaction, second, ipa, Purpose::Update, asked);
-                        if let Err(refusal) = writable.await {
-                            break Err(refusal);
-                        }
-                    }
-                    match self.compare_exchange(at, raw, new) {
-                        Ok(was) if was == raw => break Ok(leaf),
-                        // Somebody else changed it: it is read again.
-                        Ok(_) => {}
-                        Err(_) => break Err(walk_abort(transaction, Place::Stage1, at)),
+        let result = match FirstWalk::start(transaction, context) {
+            Err(refusal) => Err(refusal),
+            Ok(mut walk) => loop {
+                if let Some(sleep) = self.pause_in(asked.attempt, Step::WalkStep, transaction) {
+                    sleep.await;
+                }
+                let at = walk.walk.descriptor_address();
+                match self.take_descriptor(&mut walk, at, asked) {
+                    Err(refusal) => break Err(refusal),
+                    Ok(Taken::Table) => {}
+                    Ok(Taken::Leaf(leaf)) => break Ok(leaf),
+                    Ok(Taken::Update(update)) => match self.update(&walk, at, update) {
+                        Ok(Some(leaf)) => break Ok(leaf),
+                        Ok(None) => {}
+                        Err(refusal) => break Err(refusal),
+                    },
+                }
+            },
+        };
+        self.note_walk(transaction, &result, asked);
+        result
+    }
+
+    /// Walks the tables of stage 1, each of whose descriptors stage 2 has to find, and then stage
+    /// 2 for the page: a leaf of both that permits the access.
+    pub(crate) async fn walk_both(
+        &self,
+        transaction: &Transaction,
+        context: &Context,
+        second: &Second<'_>,
+        asked: Asked<'_>,
+    ) -> Result<Leaf, Refusal> {
+        let result = self.walk_nested(transaction, context, second, asked).await;
+        self.note_walk(transaction, &result, asked);
+        result
+    }
+
+    async fn walk_nested(
+        &self,
+        transaction: &Transaction,
+        context: &Context,
+        second: &Second<'_>,
+        asked: Asked<'_>,
+    ) -> Result<Leaf, Refusal> {
+        let mut walk = FirstWalk::start(transaction, context)?;
+        let leaf = loop {
+            let ipa = walk.walk.descriptor_address();
+            let read = self.second(transaction, second, ipa, Purpose::Table, asked);
+            let at = read.await?.at(ipa);
+            if let Some(sleep) = self.pause_in(asked.attempt, Step::WalkStep, transaction) {
+                sleep.await;
+            }
+            match self.take_descriptor(&mut walk, at, asked)? {
+                Taken::Table => {}
+                Taken::Leaf(leaf) => break leaf,
+                Taken::Update(update) => {
+                    // The place is the same, but it must be writable, and may become dirty.
+                    let write = self.second(transaction, second, ipa, Purpose::Update, asked);
+                    write.await?;
+                    if let Some(leaf) = self.update(&walk, at, update)? {
+                        break leaf;
                     }
                 }
             }
         };
-        let result = match (result, &second) {
-            (Ok(leaf), Some(second)) => {
-                let ipa = leaf.at(address);
-                let next = self.second(transaction, second, ipa, Purpose::Input, asked);
-                next.await.map(|next| leaf.then(&next, address))
-            }
-            (result, _) => result,
+        let ipa = leaf.at(transaction.address);
+        let next = self.second(transaction, second, ipa, Purpose::Input, asked);
+        Ok(leaf.then(&next.await?, transaction.address))
+    }
+
+    /// Reads the descriptor of stage 1 that is at `at`, and takes it.
+    #[inline(always)]
+    fn take_descriptor(
+        &self,
+        walk: &mut FirstWalk<'_>,
+        at: u64,
+        asked: Asked<'_>,
+    ) -> Result<Taken, Refusal> {
+        let (transaction, context) = (walk.transaction, walk.context);
+        let raw = self
+            .read_descriptor(transaction, at, asked)
+            .map_err(|_| walk_abort(transaction, Place::Stage1, at))?;
+        let found = match walk.walk.step(raw) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Taken::Table),
+            Err(fault) => return Err(context.refusal(fault.kind(), transaction)),
         };
+        match context.regime.judge(&found, transaction.access) {
+            Verdict::Permitted(leaf) => Ok(Taken::Leaf(leaf)),
+            Verdict::Update { raw: new, leaf } => Ok(Taken::Update(Update {
+                old: raw,
+                new,
+                leaf,
+            })),
+            Verdict::Access => Err(context.refusal(FaultType::Access, transaction)),
+            Verdict::Permission => Err(context.refusal(FaultType::Permission, transaction)),
+        }
+    }
+
+    /// Updates the descriptor of stage 1 that is at `at`; `None` if somebody else has changed it,
+    /// so that it must be read again.
+    fn update(
+        &self,
+        walk: &FirstWalk<'_>,
+        at: u64,
+        update: Update,
+    ) -> Result<Option<Leaf>, Refusal> {
+        match self.compare_exchange(at, update.old, update.new) {
+            Ok(was) => Ok((was == update.old).then_some(update.leaf)),
+            Err(_) => Err(walk_abort(walk.transaction, Place::Stage1, at)),
+        }
+    }
+
+    fn note_walk(
+        &self,
+        transaction: &Transaction,
+        result: &Result<Leaf, Refusal>,
+        asked: Asked<'_>,
+    ) {
         self.note(&Note::Walk {
             transaction: *transaction,
             steps: asked.steps.get(),
             found: result.is_ok(),
         });
-        result
     }
 
     /// What stage 2 makes of `ipa`, from the TLB or by a walk.

@@ -235,8 +235,9 @@ impl Tlb {
     /// The first entry of the set in which an entry is kept.
     #[inline(always)]
     fn set(&self, first: u64, size_bits: u32, owner: u32) -> usize {
+        // All bits of the owner are low enough to tell in those that are used.
         let mixed = (first >> size_bits)
-            .wrapping_add(u64::from(owner).wrapping_mul(0xd6e8_feb8_6659_fd93))
+            .wrapping_add(u64::from(owner) << 20)
             .wrapping_add(u64::from(size_bits) << 38)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper half is the better mixed one; there are at most 2^14 sets.

@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 use stallbox_timeline::{Sleep, Span};
 
-use crate::config::{Context, Contexts, Stages, Stream, Unmarked};
+use crate::config::{Context, Contexts, Overrides, Stages, Stream, Unmarked};
 use crate::fault::Turn;
 use crate::probe::{Note, Response, Step};
 use crate::smmu::{Inner, Smmu, bump};
@@ -340,20 +340,20 @@ impl Inner {
         }
         let sid = transaction.stream.0;
         let caches = &*self.caches.borrow();
-        let stages = match caches.streams.get(sid, 0)? {
+        let stages = match &**caches.streams.get(sid, 0)? {
             Stream::Translate(stages) => stages,
             Stream::Bypass(_) if transaction.substream.is_none() => {
                 return self.pass(transaction.address).map(Hit::Bypass);
             }
             _ => return None,
         };
+        let access = stages.overrides.apply(transaction.access);
         let tag = match stages.select(transaction) {
             Ok(Selected::Context(contexts, index)) => {
                 let context = caches.contexts.get(sid, index)?.as_ref()?;
                 if context.stalls && contexts.stall_forbidden {
                     return None;
                 }
-                let access = stages.overrides.apply(transaction.access);
                 // Addresses that no walk would begin for are not looked up.
                 if context.regime.half(transaction.address, access).is_none() {
                     return Some(Hit::Miss);
@@ -367,7 +367,6 @@ impl Inner {
             },
             Err(_) => return None,
         };
-        let access = stages.overrides.apply(transaction.access);
         let cached = self.cached(transaction.address, access, tag, &caches.tlb);
         Some(cached.map_or(Hit::Miss, Hit::Tlb))
     }
@@ -432,12 +431,13 @@ impl Inner {
             .borrow()
             .streams
             .get(transaction.stream.0, 0)
-            .copied();
+            .cloned();
+        // Fetches are rare, and the futures of them large.
         let stream = match cached {
             Some(stream) => stream,
-            None => self.fetch_stream(transaction, asked).await?,
+            None => Box::pin(self.fetch_stream(transaction, asked)).await?,
         };
-        let stages = match stream {
+        let stages = match &*stream {
             Stream::Bad => return Err(Refusal::identity(EventType::BadSte, transaction)),
             Stream::Abort => return Err(Refusal::Silent(None)),
             Stream::Bypass(_) if transaction.substream.is_some() => {
@@ -451,7 +451,13 @@ impl Inner {
             }
             Stream::Translate(stages) => stages,
         };
-        let transaction = &stages.overrides.of(transaction);
+        let overridden;
+        let transaction = if stages.overrides == Overrides::default() {
+            transaction
+        } else {
+            overridden = stages.overrides.of(transaction);
+            &overridden
+        };
 
         // The substream, and its context.
         let (contexts, index) = match stages.select(transaction) {
@@ -466,7 +472,7 @@ impl Inner {
                             stage2,
                             vmid: stages.vmid,
                         };
-                        self.translate_second(transaction, &second, asked).await
+                        Box::pin(self.translate_second(transaction, &second, asked)).await
                     }
                 };
             }
@@ -477,27 +483,37 @@ impl Inner {
             .borrow()
             .contexts
             .get(transaction.stream.0, index)
-            .copied();
+            .cloned();
         let context = match cached {
             Some(context) => context,
             None => {
-                self.fetch_context(transaction, &stages, contexts, index, asked)
-                    .await?
+                Box::pin(self.fetch_context(transaction, stages, contexts, index, asked)).await?
             }
         };
-        let context = context
-            .filter(|context| !(context.stalls && contexts.stall_forbidden))
-            .ok_or_else(|| Refusal::identity(EventType::BadCd, transaction))?;
+        let context = match &context {
+            Some(context) if !(context.stalls && contexts.stall_forbidden) => &**context,
+            _ => return Err(Refusal::identity(EventType::BadCd, transaction)),
+        };
 
         // The translation.
         if let Some(fault) = attempt.fault {
             return Err(context.refusal(fault, transaction));
         }
-        let tag = stages.tag(&context);
-        if let Some(translation) = self.look_up(transaction, &context, tag, attempt) {
+        let tag = stages.tag(context);
+        if let Some(translation) = self.look_up(transaction, context, tag, attempt) {
             return self.spend_hit(transaction, asked, translation).await;
         }
-        let leaf = self.walk(transaction, &stages, &context, asked).await?;
+        let leaf = match &stages.stage2 {
+            None => self.walk(transaction, context, asked).await?,
+            Some(stage2) => {
+                let second = Second {
+                    stage2,
+                    vmid: stages.vmid,
+                };
+                // Transactions that have no stage 2 do not carry the future of both.
+                Box::pin(self.walk_both(transaction, context, &second, asked)).await?
+            }
+        };
         Ok(self.keep(transaction, tag, &leaf, asked))
     }
 

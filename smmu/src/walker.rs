@@ -50,17 +50,17 @@ impl Granule {
     }
 }
 
-/// A tree of translation tables.
+/// A tree of translation tables. It is copied for each walk, and so it is kept small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
     /// The first table, aligned; with concatenated tables, the first of those.
     pub(crate) table: u64,
     /// Its level: -1 to 3.
-    pub(crate) level: i32,
+    pub(crate) level: i8,
     /// Width of an input address.
-    pub(crate) input_bits: u32,
+    pub(crate) input_bits: u8,
     /// Width of an output address.
-    pub(crate) output_bits: u32,
+    pub(crate) output_bits: u8,
     pub(crate) granule: Granule,
     pub(crate) layout: Layout,
     /// There are blocks of the sizes that 52-bit addresses brought.
@@ -70,7 +70,7 @@ pub(crate) struct Tree {
 impl Tree {
     /// `table`, aligned as the architecture aligns it: to the size of what the walk begins in.
     pub(crate) fn align(&self, table: u64) -> u64 {
-        let entries_log2 = self.input_bits - self.granule.leaf_bits(self.level);
+        let entries_log2 = u32::from(self.input_bits) - self.granule.leaf_bits(self.level.into());
         let least = if self.output_bits == 52 { 6 } else { 0 };
         table & !low_mask((entries_log2 + 3).max(least))
     }
@@ -179,6 +179,7 @@ impl Regime {
     }
 
     /// UWXN needs no code: in VMSAv8-64 what is writable unprivileged never executes privileged.
+    #[inline]
     fn permissions(&self, found: &Found, ap2: bool) -> Permissions {
         let above = found.above;
         let (raw, writable) = (found.raw, !ap2 && !above.read_only);
@@ -400,6 +401,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    #[inline]
     fn permitted(found: &Found, permissions: Permissions, global: bool, stale: bool) -> Verdict {
         if stale {
             Verdict::Update {
@@ -426,18 +428,19 @@ pub(crate) struct Above {
 pub(crate) struct Found {
     pub(crate) raw: Descriptor,
     output: u64,
+    size_bits: u32,
     level: i32,
     granule: Granule,
     above: Above,
 }
 
 impl Found {
+    #[inline]
     fn leaf(&self, permissions: Permissions, global: bool, accessed: bool) -> Leaf {
-        let size_bits = self.granule.leaf_bits(self.level);
         Leaf {
             output: self.output,
-            size_bits,
-            reach_bits: size_bits,
+            size_bits: self.size_bits,
+            reach_bits: self.size_bits,
             level: self.level,
             granule: self.granule,
             permissions,
@@ -461,10 +464,13 @@ pub(crate) enum WalkFault {
 pub(crate) struct Walk {
     address: u64,
     table: u64,
-    level: i32,
-    /// Input bits that the tables from here down resolve.
+    /// Beyond the output size.
+    too_far: u64,
+    /// Input bits that the tables from here down resolve, and those below them that a leaf here
+    /// leaves.
     input_bits: u32,
-    output_bits: u32,
+    leaf_bits: u32,
+    level: i32,
     granule: Granule,
     layout: Layout,
     wide: bool,
@@ -475,13 +481,16 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Begins the walk for `address`, which `tree` covers.
+    #[inline]
     pub(crate) fn start(tree: &Tree, had: bool, address: u64) -> Walk {
+        let level = tree.level.into();
         Walk {
             address,
             table: tree.table,
-            level: tree.level,
-            input_bits: tree.input_bits,
-            output_bits: tree.output_bits,
+            too_far: !low_mask(tree.output_bits.into()),
+            input_bits: tree.input_bits.into(),
+            leaf_bits: tree.granule.leaf_bits(level),
+            level,
             granule: tree.granule,
             layout: tree.layout,
             wide: tree.wide,
@@ -491,11 +500,9 @@ impl Walk {
     }
 
     /// Where the next descriptor is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn descriptor_address(&self) -> u64 {
-        let index =
-            (self.address & low_mask(self.input_bits)) >> self.granule.leaf_bits(self.level);
-        self.table + index * 8
+        self.table + ((self.address & low_mask(self.input_bits)) >> self.leaf_bits) * 8
     }
 
     /// Takes the descriptor at [`Walk::descriptor_address`]: a leaf, or `None` if there is another
@@ -516,7 +523,8 @@ impl Walk {
                 above.uxn |= descriptor.uxn_table();
                 above.pxn |= descriptor.pxn_table();
             }
-            self.input_bits = self.granule.leaf_bits(self.level);
+            self.input_bits = self.leaf_bits;
+            self.leaf_bits -= self.granule.stride();
             self.level += 1;
             return Ok(None);
         }
@@ -527,7 +535,8 @@ impl Walk {
         }
         Ok(Some(Found {
             raw: descriptor,
-            output: self.output(descriptor, self.granule.leaf_bits(self.level))?,
+            output: self.output(descriptor, self.leaf_bits)?,
+            size_bits: self.leaf_bits,
             level: self.level,
             granule: self.granule,
             above: self.above,
@@ -538,7 +547,7 @@ impl Walk {
     #[inline(always)]
     fn output(&self, descriptor: Descriptor, low: u32) -> Result<u64, WalkFault> {
         let address = descriptor.address(self.layout, low);
-        if address & !low_mask(self.output_bits) == 0 {
+        if address & self.too_far == 0 {
             Ok(address)
         } else {
             Err(WalkFault::AddressSize)
