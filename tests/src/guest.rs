@@ -1,4 +1,4 @@
-//! A guest to be booted.
+//! A guest to be booted, on the engine that the feature `kvm` decides.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -18,6 +18,14 @@ use crate::{image, script, slots, stallbox};
 const TIMEOUT_SECONDS: u32 = 240;
 /// So much later a Stallbox that did not is killed.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// The feature is the parameter, and not the environment, so that libtest can tell which tests do
+/// not apply to an engine, and why (`ignore`).
+const ENGINE: &[&str] = if cfg!(feature = "kvm") {
+    &["--engine", "kvm"]
+} else {
+    &[]
+};
 
 /// A guest to be booted, with Stallbox's defaults unless told otherwise.
 #[derive(Clone, Debug, Default)]
@@ -191,7 +199,7 @@ impl Guest {
                 .as_os_str(),
         );
         let mut command = Command::new(line[0]);
-        command.args(&line[1..]).arg("run");
+        command.args(&line[1..]).arg("run").args(ENGINE);
         command.args(&self.options);
         if !self.files.is_empty() {
             let path = folder.path().join("initrd");

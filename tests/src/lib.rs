@@ -11,6 +11,9 @@
 //! The tests are in `tests/e2e`, a file for each topic. They need the guest image (`cargo xtask
 //! image`) and run the `stallbox` that the environment variable `STALLBOX` names, or else the
 //! workspace's own release build.
+//!
+//! With the feature `kvm` they run on the KVM engine (`cargo xtask test-kvm`). Tests of what only the
+//! soft engine promises, virtual time and runs that repeat, are ignored there and say why.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -34,7 +34,9 @@ pub struct Run {
     reason = "the names are those of stallbox_trace::Summary and `Report`"
 )]
 pub struct Summary {
-    pub trace_hash: String,
+    /// Of the soft engine only, as is the next.
+    pub trace_hash: Option<String>,
+    pub instructions: Option<u64>,
     pub events: u64,
     pub device_faults: u64,
     pub smmu_stall_records: u64,
@@ -45,7 +47,6 @@ pub struct Summary {
     pub job_errors: u64,
     pub virtual_ns: u64,
     pub boot_ns: Option<u64>,
-    pub instructions: u64,
     pub guest_status: Option<u8>,
 }
 

@@ -59,22 +59,35 @@ struct Message {
 /// Builds `stallbox` in release and tells where it is, which depends on the user's configuration.
 pub fn build_stallbox() -> Result<PathBuf> {
     let mut command = cargo();
+    command.args([
+        "build",
+        "--release",
+        "--package",
+        "stallbox",
+        "--bin",
+        "stallbox",
+    ]);
+    executable(&mut command)
+}
+
+/// Runs a command of cargo that builds one program, and tells where it is.
+pub fn executable(command: &mut Command) -> Result<PathBuf> {
+    let line = describe(command);
+    executables(command)?
+        .pop()
+        .with_context(|| format!("`{line}` built no executable"))
+}
+
+/// Runs a command of cargo that builds programs, and tells where they are.
+pub fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
     command
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "stallbox",
-            "--bin",
-            "stallbox",
-        ])
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped());
-    let line = describe(&command);
+    let line = describe(command);
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    let mut executable = None;
+    let mut executables = Vec::new();
     for message in BufReader::new(child.stdout.take().expect("piped")).lines() {
         let message = message.with_context(|| format!("cannot read what `{line}` prints"))?;
         if let Ok(Message {
@@ -83,7 +96,7 @@ pub fn build_stallbox() -> Result<PathBuf> {
         }) = serde_json::from_str(&message)
             && reason == "compiler-artifact"
         {
-            executable = Some(path);
+            executables.push(path);
         }
     }
     let status = child
@@ -92,7 +105,7 @@ pub fn build_stallbox() -> Result<PathBuf> {
     if !status.success() {
         bail!("Stallbox does not build: `{line}` failed ({status})");
     }
-    executable.with_context(|| format!("`{line}` built no executable"))
+    Ok(executables)
 }
 
 #[cfg(test)]

@@ -14,12 +14,17 @@ use crate::cargo;
 /// Programs that only the tests run, and the packages that bring them.
 const FOR_TESTS: &[(&str, &str)] = &[("qemu-aarch64", "qemu-user")];
 
-/// Programs that only the benchmarks run: the peer.
-const FOR_BENCHMARKS: &[(&str, &str)] = &[("qemu-system-aarch64", "qemu-system-arm")];
+/// Programs that the benchmarks run, as the peer, and the tests on KVM, as the host.
+const SYSTEM_EMULATOR: &[(&str, &str)] = &[("qemu-system-aarch64", "qemu-system-arm")];
 
 /// What is missing for building the guest image.
 pub fn missing_for_image() -> Vec<&'static str> {
     guest_images::missing_packages()
+}
+
+/// What is missing for `cargo xtask test-kvm` on a machine that has no KVM for arm64.
+pub fn missing_for_kvm_tests() -> Vec<&'static str> {
+    missing_with(SYSTEM_EMULATOR)
 }
 
 /// What is missing for `cargo xtask test`.
@@ -29,7 +34,7 @@ pub fn missing_for_tests() -> Vec<&'static str> {
 
 /// What is missing for `cargo xtask bench`.
 pub fn missing_for_benchmarks() -> Vec<&'static str> {
-    missing_with(FOR_BENCHMARKS)
+    missing_with(SYSTEM_EMULATOR)
 }
 
 /// What is missing for building the guest image and for running `programs`.

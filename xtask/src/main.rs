@@ -11,6 +11,7 @@ mod prepush;
 mod progress;
 mod stages;
 mod test;
+mod test_kvm;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Action {
     Image,
     /// Runs everything that proves the project, boots included.
     Test(test::TestArgs),
+    /// Runs the end-to-end tests on the KVM engine, on a machine without it in an emulated host.
+    TestKvm(test_kvm::TestKvmArgs),
     /// Runs the benchmarks, each beside its peer; the tables of docs/results.md.
     Bench(bench::BenchArgs),
     /// Runs what continuous integration runs.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Action::Demo(args) => demo::run(&args),
         Action::Image => image::run(),
         Action::Test(args) => test::run(&args),
+        Action::TestKvm(args) => test_kvm::run(&args),
         Action::Bench(args) => bench::run(&args),
         Action::Prepush => prepush::run(),
     };

@@ -1,0 +1,175 @@
+//! `cargo xtask test-kvm`: the end-to-end tests on the KVM engine.
+//!
+//! On an arm64 host with `/dev/kvm` they run there. Elsewhere Stallbox and the tests are
+//! cross-built, and QEMU emulates an arm64 host that runs them, all in one boot.
+
+mod host;
+mod toolchain;
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use stallbox_guest_images::{self as guest_images, GuestImage, HostImage};
+
+use crate::cargo::{self, cargo};
+use crate::progress::Terminal;
+use crate::stages::Stages;
+use crate::{debian, image};
+use host::Files;
+use toolchain::cross;
+
+/// Options of `cargo xtask test-kvm`.
+#[derive(Args)]
+pub struct TestKvmArgs {
+    /// Runs a shell command in the emulated arm64 host instead of the tests; `stallbox` is there.
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// Stops the emulated host after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    timeout: u64,
+    /// Passed on to the tests: a filter on names, or options such as --nocapture.
+    #[arg(last = true, value_name = "ARGS")]
+    pass_on: Vec<String>,
+}
+
+/// Runs all stages until one fails, and says at the end how long each took.
+pub fn run(args: &TestKvmArgs) -> Result<()> {
+    let mut stages = Stages::new();
+    let result = prove(&mut stages, args);
+    eprintln!("\n{}", stages.summary());
+    result
+}
+
+/// The stages, for `cargo xtask test` too.
+fn prove(stages: &mut Stages, args: &TestKvmArgs) -> Result<()> {
+    if kvm_is_here() && args.command.is_none() {
+        return stages.run("tests on KVM", || natively(args));
+    }
+    stages.run("Debian packages", || {
+        debian::install(&debian::missing_for_kvm_tests())
+    })?;
+    let guest = stages.run("guest image", image::ensure)?;
+    let host = stages.run("arm64 host", host_image)?;
+    let programs = stages.run("stallbox and tests for arm64", || {
+        toolchain::ensure()?;
+        Programs::build()
+    })?;
+    stages.run("tests on KVM", || emulated(&host, &guest, &programs, args))
+}
+
+/// KVM for arm64 guests, and allowed to us.
+fn kvm_is_here() -> bool {
+    cfg!(target_arch = "aarch64")
+        && OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok()
+}
+
+fn natively(args: &TestKvmArgs) -> Result<()> {
+    debian::install(&debian::missing_for_image())?;
+    image::ensure()?;
+    let stallbox = cargo::build_stallbox()?;
+    cargo::run(
+        cargo()
+            .args(["test", "--package", "stallbox-tests", "--test", "e2e"])
+            .args(["--features", "kvm", "--"])
+            .args(&args.pass_on)
+            .env("STALLBOX", stallbox),
+    )
+}
+
+fn host_image() -> Result<HostImage> {
+    let progress = Terminal::new("arm64 host");
+    let image = guest_images::ensure_host(&guest_images::source_root(), &progress)
+        .context("cannot get a kernel for the arm64 host")?;
+    progress.finish();
+    eprintln!("{}", image.package);
+    Ok(image)
+}
+
+/// What is cross-built.
+struct Programs {
+    stallbox: PathBuf,
+    /// Test programs, in the order in which they run.
+    tests: Vec<PathBuf>,
+}
+
+impl Programs {
+    fn build() -> Result<Programs> {
+        let stallbox =
+            cargo::executable(cross("build").args(["--package", "stallbox", "--bin", "stallbox"]))?;
+        let tests = cargo::executables(cross("test").args([
+            "--no-run",
+            "--package",
+            "stallbox-tests",
+            "--test",
+            "e2e",
+            "--features",
+            "kvm",
+        ]))?;
+        Ok(Programs { stallbox, tests })
+    }
+}
+
+fn emulated(
+    host: &HostImage,
+    guest: &GuestImage,
+    programs: &Programs,
+    args: &TestKvmArgs,
+) -> Result<()> {
+    let mut files = Files::default();
+    files.add("/bin/stallbox", &programs.stallbox, 0o755)?;
+    for (name, path) in guest.ready_files() {
+        files.add(Path::new("/guest").join(name), &path, 0o644)?;
+    }
+    // Where the tests look for them: in the folder that they were compiled in.
+    let root = cargo::root();
+    files.add(
+        root.join("LICENSE-APACHE"),
+        &root.join("LICENSE-APACHE"),
+        0o644,
+    )?;
+    let sources = root.join("guest-images/programs");
+    for entry in fs::read_dir(&sources).with_context(|| format!("cannot list {sources:?}"))? {
+        let path = entry.context("cannot list the guest's programs")?.path();
+        files.add(&path, &path, 0o644)?;
+    }
+    let mut script = String::from(
+        "export STALLBOX=/bin/stallbox STALLBOX_GUEST_IMAGES=/guest\n\
+         test -c /dev/kvm || { echo 'the arm64 host has no /dev/kvm'; exit 1; }\n",
+    );
+    match &args.command {
+        Some(command) => script.push_str(command),
+        None => {
+            let words: String = args
+                .pass_on
+                .iter()
+                .map(|word| format!(" {}", quote(word)))
+                .collect();
+            script.push_str("status=0\n");
+            for program in &programs.tests {
+                let name = program.file_name().context("cargo names programs")?;
+                let path = Path::new("/tests").join(name);
+                files.add(&path, program, 0o755)?;
+                script.push_str(&format!("{}{words} || status=$?\n", path.display()));
+            }
+            script.push_str("exit $status\n");
+        }
+    }
+    let limit = Duration::from_secs(args.timeout);
+    match host::run(host, files, &script, limit)? {
+        0 => Ok(()),
+        status if args.command.is_some() => bail!("the command ended with status {status}"),
+        _ => bail!("tests failed on the KVM engine"),
+    }
+}
+
+/// A word as a shell reads it.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
