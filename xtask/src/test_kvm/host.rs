@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -68,18 +70,22 @@ pub fn run(image: &HostImage, mut files: Files, script: &str, limit: Duration) -
     files.archive.character_device("dev/console", 0o600, 5, 1);
     files.add("/bin/busybox", &image.busybox, 0o755)?;
     files.write("/init", INIT.as_bytes(), 0o755);
-    files.write("/work", script.as_bytes(), 0o644);
+    files.write("/run.sh", script.as_bytes(), 0o644);
 
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let path = |name| folder.path().join(name);
     let initrd = path("initrd");
     fs::write(&initrd, files.archive.finish()).context("cannot write the host's initrd")?;
-    let (log, status) = (path("log"), path("status"));
+    let (log, status, output) = (path("log"), path("status"), path("output"));
+    let listener = UnixListener::bind(&output).context("cannot make a socket")?;
+    let printer = thread::spawn(move || -> io::Result<u64> {
+        let (mut stream, _) = listener.accept()?;
+        io::copy(&mut stream, &mut io::stdout())
+    });
 
-    let mut command = qemu(&image.kernel, &initrd, &log, &status);
+    let mut command = qemu(&image.kernel, &initrd, &log, &status, &output);
     let mut child = command
-        // Held open: at the end of its input, QEMU would close the port.
-        .stdin(Stdio::piped())
+        .stdin(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start `{}`", cargo::describe(&command)))?;
     let end = Instant::now() + limit;
@@ -94,6 +100,13 @@ pub fn run(image: &HostImage, mut files: Files, script: &str, limit: Duration) -
         }
         thread::sleep(Duration::from_millis(50));
     };
+
+    // A QEMU that did not get as far as to connect must not leave the printer waiting.
+    drop(UnixStream::connect(&output));
+    printer
+        .join()
+        .expect("the printer does not panic")
+        .context("cannot print what the arm64 host says")?;
 
     let said = fs::read_to_string(&status).unwrap_or_default();
     if let Ok(status) = said.trim().parse() {
@@ -113,8 +126,7 @@ pub fn run(image: &HostImage, mut files: Files, script: &str, limit: Duration) -
 }
 
 /// The emulator, with all devices named.
-fn qemu(kernel: &Path, initrd: &Path, log: &Path, status: &Path) -> Command {
-    let file = |what: &str, path: &Path| format!("file,{what}={}", path.display());
+fn qemu(kernel: &Path, initrd: &Path, log: &Path, status: &Path, output: &Path) -> Command {
     let mut command = Command::new("qemu-system-aarch64");
     command
         .args(["-machine", "virt,virtualization=on,gic-version=3"])
@@ -129,10 +141,11 @@ fn qemu(kernel: &Path, initrd: &Path, log: &Path, status: &Path) -> Command {
         .arg(initrd)
         .args(["-append", "console=ttyAMA0 loglevel=4 panic=-1"])
         .args(["-device", "virtio-serial-pci"])
-        .args(["-chardev", "stdio,id=output,signal=off"])
+        .arg("-chardev")
+        .arg(format!("socket,id=output,path={}", output.display()))
         .args(["-device", "virtserialport,chardev=output,name=output"])
         .arg("-chardev")
-        .arg(format!("{},id=status", file("path", status)))
+        .arg(format!("file,id=status,path={}", status.display()))
         .args(["-device", "virtserialport,chardev=status,name=status"]);
     command
 }

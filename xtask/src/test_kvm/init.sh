@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The first process of the emulated arm64 host: runs /work and tells how it ended.
+# The first process of the emulated arm64 host: runs /run.sh and tells how it ended.
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s /bin
@@ -22,6 +22,6 @@ for port in /sys/class/virtio-ports/vport*; do
     esac
 done
 
-sh /work </dev/null >"$output" 2>&1
+sh /run.sh </dev/null >"$output" 2>&1
 echo $? >"$status"
 poweroff -f
