@@ -12,6 +12,7 @@ mod block;
 mod bus;
 mod cpu;
 pub mod decode;
+mod emulate;
 mod exception;
 mod exec;
 pub mod fp;

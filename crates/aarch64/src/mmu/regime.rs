@@ -130,6 +130,8 @@ pub struct Regime {
     pub mair: u64,
     /// The current ASID.
     pub asid: u16,
+    /// Another MMU has checked permissions already.
+    pub permissions_granted: bool,
 }
 
 impl Regime {
@@ -165,6 +167,7 @@ impl Regime {
             output_bits: output_bits.min(PHYSICAL_BITS),
             mair: sys.mair,
             asid,
+            permissions_granted: false,
         }
     }
 

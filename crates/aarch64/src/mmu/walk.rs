@@ -98,7 +98,7 @@ impl Translation {
     /// Whether the exception level may do this (`AArch64.CheckPermission`). With the MMU off,
     /// everybody may do everything.
     pub fn permits(&self, access: Access, el: u8, regime: &Regime) -> bool {
-        if !regime.enabled {
+        if !regime.enabled || regime.permissions_granted {
             return true;
         }
         let write_implies_xn = regime.write_implies_xn;
