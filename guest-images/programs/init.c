@@ -143,8 +143,11 @@ static pid_t start(int console, const char *script)
 
 	if (pid != 0)
 		return pid;
-	setsid();
-	ioctl(console, TIOCSCTTY, 1);
+	/* A process group of its own, in the foreground of this process's session. */
+	setpgid(0, 0);
+	signal(SIGTTOU, SIG_IGN);
+	tcsetpgrp(console, getpid());
+	signal(SIGTTOU, SIG_DFL);
 	dup2(console, STDIN_FILENO);
 	dup2(console, STDOUT_FILENO);
 	dup2(console, STDERR_FILENO);
@@ -222,6 +225,12 @@ int init_main(int argc, char **argv)
 		if (console <= STDERR_FILENO)
 			console = fcntl(console, F_DUPFD, STDERR_FILENO + 1);
 		fcntl(console, F_SETFD, FD_CLOEXEC);
+		/*
+		 * The session is this process's, which never ends: the end of a session's leader hangs up its
+		 * terminal, and output that is still on its way is lost (disassociate_ctty).
+		 */
+		setsid();
+		ioctl(console, TIOCSCTTY, 1);
 	}
 	control = open_control();
 	control_write(control, "ready\n");
