@@ -6,7 +6,6 @@ use std::rc::{Rc, Weak};
 
 use stallbox_devices::dma::{
     AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, PageRequest, TranslationFuture,
-    fetch_add_result,
 };
 use stallbox_devices::pcie::RequesterId;
 use stallbox_smmu::{
@@ -157,8 +156,8 @@ impl DmaPort for SmmuPort {
         })
     }
 
-    /// Checked and reported as a write: who may write may also read. The sum is made in one instant,
-    /// between instructions of every CPU.
+    /// Checked and reported as a write: who may write may also read. The sum is atomic against
+    /// every CPU.
     fn fetch_add<'a>(
         &'a self,
         attrs: DmaAttrs,
@@ -169,13 +168,9 @@ impl DmaPort for SmmuPort {
         Box::pin(async move {
             self.spend(operand.len()).await;
             let at = self.translate(attrs, address, true).await?.address;
-            let aborted = |_| DmaAbort { address };
-            self.memory.read(at, before).map_err(aborted)?;
-            let after = fetch_add_result(before, operand);
-            let device_id = self.requester.0.into();
             self.memory
-                .write_for(device_id, at, &after)
-                .map_err(aborted)
+                .fetch_add(at, operand, before)
+                .map_err(|_| DmaAbort { address })
         })
     }
 
@@ -252,10 +247,8 @@ impl AtsPort for SmmuPort {
             let transaction = self.transaction(attrs, address, true);
             let checked = self.smmu.translated(transaction).await;
             let at = checked.map_err(|_| aborted)?.address;
-            self.memory.read(at, before).map_err(|_| aborted)?;
-            let after = fetch_add_result(before, operand);
             self.memory
-                .write_for(self.requester.0.into(), at, &after)
+                .fetch_add(at, operand, before)
                 .map_err(|_| aborted)
         })
     }

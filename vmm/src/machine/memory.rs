@@ -1,16 +1,19 @@
 //! Physical memory as bus masters other than CPUs see it.
 
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use stallbox_devices::GuestRam;
 use stallbox_devices::gic::ITS_TRANSLATER;
 use stallbox_firmware::layout;
 use stallbox_smmu::{ExternalAbort, Memory};
 use stallbox_trace::{Event, Tracer};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileMemory};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, VolatileMemory};
 
 use super::{InterruptController, SMMU_DEVICE_ID};
+
+/// Writes up to this long become visible word by word, in order.
+const RECORD_BYTES_MAX: usize = 64;
 
 /// RAM, and the doorbell of message-signalled interrupts. Other devices' registers are not reached:
 /// there is no peer-to-peer traffic, and an access is aborted.
@@ -61,9 +64,61 @@ impl Physical {
             self.interrupts.msi(device_id, event_id);
             return Ok(());
         }
-        self.ram
-            .write_slice(data, GuestAddress(address))
-            .map_err(|_| ExternalAbort)
+        self.store(address, data).map_err(|_| ExternalAbort)
+    }
+
+    /// FetchAdd (see [`DmaPort::fetch_add`](stallbox_devices::dma::DmaPort::fetch_add)) of 4 or 8
+    /// aligned bytes, atomic against vCPUs that run at the same time.
+    pub(super) fn fetch_add(
+        &self,
+        address: u64,
+        operand: &[u8],
+        before: &mut [u8],
+    ) -> Result<(), ExternalAbort> {
+        let slice = self
+            .ram
+            .get_slice(GuestAddress(address), operand.len())
+            .map_err(|_| ExternalAbort)?;
+        if before.len() != operand.len() {
+            return Err(ExternalAbort);
+        }
+        macro_rules! add {
+            ($atomic:ty, $integer:ty, $bytes:expr) => {{
+                let operand = <$integer>::from_le_bytes($bytes);
+                let word: &$atomic = slice.get_atomic_ref(0).map_err(|_| ExternalAbort)?;
+                let sum = |was| Some(<$integer>::from_le(was).wrapping_add(operand).to_le());
+                let (Ok(was) | Err(was)) =
+                    word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, sum);
+                before.copy_from_slice(&was.to_ne_bytes());
+            }};
+        }
+        if let Ok(bytes) = operand.try_into() {
+            add!(AtomicU32, u32, bytes);
+        } else if let Ok(bytes) = operand.try_into() {
+            add!(AtomicU64, u64, bytes);
+        } else {
+            return Err(ExternalAbort);
+        }
+        Ok(())
+    }
+
+    /// Writes RAM in the order in which a bus master writes it. With the kvm engine, vCPUs look on:
+    /// one that polls must not see a completion before the data, nor the last word of a record (in
+    /// which the accelerator's completions have their phase bit) before the others.
+    fn store(&self, address: u64, data: &[u8]) -> Result<(), GuestMemoryError> {
+        let (words, rest) = data.as_chunks();
+        if data.len() <= RECORD_BYTES_MAX && rest.is_empty() && address.is_multiple_of(8) {
+            for (word, at) in words.iter().zip((address..).step_by(8)) {
+                self.ram.store(
+                    u64::from_le_bytes(*word),
+                    GuestAddress(at),
+                    Ordering::Release,
+                )?;
+            }
+            return Ok(());
+        }
+        fence(Ordering::Release);
+        self.ram.write_slice(data, GuestAddress(address))
     }
 }
 
