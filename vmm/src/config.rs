@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use stallbox_faultplan::Plan;
+use stallbox_firmware::layout;
 
 use crate::latency::LatencyModel;
 
@@ -11,7 +13,9 @@ use crate::latency::LatencyModel;
 pub struct MachineConfig {
     /// RAM in bytes.
     pub memory_bytes: u64,
-    /// vCPUs, 1 to 8.
+    /// What RAM is made of.
+    pub memory_backend: MemoryBackend,
+    /// vCPUs, 1 to [`CPUS_MAX`].
     pub cpus: u8,
     /// NUMA nodes over which RAM and vCPUs are spread.
     pub nodes: u8,
@@ -48,6 +52,32 @@ pub enum Ats {
     Ats,
     /// The same, and Page Request Services.
     Pri,
+}
+
+/// As many vCPUs as have a redistributor in the memory map.
+pub const CPUS_MAX: u8 = ((layout::SERIAL0.base - layout::GIC_REDISTRIBUTORS_BASE)
+    / layout::GIC_REDISTRIBUTOR_BYTES) as u8;
+
+/// What runs guest instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// Our own CPUs, on any host, in virtual time: equal runs are equal.
+    Soft,
+    /// The vCPUs of an arm64 Linux host, in the host's time.
+    Kvm,
+    /// kvm where it works, else soft.
+    Auto,
+}
+
+/// What guest RAM is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MemoryBackend {
+    /// Anonymous memory.
+    Anon,
+    /// A memfd, which shows in /proc/PID/fd.
+    Memfd,
+    /// Huge pages of the host's default size, reserved at once.
+    Hugetlb,
 }
 
 /// The ZIP accelerator.

@@ -123,6 +123,8 @@ struct File {
 #[derive(Clone, Debug)]
 pub struct LatencyModel {
     instruction: Span,
+    /// The user's file has set it.
+    instruction_chosen: bool,
     parts: BTreeMap<Part, Dist>,
 }
 
@@ -134,11 +136,13 @@ impl LatencyModel {
     pub fn built_in() -> LatencyModel {
         let mut model = LatencyModel {
             instruction: Span::ZERO,
+            instruction_chosen: false,
             parts: BTreeMap::new(),
         };
         model
             .merge(DEFAULT_PROFILE, Path::new("."))
             .expect("the built-in profile is tested");
+        model.instruction_chosen = false;
         model
     }
 
@@ -173,6 +177,7 @@ impl LatencyModel {
                 bail!("instruction_ps = {ps} is not between 1 and 1000000");
             }
             self.instruction = Span::from_ps(ps);
+            self.instruction_chosen = true;
         }
         for (name, mut dist) in file.latency {
             let part = Part::named(&name)?;
@@ -185,6 +190,11 @@ impl LatencyModel {
     /// Virtual time of one retired guest instruction.
     pub fn instruction(&self) -> Span {
         self.instruction
+    }
+
+    /// Whether the user chose the price of an instruction, which has a meaning in virtual time only.
+    pub fn is_instruction_chosen(&self) -> bool {
+        self.instruction_chosen
     }
 
     /// Draws for `seed`.

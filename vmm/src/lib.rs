@@ -2,14 +2,17 @@
 //!
 //! Everything that is not a CPU is a [`machine::World`]; an [`engine`] runs guest instructions
 //! against it. Devices do not know which engine drives them.
+//!
+//! Unsafe code is in `host` and `engine::kvm::sys` only.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod engine;
+mod host;
 pub mod latency;
 pub mod machine;
 pub mod measure;

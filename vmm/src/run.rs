@@ -4,6 +4,7 @@ mod terminal;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,21 +17,28 @@ use stallbox_trace::Summary;
 use crate::boot;
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
-use crate::engine::{Engine, Watch, soft};
+use crate::engine::{self, Watch};
 use crate::latency::LatencyModel;
 use crate::machine::World;
 use crate::outcome::Outcome;
 use crate::plan;
 use terminal::{Key, Terminal};
 
+/// Seed of a run that names none.
+const DEFAULT_SEED: u64 = 1;
+
 /// What `--summary` writes.
 #[derive(Serialize)]
 struct Report {
+    /// What ran the guest.
+    engine: &'static str,
+    /// Whether the same command gives the same trace, and so the same hash, again.
+    repeatable: bool,
     #[serde(flatten)]
     trace: Summary,
-    /// Virtual time at the end of the run.
+    /// The devices' time at the end of the run: virtual, or the host's with the kvm engine.
     virtual_ns: u64,
-    /// Virtual time at which init was ready.
+    /// The devices' time at which init was ready.
     boot_ns: Option<u64>,
     /// Instructions retired by all vCPUs, where the engine counts them.
     instructions: Option<u64>,
@@ -57,7 +65,14 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         Some(Box::new(std::io::stdout()))
     };
 
-    let engine = soft::Board::new(&machine)?;
+    let engine = engine::open(args.engine, &machine)?;
+    if !engine.is_repeatable() && args.seed.is_some() {
+        eprintln!(
+            "stallbox: with --engine {}, --seed repeats the draws of latencies and of the fault plan, \
+             but not when they are made; only the soft engine repeats a run",
+            engine.name()
+        );
+    }
     let mut world = World::new(&machine, engine.platform(), console, trace)?;
     engine.plug(&mut world);
     let world = world;
@@ -82,6 +97,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     watch.terminal.close();
 
     let report = Report {
+        engine: engine.name(),
+        repeatable: engine.is_repeatable(),
         trace: world.tracer.summary(),
         virtual_ns: world.timeline.now().as_ns(),
         boot_ns: world.control.ready_ns(),
@@ -130,13 +147,14 @@ fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
     let (accelerator, test_engine) = args.accelerators()?;
     Ok(MachineConfig {
         memory_bytes: args.memory,
+        memory_backend: args.memory_backend,
         cpus: args.cpus,
         nodes: args.nodes,
         accelerator,
         test_engine,
         smmu_msi: args.smmu_irq == "msi",
         latency,
-        seed: args.seed,
+        seed: args.seed.unwrap_or(DEFAULT_SEED),
         plan: args
             .plan
             .as_deref()
@@ -193,9 +211,13 @@ struct Outside {
 const KEY_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Outside {
+    fn is_held(&self, world: &World) -> bool {
+        self.hold_input && world.control.ready_ns().is_none()
+    }
+
     /// Passes keys on; true if there were any.
     fn type_keys(&mut self, world: &World) -> bool {
-        if self.hold_input && world.control.ready_ns().is_none() {
+        if self.is_held(world) {
             return false;
         }
         match self.terminal.poll() {
@@ -220,6 +242,24 @@ impl Watch for Outside {
         }
         self.type_keys(world);
         self.quit.then_some(Outcome::Quit)
+    }
+
+    fn input(&self, world: &World) -> Option<RawFd> {
+        (!self.is_held(world))
+            .then(|| self.terminal.input())
+            .flatten()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn pause(&mut self) {
+        self.terminal.pause();
+    }
+
+    fn resume(&mut self) {
+        self.terminal.resume();
     }
 
     /// Somebody at a terminal wants a clock that goes with theirs, and a quiet host, while the

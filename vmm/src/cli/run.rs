@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::config::{AcceleratorConfig, FaultMode, Revision, TestEngineConfig};
+use crate::config::{
+    AcceleratorConfig, CPUS_MAX, EngineKind, FaultMode, MemoryBackend, Revision, TestEngineConfig,
+};
 
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
@@ -27,8 +29,14 @@ pub struct RunArgs {
     /// RAM: a number with K, M or G (1024 each).
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
     pub memory: u64,
-    /// vCPUs.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    /// What runs guest instructions.
+    #[arg(long, value_enum, value_name = "ENGINE", default_value = "soft")]
+    pub engine: EngineKind,
+    /// What RAM is made of.
+    #[arg(long, value_enum, value_name = "KIND", default_value = "anon")]
+    pub memory_backend: MemoryBackend,
+    /// vCPUs: up to 8, with --engine kvm up to what the host's KVM can do.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(CPUS_MAX)))]
     pub cpus: u8,
     /// NUMA nodes over which RAM and vCPUs are spread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -42,9 +50,9 @@ pub struct RunArgs {
     /// Latencies: a TOML file, or one part as in walk_step=fixed:80 (repeatable).
     #[arg(long, value_name = "FILE|PART=DIST")]
     pub latency: Vec<String>,
-    /// Seed of every random draw.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    /// Seed of every random draw [default: 1].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Fault plan: what goes wrong, where and when (docs/fault-plans.md).
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,

@@ -3,19 +3,30 @@
 //! An engine also brings what cannot be told apart from its CPUs: interrupt controller, timers and
 //! the clock that the devices see.
 
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+pub mod kvm;
 mod psci;
 pub mod soft;
+
+use std::os::fd::RawFd;
+use std::time::Instant;
 
 use anyhow::Result;
 use stallbox_firmware::boot::EntryState;
 use stallbox_timeline::Span;
 
-use crate::config::MachineConfig;
+use crate::config::{EngineKind, MachineConfig};
 use crate::machine::{Platform, World};
 use crate::outcome::Outcome;
 
 /// An engine, ready for a world to be built on it.
 pub trait Engine {
+    /// Its name, as `--engine` has it.
+    fn name(&self) -> &'static str;
+
+    /// Whether two runs of equal inputs are equal, instruction for instruction.
+    fn is_repeatable(&self) -> bool;
+
     /// What a world is built on.
     fn platform(&self) -> Platform;
 
@@ -45,12 +56,65 @@ pub trait Vcpus {
 
 /// Looks in from outside while the guest runs.
 pub trait Watch {
-    /// Called often; an outcome ends the run.
+    /// Called often, or when there is input or the deadline has come; an outcome ends the run.
     fn look(&mut self, world: &World) -> Option<Outcome>;
 
-    /// All vCPUs wait, and time is about to jump by `span`. True if the guest was given something
-    /// to do instead.
+    /// All vCPUs wait, and virtual time is about to jump by `span`. True if the guest was given
+    /// something to do instead.
     fn idle(&mut self, _world: &World, _span: Span) -> bool {
         false
     }
+
+    /// What becomes readable when there is something to [`look`](Watch::look) at; `None` as long
+    /// as nothing is wanted.
+    fn input(&self, _world: &World) -> Option<RawFd> {
+        None
+    }
+
+    /// When to look at the latest.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The process is about to be stopped (SIGTSTP): the terminal is the shell's for a while.
+    fn pause(&mut self) {}
+
+    /// The process goes on.
+    fn resume(&mut self) {}
+}
+
+/// Opens the engine that the user chose, and tells on standard error what `auto` came to.
+pub fn open(kind: EngineKind, machine: &MachineConfig) -> Result<Box<dyn Engine>> {
+    match kind {
+        EngineKind::Soft => soft(machine),
+        EngineKind::Kvm => kvm(machine),
+        EngineKind::Auto => match kvm(machine) {
+            Ok(engine) => {
+                eprintln!("stallbox: --engine auto: kvm");
+                Ok(engine)
+            }
+            Err(reason) => {
+                eprintln!("stallbox: --engine auto: soft, because {reason:#}");
+                soft(machine)
+            }
+        },
+    }
+}
+
+fn soft(machine: &MachineConfig) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(soft::Board::new(machine)?))
+}
+
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+fn kvm(machine: &MachineConfig) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(kvm::Kvm::open(machine)?))
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+fn kvm(_machine: &MachineConfig) -> Result<Box<dyn Engine>> {
+    anyhow::bail!(
+        "the kvm engine needs an arm64 Linux host, and this Stallbox is built for {} {}",
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    )
 }

@@ -8,13 +8,14 @@ pub mod faults;
 mod interrupts;
 mod memory;
 mod probe;
+mod ram;
 mod smmu;
 mod test_engine;
 
 use std::io::Write;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use stallbox_devices::GuestRam;
 use stallbox_devices::hisi;
 use stallbox_devices::mmio::MmioDevice;
@@ -27,7 +28,6 @@ use stallbox_smmu::Smmu;
 use stallbox_timeline::{Time, Timeline};
 use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::config::{Ats, MachineConfig, Revision};
 use crate::latency::Latency;
@@ -36,6 +36,7 @@ pub use console::Console;
 pub use control::Control;
 pub use faults::Faults;
 pub use interrupts::InterruptController;
+pub(crate) use ram::allocate;
 
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
 const ACCELERATOR: RequesterId = RequesterId(1 << 3);
@@ -245,12 +246,4 @@ impl World {
         self.timeline.run_ready();
         true
     }
-}
-
-/// Anonymous memory for the guest.
-pub(crate) fn allocate(bytes: u64) -> Result<GuestRam> {
-    let size = usize::try_from(bytes).context("--memory is more than this host can address")?;
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(layout::RAM_BASE), size)])
-        .with_context(|| format!("cannot map {} MiB of guest RAM (--memory)", bytes >> 20))?;
-    Ok(Rc::new(ram))
 }

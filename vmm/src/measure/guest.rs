@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::faults::{Faults, Sink};
 use crate::boot;
-use crate::config::{AcceleratorConfig, GuestConfig, MachineConfig};
+use crate::config::{AcceleratorConfig, GuestConfig, MachineConfig, MemoryBackend};
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
 use crate::machine::World;
@@ -46,6 +46,7 @@ impl Plan {
         }
         Ok(MachineConfig {
             memory_bytes: self.memory_bytes,
+            memory_backend: MemoryBackend::Anon,
             cpus: self.cpus,
             nodes: self.nodes,
             accelerator: Some(self.accelerator),

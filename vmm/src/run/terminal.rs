@@ -1,6 +1,7 @@
 //! The user's terminal: keys go to the guest's console, Ctrl-A X leaves.
 
 use std::io::{IsTerminal, Stdin};
+use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context, Result};
 use vmm_sys_util::terminal::Terminal as _;
@@ -64,6 +65,12 @@ impl Terminal {
         self.raw && self.stdin.is_some()
     }
 
+    /// What becomes readable when something has been typed; `None` once the input has ended.
+    pub fn input(&self) -> Option<RawFd> {
+        let stdin = self.stdin.as_ref()?;
+        (!self.ended).then(|| stdin.as_raw_fd())
+    }
+
     /// What has been typed since the last call.
     pub fn poll(&mut self) -> Option<Key> {
         let stdin = self.stdin.as_ref()?;
@@ -92,15 +99,31 @@ impl Terminal {
         (!bytes.is_empty()).then_some(Key::Bytes(bytes))
     }
 
-    /// Gives the terminal back.
-    pub fn close(&mut self) {
-        if let Some(stdin) = self.stdin.take() {
+    /// Gives the terminal back for a while.
+    pub fn pause(&mut self) {
+        if let Some(stdin) = &self.stdin {
             // Nothing can be done for a terminal that will not be set back.
             let _ = stdin.lock().set_non_block(false);
             if self.raw {
                 let _ = stdin.lock().set_canon_mode();
             }
         }
+    }
+
+    /// Takes the terminal again after [`Terminal::pause`].
+    pub fn resume(&mut self) {
+        if let Some(stdin) = &self.stdin {
+            let _ = stdin.lock().set_non_block(true);
+            if self.raw {
+                let _ = stdin.lock().set_raw_mode();
+            }
+        }
+    }
+
+    /// Gives the terminal back.
+    pub fn close(&mut self) {
+        self.pause();
+        self.stdin = None;
     }
 }
 

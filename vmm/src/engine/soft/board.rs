@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use stallbox_devices::GuestRam;
-use stallbox_devices::gic::{DISTRIBUTOR_BYTES, Gic, GicConfig, ITS_BYTES};
+use stallbox_devices::gic::{self, DISTRIBUTOR_BYTES, Gic, GicConfig, ITS_BYTES};
 use stallbox_devices::irq::IrqLine;
 use stallbox_devices::timer::{TimerLines, Timers};
 use stallbox_firmware::boot::EntryState;
@@ -36,8 +36,16 @@ pub struct Board {
 impl Board {
     /// The board of a machine, with its RAM and a clock at zero.
     pub fn new(config: &MachineConfig) -> Result<Rc<Board>> {
+        if usize::from(config.cpus) > gic::MAX_CPUS {
+            bail!(
+                "--cpus {}: the soft engine has {} vCPUs at most (the kvm engine as many as the host \
+                 can do)",
+                config.cpus,
+                gic::MAX_CPUS
+            );
+        }
         let timeline = Timeline::new();
-        let ram = allocate(config.memory_bytes)?;
+        let ram = allocate(config)?;
         let gic = Gic::new(GicConfig {
             cpus: config.cpus.into(),
             spis: SPIS,
@@ -75,6 +83,14 @@ impl Board {
 }
 
 impl Engine for Rc<Board> {
+    fn name(&self) -> &'static str {
+        "soft"
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn platform(&self) -> Platform {
         Platform {
             timeline: self.timeline.clone(),

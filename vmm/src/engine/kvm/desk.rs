@@ -1,0 +1,438 @@
+//! The device thread: owns the world, answers vCPUs, moves the timeline with the host's clock.
+//!
+//! It sleeps until a vCPU calls (eventfd), the timeline's next event is due (timerfd), the user
+//! types, or a signal comes. There are no ioeventfds: no register of these devices is a bare
+//! doorbell. A queue's doorbell carries queue and index, and the SMMU's CMDQ_PROD and EVTQ_CONS an
+//! index, while an ioeventfd drops the data, or (with a datamatch) stands for one value of it. What
+//! an ioeventfd would give, a vCPU that does not wait, posted writes give for every register; see
+//! [`link`](super::link).
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use kvm_ioctls::VcpuFd;
+use vmm_sys_util::signal::Killable;
+use vmm_sys_util::timerfd::TimerFd;
+
+use super::clock::Clock;
+use super::gate::{Gate, Order};
+use super::interrupts::KernelGic;
+use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
+use super::sys::{self, Signals};
+use super::vcpu::Runner;
+use crate::engine::{Vcpus, Watch};
+use crate::machine::World;
+use crate::outcome::Outcome;
+
+/// Calls answered before the other sources of events have their turn.
+const CALLS_IN_A_ROW: usize = 256;
+/// How often input that cannot be waited for, a file, is looked at.
+const FILE_INTERVAL: Duration = Duration::from_millis(5);
+/// Signals that end the run in order, and the one that pauses it.
+const ENDING: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+const PAUSING: i32 = libc::SIGTSTP;
+
+/// The vCPUs of a VM with the world that they see.
+pub(super) struct Machine<'a> {
+    world: &'a World,
+    interrupts: KernelGic,
+    vcpus: Vec<VcpuFd>,
+    positions: Vec<String>,
+}
+
+impl<'a> Machine<'a> {
+    pub(super) fn new(world: &'a World, interrupts: KernelGic, vcpus: Vec<VcpuFd>) -> Machine<'a> {
+        Machine {
+            world,
+            interrupts,
+            vcpus,
+            positions: Vec::new(),
+        }
+    }
+}
+
+impl Vcpus for Machine<'_> {
+    fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+        sys::handle_kicks()?;
+        // Before there are threads, which inherit it.
+        let signals = Signals::block(&[&ENDING[..], &[PAUSING]].concat())?;
+        let (board, lines) = link::switchboard(self.vcpus.len())?;
+        let mut crew = Crew::default();
+        for (index, (vcpu, line)) in self.vcpus.drain(..).zip(lines).enumerate() {
+            let runner = Runner::new(index, line, crew.gate.clone(), (*self.world.ram).clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("vcpu{index}"))
+                .spawn(move || runner.run(vcpu))
+                .with_context(|| format!("cannot start the thread of vCPU {index}"))?;
+            crew.threads.push(thread);
+        }
+        let desk = Desk {
+            world: self.world,
+            interrupts: self.interrupts.clone(),
+            watch,
+            board,
+            crew,
+            signals,
+            clock: Clock::start(),
+            timer: TimerFd::new().context("timerfd")?,
+            armed: None,
+            input: Input::None,
+            outcome: None,
+        };
+        let mut manager = EventManager::new().context("epoll")?;
+        let id = manager.add_subscriber(desk);
+        loop {
+            let desk = manager.subscriber_mut(id).context("the device thread")?;
+            if let Some(outcome) = desk.outcome.take() {
+                let desk = manager.remove_subscriber(id).context("the device thread")?;
+                self.positions = desk.close();
+                return outcome;
+            }
+            manager.run().context("epoll")?;
+        }
+    }
+
+    fn retired(&self) -> Option<u64> {
+        None
+    }
+
+    fn positions(&self) -> Vec<String> {
+        self.positions.clone()
+    }
+}
+
+/// The vCPU threads. They end when this is dropped.
+struct Crew {
+    gate: Arc<Gate>,
+    threads: Vec<JoinHandle<String>>,
+}
+
+impl Default for Crew {
+    fn default() -> Crew {
+        Crew {
+            gate: Arc::new(Gate::new()),
+            threads: Vec::new(),
+        }
+    }
+}
+
+impl Crew {
+    /// Gives an order and takes all vCPUs out of the guest, so that they hear it.
+    fn order(&self, order: Order) {
+        self.gate.set(order);
+        for thread in &self.threads {
+            // A thread that has ended needs no signal.
+            let _ = thread.kill(sys::kick_signal());
+        }
+    }
+
+    /// Ends all threads; gives what each says of its vCPU's position.
+    fn join(&mut self) -> Vec<String> {
+        self.order(Order::Stop);
+        let ended = |thread: JoinHandle<String>| {
+            thread
+                .join()
+                .unwrap_or_else(|_| "a vCPU thread panicked".into())
+        };
+        self.threads.drain(..).map(ended).collect()
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// How the watcher's input is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    None,
+    /// By epoll.
+    Waiting(RawFd),
+    /// By looking from time to time: a file is not for epoll.
+    Looking(RawFd),
+}
+
+/// Sources of events.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Source {
+    Calls,
+    Timer,
+    Input,
+    Signals,
+}
+
+struct Desk<'a> {
+    world: &'a World,
+    interrupts: KernelGic,
+    watch: &'a mut dyn Watch,
+    // Dropped before the crew: vCPUs that wait for an answer hear that there is none.
+    board: Switchboard,
+    crew: Crew,
+    signals: Signals,
+    clock: Clock,
+    timer: TimerFd,
+    /// When the timer will ring.
+    armed: Option<Instant>,
+    input: Input,
+    /// How the run has ended.
+    outcome: Option<Result<Outcome>>,
+}
+
+impl MutEventSubscriber for Desk<'_> {
+    fn init(&mut self, ops: &mut EventOps) {
+        let sources = [
+            (self.board.bell().as_raw_fd(), Source::Calls),
+            (self.timer.as_raw_fd(), Source::Timer),
+            (self.signals.as_raw_fd(), Source::Signals),
+        ];
+        for (fd, source) in sources {
+            let events = Events::with_data_raw(fd, source as u32, EventSet::IN);
+            if let Err(error) = ops.add(events) {
+                self.end(Err(error).context("epoll"));
+            }
+        }
+        self.settle(ops);
+    }
+
+    fn process(&mut self, events: Events, ops: &mut EventOps) {
+        match events.data() {
+            data if data == Source::Calls as u32 => self.take_calls(),
+            data if data == Source::Timer as u32 => {
+                // It is readable, so this does not block.
+                let _ = self.timer.wait();
+                self.armed = None;
+            }
+            data if data == Source::Signals as u32 => self.take_signals(),
+            _ => self.look(),
+        }
+        self.settle(ops);
+    }
+}
+
+impl Desk<'_> {
+    fn end(&mut self, outcome: Result<Outcome>) {
+        // The first end is the cause of the others.
+        self.outcome.get_or_insert(outcome);
+    }
+
+    /// Brings the timeline up to the host's clock.
+    fn advance(&self) -> stallbox_timeline::Time {
+        let now = self.clock.now();
+        self.world.timeline.advance_to(now);
+        now
+    }
+
+    fn take_calls(&mut self) {
+        self.board.hush();
+        for _ in 0..CALLS_IN_A_ROW {
+            match self.board.next() {
+                Some((vcpu, call)) => {
+                    self.take_call(vcpu, call);
+                }
+                None => return,
+            }
+        }
+        // There may be more; the bell is rung for them.
+        let _ = self.board.bell().write(1);
+    }
+
+    /// Answers a vCPU. Tells whether it said that it stands still.
+    fn take_call(&mut self, vcpu: usize, call: Call) -> bool {
+        match call {
+            Call::Read { address, bytes } => {
+                let answer = self.read(address, bytes.into());
+                self.board.answer(vcpu, answer);
+            }
+            Call::Write {
+                address,
+                data,
+                bytes,
+                posted,
+            } => {
+                let answered = self.write(address, &data[..usize::from(bytes).min(WIDEST)]);
+                if !posted {
+                    self.board.answer(vcpu, answered.then_some([0; WIDEST]));
+                }
+            }
+            Call::Parked => return true,
+            Call::Ended(End::PowerOff) => self.end(Ok(Outcome::PowerOff)),
+            Call::Ended(End::Reset) => self.end(Ok(Outcome::Reset)),
+            Call::Ended(End::Failed(why)) => self.end(Err(anyhow!("the kvm engine: {why}"))),
+        }
+        false
+    }
+
+    fn read(&self, address: u64, bytes: usize) -> Answer {
+        let mut data = [0; WIDEST];
+        pieces(address, bytes)
+            .all(|(at, length)| {
+                let now = self.advance();
+                let part = &mut data[at..at + length];
+                self.world
+                    .read_device(now, address.wrapping_add(at as u64), part)
+            })
+            .then_some(data)
+    }
+
+    fn write(&self, address: u64, data: &[u8]) -> bool {
+        pieces(address, data.len()).all(|(at, length)| {
+            let now = self.advance();
+            let part = &data[at..at + length];
+            self.world
+                .write_device(now, address.wrapping_add(at as u64), part)
+        })
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            if signal == PAUSING {
+                self.pause();
+            } else {
+                self.end(Ok(Outcome::Quit));
+            }
+        }
+    }
+
+    /// Stops the vCPUs and the process until SIGCONT. The guest's time stands still.
+    fn pause(&mut self) {
+        let since = Instant::now();
+        self.crew.order(Order::Pause);
+        if !self.hear(self.crew.threads.len()) {
+            return;
+        }
+        self.watch.pause();
+        sys::stop_self();
+        self.watch.resume();
+        self.crew.order(Order::Restore);
+        self.clock.skip(since.elapsed());
+        self.armed = None;
+        if self.hear(1) {
+            self.crew.order(Order::Run);
+        }
+    }
+
+    /// Waits until so many vCPUs say that they stand still, and answers what they ask meanwhile.
+    /// False if the run has ended instead.
+    fn hear(&mut self, vcpus: usize) -> bool {
+        let mut left = vcpus;
+        while left > 0 && self.outcome.is_none() {
+            match self.board.wait() {
+                Some((vcpu, call)) => left -= usize::from(self.take_call(vcpu, call)),
+                None => self.end(Err(anyhow!("the kvm engine: all vCPU threads are gone"))),
+            }
+        }
+        self.outcome.is_none()
+    }
+
+    fn look(&mut self) {
+        if let Some(outcome) = self.watch.look(self.world) {
+            self.end(Ok(outcome));
+        }
+    }
+
+    /// Does what is due, and sees to it that the next thing wakes this thread.
+    fn settle(&mut self, ops: &mut EventOps) {
+        self.advance();
+        let deadline = self.watch.deadline();
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            || matches!(self.input, Input::Looking(_))
+        {
+            self.look();
+        }
+        if let Some(failure) = self.interrupts.failure() {
+            self.end(Err(anyhow!("the kvm engine: {failure}")));
+        }
+        if let Err(error) = self.await_input(ops).and_then(|()| self.arm(deadline)) {
+            self.end(Err(error));
+        }
+    }
+
+    /// Waits for the input that the watcher wants now.
+    fn await_input(&mut self, ops: &mut EventOps) -> Result<()> {
+        let wanted = self.watch.input(self.world);
+        let current = match self.input {
+            Input::None => None,
+            Input::Waiting(fd) | Input::Looking(fd) => Some(fd),
+        };
+        if wanted == current {
+            return Ok(());
+        }
+        let events = |fd| Events::with_data_raw(fd, Source::Input as u32, EventSet::IN);
+        if let Input::Waiting(fd) = self.input {
+            ops.remove(events(fd)).context("epoll")?;
+        }
+        self.input = match wanted {
+            None => Input::None,
+            Some(fd) => match ops.add(events(fd)) {
+                Ok(()) => Input::Waiting(fd),
+                Err(event_manager::Error::Epoll(error)) if error.errno() == libc::EPERM => {
+                    Input::Looking(fd)
+                }
+                Err(error) => return Err(error).context("epoll"),
+            },
+        };
+        Ok(())
+    }
+
+    /// Sets the timer for the next event, or for the time to look.
+    fn arm(&mut self, deadline: Option<Instant>) -> Result<()> {
+        let event = self.world.timeline.next_event();
+        let event = event.and_then(|time| self.clock.instant(time));
+        let look = matches!(self.input, Input::Looking(_)).then(|| Instant::now() + FILE_INTERVAL);
+        let next = [event, deadline, look].into_iter().flatten().min();
+        let earlier = |next: Instant| self.armed.is_none_or(|armed| next < armed);
+        // A timer that rings for what has been called off meanwhile costs less than to set it again.
+        if let Some(next) = next
+            && earlier(next)
+        {
+            // Zero would call it off.
+            let left = next
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_nanos(1));
+            self.timer
+                .reset(left, None)
+                .map_err(io::Error::from)
+                .context("timerfd")?;
+            self.armed = Some(next);
+        }
+        Ok(())
+    }
+
+    fn close(self) -> Vec<String> {
+        let Desk {
+            board, mut crew, ..
+        } = self;
+        drop(board);
+        crew.join()
+    }
+}
+
+/// An access as devices take it: naturally aligned as it is, another a byte at a time, as the soft
+/// engine does. Gives offset and length of each piece.
+fn pieces(address: u64, bytes: usize) -> impl Iterator<Item = (usize, usize)> {
+    let whole = bytes.is_power_of_two() && address.is_multiple_of(bytes as u64);
+    let length = if whole { bytes } else { 1 };
+    (0..bytes).step_by(length).map(move |at| (at, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unaligned_accesses_go_a_byte_at_a_time() {
+        let of = |address, bytes| pieces(address, bytes).collect::<Vec<_>>();
+        assert_eq!(of(0x1008, 8), [(0, 8)]);
+        assert_eq!(of(0x1010, 16), [(0, 16)]);
+        assert_eq!(of(0x1001, 2), [(0, 1), (1, 1)]);
+        assert_eq!(of(0x1008, 16).len(), 16);
+    }
+}
