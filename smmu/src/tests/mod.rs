@@ -10,6 +10,7 @@ mod first_light;
 mod invalidation;
 mod queues;
 mod registers;
+mod sizes;
 mod stage2;
 mod stage2_maps;
 mod stalls;

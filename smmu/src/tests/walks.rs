@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::Access;
-use crate::testing::{Driver, USER_RO, USER_RW, cd_sva};
+use crate::testing::{CONTEXT_TABLE, Driver, SID, USER_RO, USER_RW, cd_sva, ste_stage1};
+use crate::{Access, Config};
 
 /// What a plain walker makes of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ struct Space {
     wxn: bool,
     pan: bool,
     affd: bool,
+    /// 52-bit addresses are there (VAX, OAS); for the smaller granules, CD.DS.
+    wide: bool,
 }
 
 /// The table of the first level, aligned for whatever size it has.
@@ -37,7 +39,7 @@ const ROOT: u64 = 0x8000_0000;
 
 impl Space {
     /// Page numbers of each level down to the leaf: (level, lowest bit, bits).
-    fn levels(&self) -> Vec<(u32, u32, u32)> {
+    fn levels(&self) -> Vec<(i32, u32, u32)> {
         // From the last level up, as many as the width needs.
         let per_level = self.page_bits - 3;
         let mut levels = Vec::new();
@@ -59,7 +61,8 @@ impl Space {
             32 => 0,
             36 => 1,
             40 => 2,
-            _ => 5,
+            48 => 5,
+            _ => 6,
         };
         // TG0 is 0, 2, 1 for 4, 16, 64 KiB; TG1 is 2, 1, 3.
         let (tg0, tg1) = match self.page_bits {
@@ -87,6 +90,8 @@ impl Space {
         let table = ROOT | u64::from(self.had) << 1;
         let mut cd = [word0, 0, 0, 0, 0, 0, 0, 0];
         cd[if self.upper { 2 } else { 1 }] = table;
+        // DS, which says nothing about the 64 KiB granule.
+        cd[2] |= u64::from(self.wide) << 58;
         cd
     }
 
@@ -108,8 +113,8 @@ impl Space {
             let index = address >> low & ((1 << bits) - 1);
             let descriptor = memory.get(&(table + 8 * index)).copied().unwrap_or(0);
             let block = match self.page_bits {
-                12 => level == 1 || level == 2,
-                _ => level == 2,
+                12 => level == 1 || level == 2 || level == 0 && self.wide,
+                _ => level == 2 || level == 1 && self.wide,
             };
             let is_table = match descriptor & 3 {
                 3 => level < 3,
@@ -117,9 +122,16 @@ impl Space {
                 _ => return Expected::Fault(0x10),
             };
             let output_low = if is_table { self.page_bits } else { low };
-            let mut output = descriptor & 0x0000_ffff_ffff_ffff >> output_low << output_low;
+            let top = if self.wide && self.page_bits != 16 {
+                50
+            } else {
+                48
+            };
+            let mut output = descriptor & ((1 << top) - 1) >> output_low << output_low;
             if self.page_bits == 16 {
                 output |= (descriptor >> 12 & 0xf) << 48;
+            } else if self.wide {
+                output |= (descriptor >> 8 & 3) << 50;
             }
             if output >> self.output_bits != 0 {
                 return Expected::Fault(0x11);
@@ -168,21 +180,42 @@ fn translate(driver: &Driver, address: u64, access: Access) -> Expected {
 }
 
 fn space() -> impl Strategy<Value = Space> {
-    let sizes = (prop::sample::select(vec![12_u32, 14, 16]), 25..=48_u32);
-    let outputs = prop::sample::select(vec![32_u32, 36, 40, 48]);
-    (sizes, outputs, any::<[bool; 6]>()).prop_map(
-        |((page_bits, width), output_bits, [upper, had, tbi, wxn, pan, affd])| Space {
+    let sizes = (prop::sample::select(vec![12_u32, 14, 16]), 25..=52_u32);
+    let outputs = prop::sample::select(vec![32_u32, 36, 40, 48, 52]);
+    (sizes, outputs, any::<[bool; 7]>()).prop_map(
+        |((page_bits, width), output_bits, [upper, had, tbi, wxn, pan, affd, wide])| Space {
             page_bits,
-            width,
+            width: if wide { width } else { width.min(48) },
             upper,
-            output_bits,
+            output_bits: if wide {
+                output_bits
+            } else {
+                output_bits.min(48)
+            },
             had,
             tbi,
             wxn,
             pan,
             affd,
+            wide,
         },
     )
+}
+
+/// The SMMU with the address sizes that the space takes.
+fn driver(space: &Space) -> Driver {
+    let driver = Driver::started(if space.wide {
+        Config {
+            va_52: true,
+            ds: true,
+            oas_bits: 52,
+            ..Config::default()
+        }
+    } else {
+        Config::default()
+    });
+    driver.set_ste(SID, ste_stage1(CONTEXT_TABLE, 3));
+    driver
 }
 
 /// Which descriptor goes to a level, attributes and address as they fall.
@@ -223,16 +256,29 @@ proptest! {
             address ^= 1 << odd;
         }
 
-        let driver = Driver::ready();
+        let driver = driver(&space);
         driver.set_cd(1, space.cd(false));
         let mut memory = BTreeMap::new();
         let mut table = ROOT;
         for ((_, low, bits), (word, kind)) in space.levels().into_iter().zip(descriptors) {
             // Most tables are where they can be reached, some are not.
-            let keep = if word & 7 == 0 { 0x0000_ffff_ffff_f000 } else { 0xffff_f000 };
-            let attributes = word & (0xffff << 48 | 0xffc);
+            let keep = match word & 15 {
+                0 => 0x000f_ffff_ffff_f000,
+                1..4 => 0x0000_ffff_ffff_f000,
+                _ => 0xffff_f000,
+            };
             let output = word & keep & !((1 << space.page_bits) - 1);
-            let value = output | attributes | u64::from(kind);
+            // Where the top of it goes depends on the granule.
+            let spelt = match (space.page_bits, space.wide) {
+                (16, _) => output & 0x0000_ffff_ffff_ffff | (output >> 48 & 0xf) << 12,
+                (_, true) => output & 0x0003_ffff_ffff_ffff | (output >> 50 & 3) << 8,
+                _ => output & 0x0000_ffff_ffff_ffff,
+            };
+            let mut attributes = word & (0xfff0 << 48 | 0xffc);
+            if space.wide && space.page_bits != 16 {
+                attributes &= !(3 << 8);
+            }
+            let value = spelt | attributes | u64::from(kind);
             let at = table + 8 * (address >> low & ((1 << bits) - 1));
             memory.entry(at).or_insert(value);
             driver.memory.store(at, &[memory[&at]]);
@@ -251,6 +297,10 @@ proptest! {
 fn walks_have_as_many_levels_as_the_address_needs() {
     // DDI 0487's tables of initial lookup levels, by granule and T0SZ.
     for (page_bits, width, steps) in [
+        (12, 52, 5),
+        (12, 49, 5),
+        (14, 52, 4),
+        (16, 52, 3),
         (12, 48, 4),
         (12, 40, 4),
         (12, 39, 3),
@@ -280,8 +330,9 @@ fn walks_have_as_many_levels_as_the_address_needs() {
             wxn: false,
             pan: false,
             affd: false,
+            wide: width > 48,
         };
-        let driver = Driver::ready();
+        let driver = driver(&space);
         driver.set_cd(1, space.cd(false));
         // Every table is the next, and the last maps a page.
         let (root, address) = (ROOT, 0);
@@ -289,7 +340,8 @@ fn walks_have_as_many_levels_as_the_address_needs() {
         for step in 1..=steps {
             let next = ROOT + 0x10_0000 * step;
             let leaf = if step == steps {
-                0x7777_0000 | USER_RW
+                // Bits 9:8 may be the address's.
+                0x7777_0000 | USER_RW & !0x300
             } else {
                 next | 3
             };
