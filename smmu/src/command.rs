@@ -10,6 +10,7 @@ use stallbox_timeline::Span;
 
 use crate::ats::InvalidateRequest;
 use crate::features::{Config, StallModel};
+use crate::prefetch::{Addresses, Prefetch};
 use crate::pri::PageResponse;
 use crate::probe::{Note, Response, Step};
 use crate::queue::Ring;
@@ -20,7 +21,7 @@ use crate::spec::{low_mask, words};
 use crate::tlb::{Asids, Scope, Whose};
 use crate::verdict::{OnCommand, Points, Verdict};
 use crate::walker::{ADDRESS_BITS, Granule, World};
-use crate::{Line, StreamId};
+use crate::{Line, StreamId, SubstreamId};
 
 /// CMDQ_CONS.ERR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,8 @@ enum Signal {
 /// A command that is legal here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
-    /// A hint, of which no use is made.
-    Prefetch,
+    /// A hint of what will soon be used.
+    Prefetch(Prefetch),
     /// The stream table entries, with all that hangs from them, of StreamIDs from the first to the
     /// last.
     ConfigOfStreams {
@@ -105,7 +106,15 @@ impl Command {
         let sid = raw.sid();
         let stalls = features.stall_model != StallModel::Terminate;
         Ok(match raw.opcode() {
-            op::PREFETCH_CONFIG | op::PREFETCH_ADDR => Command::Prefetch,
+            op::PREFETCH_CONFIG | op::PREFETCH_ADDR => Command::Prefetch(Prefetch {
+                stream: StreamId(sid),
+                substream: raw.ssv().then(|| SubstreamId(raw.ssid())),
+                span: (raw.opcode() == op::PREFETCH_ADDR).then(|| Addresses {
+                    first: raw.prefetch_address(),
+                    stride_log2: 12 + raw.prefetch_stride(),
+                    count_log2: raw.prefetch_size(),
+                }),
+            }),
             op::CFGI_STE => Command::ConfigOfStreams {
                 first: sid,
                 last: sid,
@@ -451,7 +460,8 @@ impl Inner {
 
     fn execute(&self, command: Command) {
         match command {
-            Command::Prefetch | Command::Sync(_) => {}
+            Command::Sync(_) => {}
+            Command::Prefetch(prefetch) => self.prefetch(prefetch),
             Command::ConfigOfStreams { first, last } => {
                 let within = |sid: u32, _| (first..=last).contains(&sid);
                 self.invalidate_config(true, within);

@@ -39,6 +39,7 @@ mod fault;
 mod features;
 mod fetch;
 mod inject;
+mod prefetch;
 mod pri;
 mod probe;
 mod queue;

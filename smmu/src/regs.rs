@@ -41,6 +41,7 @@ pub(crate) struct Registers {
     cr1: Cell<u32>,
     pub(crate) cr2: Cell<u32>,
     pub(crate) gbpa_abort: Cell<bool>,
+    gbpa_perms: Cell<u32>,
     pub(crate) irq_ctrl: Cell<u32>,
     pub(crate) gerror: Cell<u32>,
     pub(crate) gerrorn: Cell<u32>,
@@ -104,6 +105,7 @@ impl Registers {
             spec::CR2 => self.cr2.get(),
             spec::GBPA => {
                 gbpa::SHCFG_INCOMING
+                    | self.gbpa_perms.get()
                     | if self.gbpa_abort.get() {
                         gbpa::ABORT
                     } else {
@@ -159,7 +161,10 @@ impl Registers {
             }
             // One write says everything, and it is in force before Update can be read as 1.
             spec::GBPA if value & gbpa::UPDATE != 0 => {
-                self.gbpa_abort.set(value & gbpa::ABORT != 0)
+                self.gbpa_abort.set(value & gbpa::ABORT != 0);
+                if features.attr_perms_ovr {
+                    self.gbpa_perms.set(value & gbpa::PERMS);
+                }
             }
             spec::IRQ_CTRL => {
                 let pri = if features.pri { irq_ctrl::PRIQ } else { 0 };

@@ -76,6 +76,8 @@ pub(crate) struct Attempt {
     pub(crate) missed: bool,
     /// No time is spent.
     pub(crate) at_once: bool,
+    /// It ends when configuration has been found: a prefetch.
+    pub(crate) config_only: bool,
     /// A verdict: how it faults, whatever the tables say.
     pub(crate) fault: Option<FaultType>,
 }
@@ -462,6 +464,7 @@ impl Inner {
         // The substream, and its context.
         let (contexts, index) = match stages.select(transaction) {
             Ok(Selected::Context(contexts, index)) => (contexts, index),
+            Ok(Selected::Bypass) if attempt.config_only => return Err(Refusal::Silent(None)),
             Ok(Selected::Bypass) => {
                 let passed = self.pass(transaction.address);
                 return match (passed, &stages.stage2) {
@@ -494,6 +497,10 @@ impl Inner {
             Some(context) if !(context.stalls && contexts.stall_forbidden) => &**context,
             _ => return Err(Refusal::identity(EventType::BadCd, transaction)),
         };
+
+        if attempt.config_only {
+            return Err(Refusal::Silent(None));
+        }
 
         // The translation.
         if let Some(fault) = attempt.fault {

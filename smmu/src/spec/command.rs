@@ -45,14 +45,23 @@ impl Raw {
     pub(crate) const fn ssec(&self) -> bool {
         bit(self.0[0], 10)
     }
-    pub(crate) const fn ssv(&self) -> bool {
-        bit(self.0[0], 11)
-    }
     pub(crate) const fn ssid(&self) -> u32 {
         bits(self.0[0], 31, 12) as u32
     }
     pub(crate) const fn sid(&self) -> u32 {
         bits(self.0[0], 63, 32) as u32
+    }
+    pub(crate) const fn ssv(&self) -> bool {
+        bit(self.0[0], 11)
+    }
+    pub(crate) const fn prefetch_size(&self) -> u32 {
+        bits(self.0[1], 4, 0) as u32
+    }
+    pub(crate) const fn prefetch_stride(&self) -> u32 {
+        bits(self.0[1], 9, 5) as u32
+    }
+    pub(crate) const fn prefetch_address(&self) -> u64 {
+        field(self.0[1], 63, 12)
     }
     pub(crate) const fn cfgi_range(&self) -> u32 {
         bits(self.0[1], 4, 0) as u32

@@ -73,7 +73,9 @@ pub(crate) mod cr2 {
 pub(crate) mod gbpa {
     pub(crate) const ABORT: u32 = 1 << 20;
     pub(crate) const UPDATE: u32 = 1 << 31;
-    /// SHCFG = use incoming. The overrides are not implemented, so this is all they can say.
+    /// PRIVCFG and INSTCFG, RES0 without ATTR_PERMS_OVR. No outcome shows what they do.
+    pub(crate) const PERMS: u32 = 0xf << 16;
+    /// SHCFG = use incoming. Overrides of types are not implemented, so this is all it can say.
     pub(crate) const SHCFG_INCOMING: u32 = 1 << 12;
 }
 
