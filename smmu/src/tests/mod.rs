@@ -9,6 +9,7 @@ mod events;
 mod first_light;
 mod invalidation;
 mod prefetches;
+mod pri;
 mod queues;
 mod registers;
 mod sizes;
