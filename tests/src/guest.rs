@@ -19,9 +19,11 @@ const TIMEOUT_SECONDS: u32 = 240;
 /// So much later a Stallbox that did not is killed.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// The feature is the parameter, and not the environment, so that libtest can tell which tests do
+/// Options of `stallbox run` that choose the engine.
+///
+/// The feature `kvm` is the parameter, and not the environment, so that libtest can tell which tests do
 /// not apply to an engine, and why (`ignore`).
-const ENGINE: &[&str] = if cfg!(feature = "kvm") {
+pub const ENGINE: &[&str] = if cfg!(feature = "kvm") {
     &["--engine", "kvm"]
 } else {
     &[]

@@ -27,7 +27,7 @@ mod stallbox;
 mod stalls;
 mod trace;
 
-pub use guest::Guest;
+pub use guest::{ENGINE, Guest};
 pub use measure::{Measured, measure};
 pub use run::{Run, Summary};
 pub use stallbox::{image, stallbox};

@@ -11,6 +11,7 @@
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod engine;
 mod host;
 pub mod latency;

@@ -17,6 +17,7 @@ use stallbox_trace::Summary;
 use crate::boot;
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
+use crate::confine;
 use crate::engine::{self, Watch};
 use crate::latency::LatencyModel;
 use crate::machine::World;
@@ -53,11 +54,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let machine = machine_config(args)?;
     let guest = guest_config(args)?;
     let command = guest.command.is_some();
-    let trace = args
-        .trace
-        .as_deref()
-        .map(|path| create(path, "--trace"))
-        .transpose()?;
+    // All of them now: once the process is confined, it opens no file any more.
+    let output = |path: &Option<PathBuf>, option| {
+        path.as_deref().map(|path| create(path, option)).transpose()
+    };
+    let trace = output(&args.trace, "--trace")?;
+    let summary = output(&args.summary, "--summary")?;
+    let results = output(&args.results, "--results")?;
     let terminal = Terminal::open(!command)?;
     let console: Option<Box<dyn Write>> = if args.quiet {
         None
@@ -88,6 +91,12 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         quit: false,
     };
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    if !args.unconfined {
+        let lock = confine::process()?;
+        if let Some(remark) = lock.remark().filter(|_| !args.quiet) {
+            eprintln!("stallbox: {remark}");
+        }
+    }
     let mut outcome = vcpus.run(&mut watch)?;
     if let Some(status) = world.control.exit() {
         outcome = Outcome::Command(status);
@@ -107,15 +116,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         host_ms: started.elapsed().as_millis() as u64,
     };
     world.tracer.finish().context("--trace")?;
-    if let Some(path) = &args.summary {
-        let mut file = create(path, "--summary")?;
+    if let Some(mut file) = summary {
         serde_json::to_writer_pretty(&mut file, &report).context("cannot write --summary")?;
         file.write_all(b"\n")
             .and_then(|()| file.flush())
             .context("cannot write --summary")?;
     }
-    if let Some(path) = &args.results {
-        let mut file = create(path, "--results")?;
+    if let Some(mut file) = results {
         for result in world.control.results() {
             writeln!(file, "{result}").context("cannot write --results")?;
         }

@@ -6,6 +6,7 @@
 mod boot;
 mod cli;
 mod compress;
+mod confine;
 mod determinism;
 mod faults;
 mod isolation;

@@ -68,6 +68,9 @@ pub struct RunArgs {
     /// Ends the run after so many seconds of the host's time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Option<f64>,
+    /// Does not confine the host process (seccomp, Landlock), for debuggers and profilers.
+    #[arg(long)]
+    pub unconfined: bool,
     /// Does not show the guest's console.
     #[arg(long)]
     pub quiet: bool,

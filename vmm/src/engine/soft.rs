@@ -18,6 +18,7 @@ use stallbox_timeline::{Span, Time};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
 use super::{Vcpus, Watch, psci};
+use crate::confine;
 use crate::machine::World;
 use crate::outcome::Outcome;
 pub use board::Board;
@@ -231,6 +232,7 @@ impl<'a> Soft<'a> {
 
 impl Vcpus for Soft<'_> {
     fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+        confine::thread(confine::Role::Soft)?;
         loop {
             if let Some(outcome) = watch.look(self.world) {
                 return Ok(outcome);

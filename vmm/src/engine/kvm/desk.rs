@@ -25,6 +25,7 @@ use super::interrupts::KernelGic;
 use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
 use super::sys::{self, Signals};
 use super::vcpu::Runner;
+use crate::confine;
 use crate::engine::{Vcpus, Watch};
 use crate::machine::World;
 use crate::outcome::Outcome;
@@ -86,6 +87,8 @@ impl Vcpus for Machine<'_> {
         };
         let mut manager = EventManager::new().context("epoll")?;
         let id = manager.add_subscriber(desk);
+        // After the last thread was started: they would be confined as this one is.
+        confine::thread(confine::Role::Devices)?;
         loop {
             let desk = manager.subscriber_mut(id).context("the device thread")?;
             if let Some(outcome) = desk.outcome.take() {

@@ -14,6 +14,7 @@ use super::gate::{Gate, Order};
 use super::link::{Call, End, Gone, Line};
 use super::registers::{self, VIRTUAL_COUNT};
 use super::sys::{self, Kickable};
+use crate::confine;
 
 /// What a vCPU's thread owns.
 pub(super) struct Runner {
@@ -48,8 +49,12 @@ impl Runner {
     pub(super) fn run(mut self, vcpu: VcpuFd) -> String {
         let mut kickable = Kickable::new(vcpu);
         let vcpu = kickable.vcpu();
+        let ended = match confine::thread(confine::Role::Vcpu) {
+            Ok(()) => self.run_guest(vcpu),
+            Err(error) => Ok(End::Failed(format!("{error:#}"))),
+        };
         // A line that is gone is an order to stop.
-        if let Ok(end) = self.run_guest(vcpu)
+        if let Ok(end) = ended
             && self.line.tell(Call::Ended(end)).is_ok()
         {
             self.gate

@@ -1,0 +1,93 @@
+//! Confinement of the host process: once everything is set up, a guest that has broken out of its
+//! model finds a process that cannot open a file, start a program, reach the network or look at
+//! another process.
+//!
+//! - [`process`]: no new privileges (Linux, `Documentation/userspace-api/no_new_privs.rst`), and Landlock
+//!   without a single rule (`Documentation/userspace-api/landlock.rst`): all files, TCP, abstract
+//!   sockets and signals to other processes are out of reach. What a run writes was opened before.
+//! - [`thread`]: a seccomp filter (`Documentation/userspace-api/seccomp_filter.rst`) for what this kind
+//!   of thread does, and nothing else. Threads inherit the filters of the one that starts them, so
+//!   a thread confines itself after it has started the others.
+//!
+//! A system call that is not on the list ends the process with status 125 and a message that names
+//! it: it is either an attack or a defect of these lists. Two kinds of calls are refused with EACCES
+//! instead. Opening files, as Landlock would: the C library and panics' backtraces try it and do
+//! without. And starting threads and programs, because the C library blocks signals meanwhile, and the
+//! kernel would kill the process without a word.
+
+mod calls;
+mod files;
+mod violation;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+pub use files::FileLock;
+
+/// Whether [`process`] was called. One for all: the kernel's confinement is the process's, too.
+static CONFINED: AtomicBool = AtomicBool::new(false);
+
+/// What a thread does, which decides what it may ask the kernel for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The soft engine: the only thread there is.
+    Soft,
+    /// The kvm engine's thread that owns the devices.
+    Devices,
+    /// A vCPU of the kvm engine.
+    Vcpu,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::Soft => "main",
+            Role::Devices => "device",
+            Role::Vcpu => "vCPU",
+        }
+    }
+}
+
+/// Confines what the process can reach. To be called when every file is open and before there are
+/// other threads, which would not be confined. Tells how far files are locked away.
+pub fn process() -> Result<FileLock> {
+    violation::handle().context("cannot handle SIGSYS")?;
+    let lock = files::lock().context(CURE)?;
+    CONFINED.store(true, Ordering::SeqCst);
+    Ok(lock)
+}
+
+const CURE: &str = "cannot confine the process (--unconfined runs without)";
+
+/// Confines the calling thread for good. Nothing happens unless [`process`] was called.
+pub fn thread(role: Role) -> Result<()> {
+    if !CONFINED.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    violation::name_thread(role.name());
+    // The kernel obeys the strictest of all filters. This one comes first: it is in force while
+    // the second is installed, which is the last time that seccomp(2) may be called.
+    install(calls::refused()?, SeccompAction::Allow, REFUSE)?;
+    install(
+        calls::allowed(role)?,
+        SeccompAction::Trap,
+        SeccompAction::Allow,
+    )
+}
+
+const REFUSE: SeccompAction = SeccompAction::Errno(libc::EACCES as u32);
+
+fn install(rules: calls::Rules, otherwise: SeccompAction, listed: SeccompAction) -> Result<()> {
+    let architecture = std::env::consts::ARCH
+        .try_into()
+        .context("there is no list of system calls for this architecture")
+        .context(CURE)?;
+    let program: BpfProgram = SeccompFilter::new(rules, otherwise, listed, architecture)
+        .and_then(TryInto::try_into)
+        .context("a list of system calls is not well-formed")?;
+    seccompiler::apply_filter(&program)
+        .context("the kernel takes no seccomp filter (CONFIG_SECCOMP_FILTER)")
+        .context(CURE)
+}
