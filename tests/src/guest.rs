@@ -203,6 +203,10 @@ impl Guest {
         let mut command = Command::new(line[0]);
         command.args(&line[1..]).arg("run").args(ENGINE);
         command.args(&self.options);
+        // Where an exit is dear, a boot's log takes longer than the boot.
+        if cfg!(feature = "kvm") && !self.options.iter().any(|option| option == "--append") {
+            command.args(["--append", "quiet"]);
+        }
         if !self.files.is_empty() {
             let path = folder.path().join("initrd");
             fs::write(&path, self.initrd(&image.initrd)).expect("cannot write an initrd");

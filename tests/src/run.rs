@@ -34,8 +34,10 @@ pub struct Run {
     reason = "the names are those of stallbox_trace::Summary and `Report`"
 )]
 pub struct Summary {
-    /// Of the soft engine only, as is the next.
-    pub trace_hash: Option<String>,
+    pub engine: String,
+    pub repeatable: bool,
+    pub trace_hash: String,
+    /// Of the soft engine only.
     pub instructions: Option<u64>,
     pub events: u64,
     pub device_faults: u64,

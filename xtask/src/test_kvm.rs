@@ -21,6 +21,19 @@ use crate::{debian, image};
 use host::Files;
 use toolchain::cross;
 
+/// What is tested: the whole suite on the engine, and what is built for arm64 only.
+const TESTS: [&[&str]; 2] = [
+    &["--package", "stallbox", "--lib", "--test", "confine"],
+    &[
+        "--package",
+        "stallbox-tests",
+        "--test",
+        "e2e",
+        "--features",
+        "kvm",
+    ],
+];
+
 /// Options of `cargo xtask test-kvm`.
 #[derive(Args)]
 pub struct TestKvmArgs {
@@ -74,13 +87,17 @@ fn natively(args: &TestKvmArgs) -> Result<()> {
     debian::install(&debian::missing_for_image())?;
     image::ensure()?;
     let stallbox = cargo::build_stallbox()?;
-    cargo::run(
-        cargo()
-            .args(["test", "--package", "stallbox-tests", "--test", "e2e"])
-            .args(["--features", "kvm", "--"])
-            .args(&args.pass_on)
-            .env("STALLBOX", stallbox),
-    )
+    for options in TESTS {
+        cargo::run(
+            cargo()
+                .arg("test")
+                .args(options)
+                .arg("--")
+                .args(&args.pass_on)
+                .env("STALLBOX", &stallbox),
+        )?;
+    }
+    Ok(())
 }
 
 fn host_image() -> Result<HostImage> {
@@ -105,15 +122,11 @@ impl Programs {
             cargo::executable(cross("build").args(["--package", "stallbox", "--bin", "stallbox"]))?;
         let mut tests = Vec::new();
         if with_tests {
-            tests = cargo::executables(cross("test").args([
-                "--no-run",
-                "--package",
-                "stallbox-tests",
-                "--test",
-                "e2e",
-                "--features",
-                "kvm",
-            ]))?;
+            for options in TESTS {
+                tests.extend(cargo::executables(
+                    cross("test").arg("--no-run").args(options),
+                )?);
+            }
         }
         Ok(Programs { stallbox, tests })
     }

@@ -97,3 +97,14 @@ fn waiting_takes_virtual_time_only() {
     assert_eq!(run.output(), "1\n", "{run}");
     assert!(run.summary().virtual_ns > 1_000_000_000_000, "{run}");
 }
+
+#[test]
+fn the_summary_names_the_engine_that_ran() {
+    let run = Guest::new().run("true").success();
+    let summary = run.summary();
+    let kvm = cfg!(feature = "kvm");
+    assert_eq!(summary.engine, if kvm { "kvm" } else { "soft" }, "{run}");
+    assert_eq!(summary.repeatable, !kvm, "{run}");
+    // Nobody counts the instructions of a hardware CPU.
+    assert_eq!(summary.instructions.is_some(), !kvm, "{run}");
+}
