@@ -426,12 +426,15 @@ impl Inner {
             },
         };
         let asked = transaction.access;
+        let Ok(told) = self.asked(&transaction, Attempt::default(), 0).await else {
+            return AtsCompletion::CompleterAbort;
+        };
         let mut restarts = 0;
         loop {
             let epoch = self.epoch.get();
             let attempt = Attempt {
                 at_once: restarts >= RESTARTS_MAX,
-                ..Attempt::default()
+                ..told
             };
             transaction.access = asked;
             let answer = self
@@ -527,7 +530,7 @@ impl Inner {
                 Err(Refusal::Recorded(EventType::AddressSize, _)) => break,
                 Err(refusal) => return Err(Unfit::Bad(refusal)),
             }
-            attempt.at_once = true;
+            (attempt.at_once, attempt.fresh) = (true, false);
         }
         Ok(range)
     }

@@ -66,7 +66,9 @@ pub use pri::{PageRequest, PageResponse, PageResponseCode};
 pub use probe::{NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::EventType;
-pub use verdict::{FaultType, OnCommand, OnInterrupt, OnRecord, OnTranslation, Points, Verdict};
+pub use verdict::{
+    FaultType, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, Points, Verdict,
+};
 pub use walker::Granule;
 
 #[doc(no_inline)]

@@ -21,6 +21,7 @@ use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::command::Raw;
 use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
+use crate::verdict::{OnPageRequest, Points, Verdict};
 use crate::{Line, StreamId, SubstreamId};
 
 /// A Page Request Message.
@@ -123,18 +124,37 @@ impl Smmu {
     pub fn page_request(&self, request: PageRequest) {
         let inner = &self.0;
         bump(&inner.counts.page_requests);
+        let verdict = if inner.watches(Points::PAGE_REQUEST) {
+            inner.probe.on_page_request(&request)
+        } else {
+            Verdict::default()
+        };
+        if let Some(gate) = verdict.wait {
+            let smmu = self.clone();
+            inner.timeline.spawn(async move {
+                gate.passed().await;
+                smmu.send_page_request(request, verdict.act);
+            });
+        } else {
+            self.send_page_request(request, verdict.act);
+        }
+    }
+
+    /// Lets the request take its time on the way to the queue.
+    fn send_page_request(&self, request: PageRequest, act: OnPageRequest) {
+        let inner = &self.0;
         let span = inner.probe.spend(Step::PageRequest, None);
         let now = inner.timeline.now();
         let due = (now + span).max(inner.pri.last_due.get());
         if due <= now {
-            inner.take_page_request(&request);
+            inner.take_page_request(&request, act);
             return;
         }
         inner.pri.last_due.set(due);
         let smmu = self.clone();
         inner
             .timeline
-            .at(due, move || smmu.0.take_page_request(&request));
+            .at(due, move || smmu.0.take_page_request(&request, act));
     }
 }
 
@@ -148,7 +168,15 @@ impl Inner {
     }
 
     /// *PRI queue*: into the queue with it, or an answer.
-    fn take_page_request(&self, request: &PageRequest) {
+    fn take_page_request(&self, request: &PageRequest, act: OnPageRequest) {
+        match act {
+            OnPageRequest::Go | OnPageRequest::Overflow => {}
+            OnPageRequest::Lose => return self.lose_page_request(request, false),
+            OnPageRequest::Answer(code) => {
+                self.lose_page_request(request, false);
+                return self.respond_automatically(request, request.substream, code);
+            }
+        }
         let enables = cr0::SMMUEN | cr0::PRIQEN;
         let enabled = self.regs.cr0.get() & enables == enables;
         if !enabled || self.regs.active_errors() & gerror::PRIQ_ABT_ERR != 0 {
@@ -157,7 +185,7 @@ impl Inner {
         let ring = self.page_request_ring();
         let (prod, cons) = (self.regs.priq_prod.get(), self.regs.priq_cons.get());
         let overflow = (prod ^ cons) & mask::QUEUE_OVERFLOW != 0;
-        if overflow || ring.is_full(prod, cons) {
+        if overflow || ring.is_full(prod, cons) || act == OnPageRequest::Overflow {
             if !overflow {
                 bump(&self.counts.pri_overflows);
                 self.regs.priq_prod.set(prod ^ mask::QUEUE_OVERFLOW);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
-use crate::verdict::{OnCommand, OnInterrupt, OnRecord, OnTranslation, Verdict};
+use crate::verdict::{OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, Verdict};
 use crate::{
     AtsCompletion, EventType, InvalidateRequest, Line, PageRequest, PageResponse, StreamId,
     Transaction, TranslationRequest,
@@ -265,6 +265,12 @@ pub trait Probe {
         Verdict::default()
     }
 
+    /// A page request arrived, before the time that its way into the queue takes. Asked where
+    /// [`Points::PAGE_REQUEST`](crate::Points::PAGE_REQUEST) is watched.
+    fn on_page_request(&self, _request: &PageRequest) -> Verdict<OnPageRequest> {
+        Verdict::default()
+    }
+
     /// A walk for `transaction` read the descriptor at `address`. Told where
     /// [`Points::DESCRIPTOR`](crate::Points::DESCRIPTOR) is watched.
     fn descriptor_read(&self, _transaction: &Transaction, _address: u64, _descriptor: u64) {}
@@ -306,6 +312,10 @@ impl<P: Probe + ?Sized> Probe for Rc<P> {
 
     fn on_interrupt(&self, line: Line) -> Verdict<OnInterrupt> {
         (**self).on_interrupt(line)
+    }
+
+    fn on_page_request(&self, request: &PageRequest) -> Verdict<OnPageRequest> {
+        (**self).on_page_request(request)
     }
 
     fn descriptor_read(&self, transaction: &Transaction, address: u64, descriptor: u64) {

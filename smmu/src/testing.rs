@@ -13,8 +13,8 @@ use stallbox_timeline::{Gate, Span, Time, Timeline};
 
 use crate::{
     Aborted, Access, Config, ExternalAbort, Interrupts, Line, Memory, Note, OnCommand, OnInterrupt,
-    OnRecord, OnTranslation, Probe, Smmu, Step, StreamId, SubstreamId, Transaction, Translation,
-    Verdict,
+    OnPageRequest, OnRecord, OnTranslation, PageRequest, Probe, Smmu, Step, StreamId, SubstreamId,
+    Transaction, Translation, Verdict,
 };
 
 /// Physical memory of zeros, as large as it must be, that aborts where it is told to.
@@ -148,6 +148,8 @@ pub struct FixedProbe {
     pub records: Verdicts<OnRecord>,
     /// For commands.
     pub commands: Verdicts<OnCommand>,
+    /// For page requests.
+    pub page_requests: Verdicts<OnPageRequest>,
     /// For interrupts.
     pub lines: Verdicts<OnInterrupt>,
     descriptors: RefCell<Vec<(u64, u64)>>,
@@ -222,6 +224,10 @@ impl Probe for FixedProbe {
 
     fn on_interrupt(&self, _line: Line) -> Verdict<OnInterrupt> {
         self.lines.next()
+    }
+
+    fn on_page_request(&self, _request: &PageRequest) -> Verdict<OnPageRequest> {
+        self.page_requests.next()
     }
 
     fn descriptor_read(&self, _transaction: &Transaction, address: u64, descriptor: u64) {

@@ -266,7 +266,7 @@ impl Inner {
     }
 
     /// The attempt as the probe's verdict has it.
-    async fn asked(
+    pub(crate) async fn asked(
         &self,
         transaction: &Transaction,
         attempt: Attempt,

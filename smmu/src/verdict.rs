@@ -8,6 +8,8 @@ use std::ops::{BitOr, BitOrAssign};
 
 use stallbox_timeline::Gate;
 
+use crate::PageResponseCode;
+
 /// A set of points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Points(u32);
@@ -26,6 +28,8 @@ impl Points {
     /// A descriptor of a translation table was read:
     /// [`Probe::descriptor_read`](crate::Probe::descriptor_read).
     pub const DESCRIPTOR: Points = Points(1 << 4);
+    /// A page request arrived: [`Probe::on_page_request`](crate::Probe::on_page_request).
+    pub const PAGE_REQUEST: Points = Points(1 << 5);
 
     /// Whether all of `other` is among them.
     #[inline(always)]
@@ -116,6 +120,21 @@ pub enum OnCommand {
     Instead([u64; 2]),
     /// The queue stops at it, with this code in CMDQ_CONS.ERR.
     Error(u8),
+}
+
+/// What becomes of a page request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPageRequest {
+    /// It goes its way.
+    #[default]
+    Go,
+    /// It is lost before the queue: nobody hears of it, and nobody answers.
+    Lose,
+    /// It finds the queue full: the overflow flag is raised if it is not, and the request is answered
+    /// as one that overflowed.
+    Overflow,
+    /// It is answered so, with its PASID, and software does not hear of it.
+    Answer(PageResponseCode),
 }
 
 /// What becomes of an interrupt.

@@ -778,3 +778,25 @@ fn without_endpoints_invalidations_are_done() {
     drop(driver);
     endpoints.complete_first();
 }
+
+#[test]
+fn a_verdict_makes_a_mapped_page_look_absent() {
+    let (driver, _) = ready();
+    driver.map(0x1000, 0x10_0000 | USER_RW);
+    driver.smmu.watch(Points::TRANSLATION);
+    for fault in [FaultType::Translation, FaultType::Permission] {
+        let verdicts = &driver.probe.translations;
+        verdicts.push(OnTranslation::Fault(fault));
+        assert_eq!(ask(&driver, request(0x1000, true)), NOTHING);
+    }
+    driver.probe.translations.push(OnTranslation::Abort);
+    assert_eq!(
+        ask(&driver, request(0x1000, true)),
+        AtsCompletion::CompleterAbort
+    );
+    driver.probe.translations.push(OnTranslation::Evict);
+    assert_eq!(
+        ask(&driver, request(0x1000, true)),
+        range(0x10_0000, 12, true, true)
+    );
+}

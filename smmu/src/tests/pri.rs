@@ -464,3 +464,40 @@ fn without_pri_there_is_no_queue() {
     send(&driver, wanted(0));
     assert_eq!(responses(&recorder), [(None, 0, PageResponseCode::Failure)]);
 }
+
+#[test]
+fn a_verdict_loses_overflows_or_answers_a_request() {
+    let (driver, recorder) = ready();
+    driver.smmu.watch(Points::PAGE_REQUEST);
+    driver.probe.page_requests.push(OnPageRequest::Lose);
+    send(&driver, wanted(0));
+    assert_eq!(responses(&recorder), []);
+    driver
+        .probe
+        .page_requests
+        .push(OnPageRequest::Answer(PageResponseCode::InvalidRequest));
+    send(&driver, wanted(1));
+    assert_eq!(
+        responses(&recorder),
+        [(Some(1), 1, PageResponseCode::InvalidRequest)]
+    );
+    driver.probe.page_requests.push(OnPageRequest::Overflow);
+    send(&driver, wanted(2));
+    assert!(overflowed(&driver));
+    assert_eq!(
+        responses(&recorder),
+        [(Some(1), 2, PageResponseCode::Success)]
+    );
+    assert_eq!(entries(&driver), [] as [[u64; 2]; 0]);
+    acknowledge(&driver);
+
+    let gate = driver
+        .probe
+        .page_requests
+        .push_behind_gate(OnPageRequest::Go);
+    send(&driver, wanted(3));
+    assert_eq!(entries(&driver), [] as [[u64; 2]; 0]);
+    gate.open();
+    driver.run();
+    assert_eq!(entries(&driver).len(), 1);
+}
