@@ -251,6 +251,19 @@ fn the_smmu_has_edge_interrupts_by_name() {
 }
 
 #[test]
+fn ats_is_supported_where_asked_for() {
+    let mut board = board();
+    let pcie = "/pcie@4010000000";
+    assert!(!tree(&board)[pcie].contains_key("ats-supported"));
+    board.pcie.as_mut().unwrap().ats = true;
+    let property = &tree(&board)[pcie]["ats-supported"];
+    assert!(property.is_empty(), "a flag has no value");
+    // Without an IOMMU it would mean nothing.
+    board.smmu = None;
+    assert!(!tree(&board)[pcie].contains_key("ats-supported"));
+}
+
+#[test]
 fn the_host_bridge_maps_requester_ids_one_to_one() {
     let mut board = board();
     let tree = tree(&board);
