@@ -1,6 +1,9 @@
 //! The root complex's part in ATS and PRI: what the SMMU sends to functions, by StreamID, the
 //! translation of one crate's messages into the other's, and what of it goes into the trace.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
