@@ -12,6 +12,7 @@ static const struct {
 	{ "init", init_main },
 	{ "zipsva", zipsva_main },
 	{ "faultbench", faultbench_main },
+	{ "svatest", svatest_main },
 	{ "zipabuse", zipabuse_main },
 	{ "pinbench", pinbench_main },
 };

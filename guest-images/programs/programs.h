@@ -9,6 +9,7 @@
 int init_main(int argc, char **argv);
 int zipsva_main(int argc, char **argv);
 int faultbench_main(int argc, char **argv);
+int svatest_main(int argc, char **argv);
 int zipabuse_main(int argc, char **argv);
 int pinbench_main(int argc, char **argv);
 

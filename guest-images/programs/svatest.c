@@ -1,0 +1,808 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+/*
+ * svatest: drives the SVA test engine over memory in a chosen state, checks what it did, and
+ * reports what it cost.
+ *
+ * The device gets plain pointers. Data that it is to read must have a content and yet no page table
+ * entry, so with `untouched` it is in a memory file, written with write() and mapped afterwards; what it is
+ * to write is anonymous memory.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "faultcount.h"
+#include "programs.h"
+#include "report.h"
+#include "svatest_queue.h"
+#include "timing.h"
+
+#define QUEUES_MAX 64u
+#define RING_LOG2_MAX 12u
+#define BYTES_MAX (64u << 20)
+/* All data of a run; a guest has 512 MiB unless told otherwise. */
+#define TOTAL_MAX (256u << 20)
+#define HUGE_BYTES (2u << 20)
+/* The guest's time without a completion after which one never comes. */
+#define PATIENCE_NS 10000000000ull
+
+static const char usage[] =
+	"usage: svatest nop|copy|fill|compare|crc|add|chase|gather|scatter [options]\n"
+	"  --bytes N[K|M]     memory of one operation, at most 64M (64K)\n"
+	"  --ops N            operations, each on memory of its own; add: all on the same (1)\n"
+	"  --memory STATE     what the device finds (touched):\n"
+	"                       untouched  no page table entries; sources are in the page cache\n"
+	"                       touched    all pages present and written, rings too\n"
+	"                       zero       sources touched, destinations only read: the zero page\n"
+	"                       huge       untouched, destinations may be huge pages\n"
+	"  --queues N         queues, used in turn, at most 64 (1)\n"
+	"  --depth N          operations of a queue at once, at most 64 (4)\n"
+	"  --access N         bytes of one access, a power of two, 64 to 4096 (4096)\n"
+	"  --stride N         chase, gather, scatter, add: distance of elements (4096)\n"
+	"  --element N        chase, gather, scatter: bytes of an element (64)\n"
+	"  --rate N           10^6 bytes a second for each queue; 0, no limit (0)\n"
+	"  --interval NS      least time between the starts of two operations of a queue (0)\n"
+	"  --poll busy|epoll  how to wait (busy); with epoll, nobody touches the completion\n"
+	"                     ring before the device does\n"
+	"  --no-count         do not count IO page faults in the kernel (a kprobe)\n"
+	"  --result           the report on Stallbox's control channel, too\n"
+	"  --module PATH      the driver (" SVATEST_MODULE ")\n"
+	"One line of JSON on standard output. Exit status: 0 all right, 1 failed (the reason on\n"
+	"standard error), 2 wrong usage.\n";
+
+enum operation { NOP, COPY, FILL, COMPARE, CRC, ADD, CHASE, GATHER, SCATTER, OPERATIONS };
+static const char *const operation_names[] = {
+	"nop", "copy", "fill", "compare", "crc", "add", "chase", "gather", "scatter",
+};
+
+enum memory { UNTOUCHED, TOUCHED, ZERO, HUGE, MEMORIES };
+static const char *const memory_names[] = { "untouched", "touched", "zero", "huge" };
+
+struct options {
+	enum operation operation;
+	enum memory memory;
+	size_t bytes, access, stride, element;
+	unsigned ops, queues, depth, rate, interval;
+	bool epoll, count, result;
+	const char *module;
+};
+
+/* One operation: its memory, and what must come of it. */
+struct job {
+	uint8_t *source, *destination;
+	uint8_t *content; /* a copy of the source */
+	struct svatest_descriptor d;
+	struct svatest_completion done;
+	uint64_t expected_result, expected_detail;
+	uint8_t expected_status;
+	bool completed;
+};
+
+static uint64_t noise(void)
+{
+	static uint64_t state = 0x9e3779b97f4a7c15ull;
+
+	/* xorshift64* */
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return state * 0x2545f4914f6cdd1dull;
+}
+
+static void fill_noise(uint8_t *at, size_t bytes)
+{
+	while (bytes >= 8) {
+		uint64_t word = noise();
+
+		memcpy(at, &word, 8);
+		at += 8;
+		bytes -= 8;
+	}
+	while (bytes--)
+		*at++ = (uint8_t)noise();
+}
+
+static uint32_t crc32(const uint8_t *at, size_t bytes)
+{
+	static uint32_t table[256];
+	uint32_t crc = ~0u;
+
+	for (unsigned i = 0; !table[255] && i < 256; i++) {
+		uint32_t value = i;
+
+		for (int bit = 0; bit < 8; bit++)
+			value = value & 1 ? value >> 1 ^ 0xedb88320u : value >> 1;
+		table[i] = value;
+	}
+	while (bytes--)
+		crc = crc >> 8 ^ table[(crc ^ *at++) & 0xff];
+	return ~crc;
+}
+
+static int no_memory(void)
+{
+	fprintf(stderr, "svatest: no memory: %s; use fewer or smaller operations, or a machine "
+			"with more (--memory of stallbox run)\n", strerror(errno));
+	return -ENOMEM;
+}
+
+static uint8_t *map(size_t bytes, int fd, bool huge)
+{
+	size_t room = huge ? bytes + HUGE_BYTES : bytes;
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	uint8_t *at = mmap(NULL, room, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	if (huge)
+		at = (uint8_t *)(((uintptr_t)at + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1));
+	madvise(at, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	return at;
+}
+
+/* Where a source will be; its content comes later, since a list holds addresses. */
+static int reserve(const struct options *o, size_t bytes, uint8_t **at, int *fd)
+{
+	*fd = -1;
+	if (o->memory == UNTOUCHED || o->memory == HUGE) {
+		*fd = memfd_create("svatest", MFD_CLOEXEC);
+		if (*fd < 0 || ftruncate(*fd, (off_t)bytes) < 0)
+			return no_memory();
+	}
+	*at = map(bytes, *fd, false);
+	return *at ? 0 : no_memory();
+}
+
+/* Puts content into a source, without touching it if it is to be untouched. */
+static int deposit(uint8_t *at, int fd, const uint8_t *content, size_t bytes)
+{
+	size_t done = 0;
+
+	if (fd < 0) {
+		memcpy(at, content, bytes);
+		return 0;
+	}
+	while (done < bytes) {
+		ssize_t part = pwrite(fd, content + done, bytes - done, (off_t)done);
+
+		if (part <= 0)
+			return no_memory();
+		done += (size_t)part;
+	}
+	close(fd);
+	return 0;
+}
+
+static int make_source(const struct options *o, size_t bytes, const uint8_t *content, uint8_t **at)
+{
+	int fd, err = reserve(o, bytes, at, &fd);
+
+	return err ? err : deposit(*at, fd, content, bytes);
+}
+
+static int make_destination(const struct options *o, size_t bytes, uint8_t **at)
+{
+	*at = map(bytes, -1, o->memory == HUGE);
+	if (!*at)
+		return no_memory();
+	for (size_t page = 0; page < bytes; page += 4096) {
+		if (o->memory == TOUCHED)
+			(*at)[page] = 0;
+		else if (o->memory == ZERO)
+			(void)*(volatile uint8_t *)(*at + page);
+	}
+	return 0;
+}
+
+static size_t elements(const struct options *o)
+{
+	return o->bytes / o->stride;
+}
+
+/* A list through all elements of a source, in an order that no prefetcher guesses. */
+static int make_list(const struct options *o, struct job *job)
+{
+	size_t count = elements(o);
+	uint32_t *order = malloc(count * sizeof(*order));
+	int fd, err;
+
+	err = order ? reserve(o, o->bytes, &job->source, &fd) : no_memory();
+	if (err)
+		goto out;
+	for (size_t i = 0; i < count; i++) {
+		size_t other = noise() % (i + 1);
+
+		order[i] = order[other];
+		order[other] = (uint32_t)i;
+	}
+	for (size_t i = 0; i < count; i++) {
+		uint8_t *node = job->content + order[i] * o->stride;
+		uint64_t next = i + 1 < count ?
+					(uintptr_t)job->source + order[i + 1] * o->stride : 0;
+
+		memcpy(node + 8, &next, 8);
+		for (size_t word = 0; word < o->element; word += 8) {
+			uint64_t value;
+
+			memcpy(&value, node + word, 8);
+			job->expected_detail += value;
+		}
+	}
+	job->d.source = (uintptr_t)job->source + order[0] * o->stride;
+	err = deposit(job->source, fd, job->content, o->bytes);
+out:
+	free(order);
+	return err;
+}
+
+/* Memory, descriptor and expectation of the index-th operation. */
+static int prepare(const struct options *o, struct job *job, unsigned index, uint8_t *shared)
+{
+	struct svatest_descriptor *d = &job->d;
+	size_t bytes = o->bytes, count = elements(o), packed = count * o->element;
+	bool reads = o->operation == COPY || o->operation == COMPARE || o->operation == CRC ||
+		     o->operation == GATHER || o->operation == SCATTER || o->operation == CHASE;
+	int err = 0;
+
+	d->tag = index;
+	d->flags = o->epoll ? SVATEST_INTERRUPT : 0;
+	if (reads) {
+		job->content = malloc(bytes);
+		if (!job->content)
+			return no_memory();
+		fill_noise(job->content, bytes);
+	}
+	switch (o->operation) {
+	case NOP:
+		d->opcode = SVATEST_NOP;
+		break;
+	case COPY:
+		d->opcode = SVATEST_COPY;
+		err = make_source(o, bytes, job->content, &job->source);
+		if (!err)
+			err = make_destination(o, bytes, &job->destination);
+		d->length = job->expected_result = bytes;
+		break;
+	case FILL:
+		d->opcode = SVATEST_FILL;
+		err = make_destination(o, bytes, &job->destination);
+		d->operand = noise();
+		d->length = job->expected_result = bytes;
+		break;
+	case COMPARE:
+		d->opcode = SVATEST_COMPARE;
+		err = make_source(o, bytes, job->content, &job->source);
+		d->length = job->expected_result = bytes;
+		/* Every second pair differs in one byte. */
+		if (index % 2) {
+			size_t at = bytes - 1 - noise() % (bytes / 2 + 1);
+
+			job->content[at] ^= 0x10;
+			job->expected_result = at;
+			job->expected_status = SVATEST_MISMATCH;
+		}
+		if (!err)
+			err = make_source(o, bytes, job->content, &job->destination);
+		break;
+	case CRC:
+		d->opcode = SVATEST_CRC;
+		err = make_source(o, bytes, job->content, &job->source);
+		d->length = bytes;
+		job->expected_result = crc32(job->content, bytes);
+		break;
+	case ADD:
+		d->opcode = SVATEST_ADD;
+		job->destination = shared;
+		d->length = 8;
+		d->count = (uint32_t)count;
+		d->operand = 3;
+		d->destination_stride = o->stride;
+		break;
+	case CHASE:
+		d->opcode = SVATEST_CHASE;
+		err = make_list(o, job);
+		d->length = o->element;
+		d->operand = 8;
+		d->count = (uint32_t)count + 1;
+		job->expected_result = count;
+		break;
+	case GATHER:
+		d->opcode = SVATEST_STRIDED;
+		err = make_source(o, bytes, job->content, &job->source);
+		if (!err)
+			err = make_destination(o, packed, &job->destination);
+		d->source_stride = o->stride;
+		d->destination_stride = o->element;
+		break;
+	case SCATTER:
+		d->opcode = SVATEST_STRIDED;
+		err = make_source(o, packed, job->content, &job->source);
+		if (!err)
+			err = make_destination(o, bytes, &job->destination);
+		d->source_stride = o->element;
+		d->destination_stride = o->stride;
+		break;
+	case OPERATIONS:
+		break;
+	}
+	if (d->opcode == SVATEST_STRIDED) {
+		d->length = o->element;
+		d->count = (uint32_t)count;
+		job->expected_result = packed;
+	}
+	if (!d->source)
+		d->source = (uintptr_t)job->source;
+	d->destination = (uintptr_t)job->destination;
+	return err;
+}
+
+static int wrong(const struct job *job, const char *what, uint64_t found, uint64_t expected)
+{
+	fprintf(stderr, "svatest: operation %llu: %s 0x%llx instead of 0x%llx\n",
+		(unsigned long long)job->d.tag, what, (unsigned long long)found,
+		(unsigned long long)expected);
+	return -EIO;
+}
+
+static int wrong_data(const struct job *job, size_t offset)
+{
+	fprintf(stderr, "svatest: operation %llu: wrong data at offset %zu of its destination\n",
+		(unsigned long long)job->d.tag, offset);
+	return -EIO;
+}
+
+static int compare(const struct job *job, size_t at, const uint8_t *expected, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if (job->destination[at + i] != expected[i])
+			return wrong_data(job, at + i);
+	return 0;
+}
+
+/* Whether an operation did what it should, in its completion and in memory. */
+static int verify(const struct options *o, const struct job *job)
+{
+	const struct svatest_completion *c = &job->done;
+	int err = 0;
+
+	if (c->status != job->expected_status) {
+		fprintf(stderr, "svatest: operation %llu: status 0x%02x (%s), detail 0x%llx\n",
+			(unsigned long long)job->d.tag, c->status, svatest_status_name(c->status),
+			(unsigned long long)c->detail);
+		return -EIO;
+	}
+	if (o->operation == ADD)
+		/* What the last counter was when this one came by: some number of others. */
+		return c->result % job->d.operand ? wrong(job, "result", c->result, 0) : 0;
+	if (c->result != job->expected_result)
+		return wrong(job, "result", c->result, job->expected_result);
+	if (c->detail != job->expected_detail)
+		return wrong(job, "detail", c->detail, job->expected_detail);
+	switch (o->operation) {
+	case COPY:
+		return compare(job, 0, job->content, o->bytes);
+	case FILL:
+		for (size_t at = 0; !err && at < o->bytes; at += 8)
+			err = compare(job, at, (const uint8_t *)&job->d.operand,
+				      o->bytes - at < 8 ? o->bytes - at : 8);
+		return err;
+	case GATHER:
+	case SCATTER:
+		for (size_t i = 0; !err && i < elements(o); i++)
+			err = compare(job, i * job->d.destination_stride,
+				      job->content + i * job->d.source_stride, o->element);
+		return err;
+	default:
+		return 0;
+	}
+}
+
+/* All additions of all operations must be in the counters: the device adds atomically. */
+static int verify_sum(const struct options *o, const struct job *jobs, const uint8_t *shared)
+{
+	uint64_t expected = (uint64_t)o->ops * jobs[0].d.operand, found;
+
+	for (size_t i = 0; i < elements(o); i++) {
+		memcpy(&found, shared + i * o->stride, 8);
+		if (found != expected)
+			return wrong(&jobs[0], "a counter is", found, expected);
+	}
+	return 0;
+}
+
+static int collect(const struct options *o, struct svatest_queue *q, struct job *jobs)
+{
+	struct svatest_completion c;
+
+	if (svatest_take(q, &c) < 0)
+		return 0;
+	if (c.tag >= o->ops || jobs[c.tag].completed) {
+		fprintf(stderr, "svatest: a completion of nothing, tag 0x%llx\n",
+			(unsigned long long)c.tag);
+		return -EPROTO;
+	}
+	jobs[c.tag].completed = true;
+	jobs[c.tag].done = c;
+	return 1;
+}
+
+static int idle(const struct options *o, struct svatest_queue *queues, uint64_t since)
+{
+	struct pollfd fds[QUEUES_MAX];
+
+	for (unsigned i = 0; i < o->queues; i++)
+		if (svatest_failed(&queues[i])) {
+			fprintf(stderr, "svatest: queue %u has failed: the device could not reach "
+					"its rings\n", queues[i].number);
+			return -EIO;
+		}
+	if (now_ns() - since > PATIENCE_NS) {
+		fprintf(stderr, "svatest: no completion for %llu s\n", PATIENCE_NS / 1000000000);
+		return -ETIMEDOUT;
+	}
+	if (!o->epoll) {
+		/* With one CPU the kernel's page-fault worker needs this one. */
+		sched_yield();
+		return 0;
+	}
+	for (unsigned i = 0; i < o->queues; i++)
+		fds[i] = (struct pollfd){ .fd = queues[i].fd, .events = POLLIN };
+	/* A short sleep bounds the damage of a lost interrupt. */
+	return poll(fds, o->queues, 100) < 0 && errno != EINTR ? -errno : 0;
+}
+
+/* Submits everything, in turn to each queue, as their rings have room; waits for all of it. */
+static int run(const struct options *o, struct svatest_queue *queues, struct job *jobs)
+{
+	unsigned submitted = 0, completed = 0, spins = 0;
+	uint64_t since = now_ns();
+
+	while (completed < o->ops) {
+		unsigned before = completed;
+
+		while (submitted < o->ops &&
+		       !svatest_put(&queues[submitted % o->queues], &jobs[submitted].d))
+			submitted++;
+		for (unsigned i = 0; i < o->queues; i++) {
+			int done;
+
+			svatest_ring(&queues[i]);
+			do {
+				done = collect(o, &queues[i], jobs);
+				if (done < 0)
+					return done;
+				completed += (unsigned)done;
+			} while (done);
+		}
+		if (completed != before) {
+			since = now_ns();
+			continue;
+		}
+		if (o->epoll || ++spins % 64 == 0) {
+			int err = idle(o, queues, since);
+
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+static void put_count(FILE *stream, const char *name, int64_t value)
+{
+	if (value < 0)
+		fprintf(stream, "\"%s\":null,", name);
+	else
+		fprintf(stream, "\"%s\":%lld,", name, (long long)value);
+}
+
+struct totals {
+	struct svatest_counters counters;
+	bool page_requests;
+	int64_t faults; /* of the guest's kernel; -1: not counted */
+	uint64_t ns;
+};
+
+static int tell(const struct options *o, const struct job *jobs, const struct totals *t, bool ok)
+{
+	uint32_t *latencies = calloc(o->ops, sizeof(*latencies));
+	const struct svatest_counters *c = &t->counters;
+	/* Each page request that reaches the kernel is a fault there; what is left are stalls. */
+	int64_t stalls = t->faults < 0 ? -1 : t->faults - (int64_t)c->page_requests;
+	struct report r;
+	int err;
+
+	if (!latencies || report_open(&r) < 0)
+		return no_memory();
+	for (unsigned i = 0; i < o->ops; i++)
+		latencies[i] = jobs[i].done.latency_ns;
+	qsort(latencies, o->ops, sizeof(*latencies), by_size);
+	fprintf(r.stream,
+		"{\"program\":\"svatest\",\"ok\":%s,\"op\":\"%s\",\"fault\":\"%s\","
+		"\"memory\":\"%s\",\"bytes\":%zu,\"ops\":%u,\"queues\":%u,\"depth\":%u,",
+		ok ? "true" : "false", operation_names[o->operation],
+		t->page_requests ? "pri" : "stall", memory_names[o->memory], o->bytes, o->ops,
+		o->queues, o->depth);
+	put_count(r.stream, "stalls", stalls < 0 && t->faults >= 0 ? 0 : stalls);
+	put_count(r.stream, "page_requests", (int64_t)c->page_requests);
+	fprintf(r.stream,
+		"\"latency_ns\":{\"min\":%u,\"p50\":%u,\"p99\":%u,\"max\":%u},"
+		"\"accesses\":%llu,\"access_ns\":{\"min\":%llu,\"mean\":%llu,\"max\":%llu},"
+		"\"bytes_read\":%llu,\"bytes_written\":%llu,\"ns\":%llu}",
+		latencies[0], latencies[(o->ops - 1) / 2], latencies[(o->ops - 1) * 99ull / 100],
+		latencies[o->ops - 1], (unsigned long long)c->accesses,
+		(unsigned long long)c->access_min_ns,
+		(unsigned long long)(c->accesses ? c->access_sum_ns / c->accesses : 0),
+		(unsigned long long)c->access_max_ns, (unsigned long long)c->bytes_read,
+		(unsigned long long)c->bytes_written, (unsigned long long)t->ns);
+	err = report_send(&r, 1, o->result);
+	free(latencies);
+	return err;
+}
+
+static void add_counters(struct totals *t, const struct svatest_queue *q)
+{
+	struct svatest_counters c, *sum = &t->counters;
+
+	svatest_counters(q, &c);
+	sum->accesses += c.accesses;
+	sum->page_requests += c.page_requests;
+	sum->bytes_read += c.bytes_read;
+	sum->bytes_written += c.bytes_written;
+	sum->access_sum_ns += c.access_sum_ns;
+	if (c.accesses && (!sum->access_min_ns || c.access_min_ns < sum->access_min_ns))
+		sum->access_min_ns = c.access_min_ns;
+	if (c.access_max_ns > sum->access_max_ns)
+		sum->access_max_ns = c.access_max_ns;
+}
+
+static unsigned log2_of(size_t value)
+{
+	unsigned log2 = 0;
+
+	while (((size_t)2 << log2) <= value)
+		log2++;
+	return log2;
+}
+
+static int measure(const struct options *o)
+{
+	unsigned share = (o->ops + o->queues - 1) / o->queues, ring = log2_of(share) + 1;
+	struct svatest_config config = {
+		.ring_log2 = ring > RING_LOG2_MAX ? RING_LOG2_MAX : ring,
+		.depth = o->depth,
+		.access_log2 = log2_of(o->access),
+		.interval_ns = o->interval,
+		.rate = o->rate,
+		.touch_rings = o->memory == TOUCHED,
+	};
+	struct svatest_queue queues[QUEUES_MAX];
+	struct totals totals = { .faults = -1 };
+	struct job *jobs = calloc(o->ops, sizeof(*jobs));
+	unsigned open = 0;
+	uint8_t *shared = NULL;
+	char path[64];
+	bool ok;
+	int err;
+
+	if (!jobs)
+		return no_memory();
+	err = svatest_find(o->module, path, sizeof(path));
+	if (!err && o->operation == ADD)
+		err = make_destination(o, o->bytes, &shared);
+	for (unsigned i = 0; !err && i < o->ops; i++)
+		err = prepare(o, &jobs[i], i, shared);
+	while (!err && open < o->queues) {
+		err = svatest_open(&queues[open], path, &config);
+		open += !err;
+	}
+	if (!err && o->count)
+		err = faultcount_start();
+	if (err)
+		goto out;
+
+	totals.ns = now_ns();
+	err = run(o, queues, jobs);
+	totals.ns = now_ns() - totals.ns;
+	if (o->count) {
+		totals.faults = faultcount_read();
+		faultcount_stop();
+		if (totals.faults < 0 && !err) {
+			fprintf(stderr, "svatest: the kernel's count of faults cannot be read\n");
+			err = -EIO;
+		}
+	}
+	totals.page_requests = svatest_uses_page_requests(&queues[0]);
+	for (unsigned i = 0; i < open; i++)
+		add_counters(&totals, &queues[i]);
+	for (unsigned i = 0; !err && i < o->ops; i++)
+		err = verify(o, &jobs[i]);
+	if (!err && o->operation == ADD)
+		err = verify_sum(o, jobs, shared);
+	ok = !err;
+	if (tell(o, jobs, &totals, ok) < 0)
+		err = -EIO;
+out:
+	while (open)
+		svatest_close(&queues[--open]);
+	return err;
+}
+
+static int bad(const char *option, const char *rule)
+{
+	fprintf(stderr, "svatest: --%s: %s\n", option, rule);
+	return -1;
+}
+
+static int check(const struct options *o)
+{
+	bool strided = o->operation >= ADD;
+	size_t least = o->operation == ADD ? 8 : o->element;
+
+	if (!o->bytes || o->bytes > BYTES_MAX)
+		return bad("bytes", "from 1 to 64M");
+	if (!o->ops || (uint64_t)o->ops * o->bytes * 2 > TOTAL_MAX)
+		return bad("ops", "at least 1, and all data at most 256M");
+	if (!o->queues || o->queues > QUEUES_MAX)
+		return bad("queues", "from 1 to 64");
+	if (!o->depth || o->depth > 64)
+		return bad("depth", "from 1 to 64");
+	if (o->access < 64 || o->access > 4096 || o->access & (o->access - 1))
+		return bad("access", "a power of two from 64 to 4096");
+	if (!strided)
+		return 0;
+	if (o->element < 16 || o->element > 4096 || o->element % 8)
+		return bad("element", "a multiple of 8 from 16 to 4096");
+	if (o->stride < least || o->stride % 8)
+		return bad("stride", "a multiple of 8, and not below --element");
+	if (o->bytes < o->stride)
+		return bad("bytes", "at least one stride");
+	return 0;
+}
+
+static size_t size_of(const char *text)
+{
+	char *end;
+	size_t value = strtoul(text, &end, 0);
+
+	if (*end == 'K' || *end == 'k')
+		value <<= 10, end++;
+	else if (*end == 'M' || *end == 'm')
+		value <<= 20, end++;
+	return *end ? 0 : value;
+}
+
+static int index_of(const char *const *names, int count, const char *text)
+{
+	for (int i = 0; i < count; i++)
+		if (!strcmp(names[i], text))
+			return i;
+	return -1;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option names[] = {
+		{ "bytes", required_argument, NULL, 'b' },
+		{ "ops", required_argument, NULL, 'o' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "queues", required_argument, NULL, 'q' },
+		{ "depth", required_argument, NULL, 'd' },
+		{ "access", required_argument, NULL, 'a' },
+		{ "stride", required_argument, NULL, 's' },
+		{ "element", required_argument, NULL, 'e' },
+		{ "rate", required_argument, NULL, 'r' },
+		{ "interval", required_argument, NULL, 'i' },
+		{ "poll", required_argument, NULL, 'p' },
+		{ "no-count", no_argument, NULL, 'n' },
+		{ "result", no_argument, NULL, 'R' },
+		{ "module", required_argument, NULL, 'M' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c, found;
+
+	*o = (struct options){
+		.memory = TOUCHED,
+		.bytes = 64u << 10,
+		.access = 4096,
+		.stride = 4096,
+		.element = 64,
+		.ops = 1,
+		.queues = 1,
+		.depth = 4,
+		.count = true,
+		.module = SVATEST_MODULE,
+	};
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (c) {
+		case 'b':
+			o->bytes = size_of(optarg);
+			break;
+		case 'o':
+			o->ops = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'm':
+			found = index_of(memory_names, MEMORIES, optarg);
+			if (found < 0)
+				return bad("memory", "untouched, touched, zero or huge");
+			o->memory = (enum memory)found;
+			break;
+		case 'q':
+			o->queues = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'd':
+			o->depth = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'a':
+			o->access = size_of(optarg);
+			break;
+		case 's':
+			o->stride = size_of(optarg);
+			break;
+		case 'e':
+			o->element = size_of(optarg);
+			break;
+		case 'r':
+			o->rate = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'i':
+			o->interval = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'p':
+			if (strcmp(optarg, "busy") && strcmp(optarg, "epoll"))
+				return bad("poll", "busy or epoll");
+			o->epoll = optarg[0] == 'e';
+			break;
+		case 'n':
+			o->count = false;
+			break;
+		case 'R':
+			o->result = true;
+			break;
+		case 'M':
+			o->module = optarg;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			return -1;
+		}
+	}
+	if (optind + 1 != argc)
+		return -1;
+	found = index_of(operation_names, OPERATIONS, argv[optind]);
+	if (found < 0) {
+		fprintf(stderr, "svatest: there is no operation %s\n", argv[optind]);
+		return -1;
+	}
+	o->operation = (enum operation)found;
+	return check(o);
+}
+
+int svatest_main(int argc, char **argv)
+{
+	struct options o;
+
+	if (parse(argc, argv, &o) < 0) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	return measure(&o) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
