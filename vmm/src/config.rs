@@ -38,6 +38,7 @@ impl MachineConfig {
     pub fn ats(&self) -> Ats {
         match self.test_engine.map(|engine| engine.fault) {
             None | Some(FaultMode::Stall) => Ats::Off,
+            Some(FaultMode::Pri) => Ats::Pri,
         }
     }
 }
@@ -101,6 +102,8 @@ pub enum Revision {
 pub struct TestEngineConfig {
     /// How it waits for a page.
     pub fault: FaultMode,
+    /// Whether it asks for the translations of an operation's memory before it starts.
+    pub prefill: bool,
 }
 
 /// How an access waits for a page that is not there.
@@ -108,6 +111,8 @@ pub struct TestEngineConfig {
 pub enum FaultMode {
     /// The SMMU stalls it.
     Stall,
+    /// The device translates addresses itself (ATS) and asks for the page (PRI).
+    Pri,
 }
 
 /// What is booted.

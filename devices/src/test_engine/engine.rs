@@ -2,6 +2,7 @@
 //! in order; each descriptor is a task of its own, so that they end in any order.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use stallbox_timeline::Span;
@@ -13,6 +14,7 @@ use super::queue::{Fetch, Queue, Rings};
 use super::spec::{
     self, DESCRIPTOR_BYTES, Descriptor, FLAG_FENCE, FLAG_INTERRUPT, Failure, Status,
 };
+use crate::dma::Pasid;
 use crate::lease::Revoked;
 
 /// Where interrupts go.
@@ -97,10 +99,36 @@ impl Engine {
     }
 
     pub(super) fn reset(&self) {
-        for queue in self.queues.borrow_mut().iter_mut() {
-            queue.reset();
+        let used: BTreeSet<Pasid> = self
+            .queues
+            .borrow_mut()
+            .iter_mut()
+            .filter_map(Queue::reset)
+            .collect();
+        for pasid in used {
+            self.master.stop_pasid(pasid);
         }
         self.master.note(EngineNote::Reset);
+    }
+
+    /// A queue that used `pasid` is no longer enabled. If it was the last one, what still waits for
+    /// pages is given up.
+    fn released(&self, pasid: Option<Pasid>) {
+        let Some(pasid) = pasid else { return };
+        let used = self.queues.borrow().iter().any(|queue| {
+            let rings = queue.rings.as_ref();
+            rings.is_some_and(|rings| rings.pasid == Some(pasid))
+        });
+        if !used {
+            self.master.stop_pasid(pasid);
+        }
+    }
+
+    /// Page requests of the address space of a queue since it was enabled.
+    pub(super) fn page_requests(&self, it: &Queue) -> u64 {
+        let pasid = it.rings.as_ref().and_then(|rings| rings.pasid);
+        let now = self.master.page_requests(pasid);
+        now.saturating_sub(it.page_requests_before)
     }
 
     /// CONTROL.ENABLE was set. An enabled queue stays as it is.
@@ -108,6 +136,11 @@ impl Engine {
         let started = self.queue(queue, |it| {
             let fresh = it.rings.is_none();
             let started = fresh && it.enable();
+            if let Some(rings) = &it.rings
+                && started
+            {
+                it.page_requests_before = self.master.page_requests(rings.pasid);
+            }
             fresh.then(|| started.then(|| it.rings.as_ref().and_then(|rings| rings.pasid)))
         });
         match started.flatten() {
@@ -119,10 +152,11 @@ impl Engine {
 
     /// CONTROL.ENABLE was cleared: what is under way is called off. It also clears a failure.
     pub(super) fn disable(&self, queue: u16) {
-        self.queue(queue, |it| {
-            it.disable();
+        let pasid = self.queue(queue, |it| {
             it.failure = None;
+            it.disable()
         });
+        self.released(pasid.flatten());
         self.master.note(EngineNote::QueueDisabled { queue });
     }
 
@@ -350,10 +384,11 @@ impl Engine {
         if requester.lease.check().is_err() {
             return;
         }
-        self.queue(requester.queue, |queue| {
-            queue.disable();
+        let pasid = self.queue(requester.queue, |queue| {
             queue.failure = Some(failure);
+            queue.disable()
         });
+        self.released(pasid.flatten());
         self.report_failure(requester.queue, failure);
     }
 

@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use stallbox_timeline::Timeline;
 
-use super::TestEngineConfig;
 use super::engine::{Engine, Interrupts};
 use super::master::Master;
 use super::probe::{EngineNote, EngineProbe};
 use super::regs::{self, Doorbell, Identity, Request};
 use super::spec::*;
+use super::translation::Translator;
+use super::{FaultMode, TestEngineConfig};
+use crate::atc::AtcProbe;
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{self, ConfigSpace};
@@ -59,7 +61,7 @@ impl Wires {
 }
 
 impl TestEngine {
-    /// A function for `slot`.
+    /// A function for `slot`. `atc_probe` is that of its translation cache, if it has one.
     ///
     /// # Panics
     /// If `config.queues` is not within 1 to 256.
@@ -68,6 +70,7 @@ impl TestEngine {
         slot: Slot,
         timeline: Timeline,
         probe: Rc<dyn EngineProbe>,
+        atc_probe: Rc<dyn AtcProbe>,
     ) -> Rc<TestEngine> {
         assert!(
             (1..=QUEUES_MAX).contains(&config.queues),
@@ -75,7 +78,7 @@ impl TestEngine {
             config.queues
         );
         let windows = u64::from(config.queues).next_power_of_two();
-        let space = ConfigSpace::new(config::Identity {
+        let mut space = ConfigSpace::new(config::Identity {
             vendor: VENDOR_ID,
             device: DEVICE_ID,
             revision: REVISION,
@@ -94,7 +97,18 @@ impl TestEngine {
         ))
         .with_capability(Pasid::new(PASID_WIDTH));
 
-        let master = Rc::new(Master::new(timeline.clone(), probe, slot.dma.clone()));
+        let mut translator = None;
+        if let FaultMode::PageRequest { prefill } = config.fault {
+            let (made, ats, pri) = Translator::new(&timeline, slot.dma.clone(), prefill, atc_probe);
+            space = space.with_capability(ats).with_capability(pri);
+            translator = Some(made);
+        }
+        let master = Rc::new(Master::new(
+            timeline.clone(),
+            probe,
+            slot.dma.clone(),
+            translator,
+        ));
         let wires = Rc::new(Wires {
             config: RefCell::new(space),
             messages: MessageSender::new(&timeline, &slot),
@@ -104,6 +118,7 @@ impl TestEngine {
         Rc::new(TestEngine {
             identity: Identity {
                 queues: config.queues,
+                fault: config.fault,
             },
             wires,
             engine,

@@ -8,6 +8,7 @@ use stallbox_timeline::{Span, Time, Timeline};
 
 use super::probe::{EngineNote, EngineProbe, EngineStep};
 use super::spec::HISTOGRAM_BUCKETS;
+use super::translation::Translator;
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Pasid};
 use crate::lease::{Lease, Revoked};
 
@@ -55,14 +56,16 @@ pub(super) struct Counters {
     pub(super) accesses: u64,
     pub(super) aborts: u64,
     pub(super) bad_doorbells: u64,
+    pub(super) prefill_requested: u64,
+    pub(super) prefill_present: u64,
     pub(super) access: Latency,
     pub(super) descriptor: Latency,
     pub(super) histogram: [u64; HISTOGRAM_BUCKETS],
 }
 
 impl Counters {
-    /// In the order of the counters in a queue's page. The seventh is not used.
-    pub(super) fn words(&self) -> [u64; 14] {
+    /// In the order of the counters in a queue's page. Page requests are counted elsewhere.
+    pub(super) fn words(&self, page_requests: u64) -> [u64; 16] {
         [
             self.descriptors,
             self.errors,
@@ -70,7 +73,7 @@ impl Counters {
             self.bytes_written,
             self.accesses,
             self.aborts,
-            0,
+            page_requests,
             self.bad_doorbells,
             self.access.sum_ns,
             self.access.min_ns,
@@ -78,6 +81,8 @@ impl Counters {
             self.descriptor.sum_ns,
             self.descriptor.min_ns,
             self.descriptor.max_ns,
+            self.prefill_requested,
+            self.prefill_present,
         ]
     }
 
@@ -151,6 +156,8 @@ pub(super) struct Master {
     pub(super) timeline: Timeline,
     pub(super) probe: Rc<dyn EngineProbe>,
     dma: Rc<dyn DmaPort>,
+    /// The same as `dma`, if the device translates addresses itself.
+    translator: Option<Translator>,
     /// Bus Master Enable.
     enabled: Cell<bool>,
     /// PASID Enable.
@@ -164,11 +171,17 @@ impl Master {
         timeline: Timeline,
         probe: Rc<dyn EngineProbe>,
         dma: Rc<dyn DmaPort>,
+        translator: Option<Translator>,
     ) -> Master {
+        let dma = match &translator {
+            Some(translator) => translator.atc.clone(),
+            None => dma,
+        };
         Master {
             timeline,
             probe,
             dma,
+            translator,
             enabled: Cell::new(false),
             pasid_enabled: Cell::new(false),
             atomics_enabled: Cell::new(false),
@@ -183,6 +196,41 @@ impl Master {
 
     pub(super) fn atomics_enabled(&self) -> bool {
         self.atomics_enabled.get()
+    }
+
+    /// Page requests of an address space since power-on.
+    pub(super) fn page_requests(&self, pasid: Option<Pasid>) -> u64 {
+        let translator = self.translator.as_ref();
+        translator.map_or(0, |translator| translator.page_requests(pasid))
+    }
+
+    /// No queue uses `pasid` any more.
+    pub(super) fn stop_pasid(&self, pasid: Pasid) {
+        if let Some(translator) = &self.translator {
+            translator.stop(pasid);
+        }
+    }
+
+    /// Asks for translations ahead of use, if the device is to do so.
+    pub(super) async fn prefill(
+        &self,
+        requester: &Requester,
+        address: u64,
+        bytes: u64,
+        write: bool,
+    ) -> Result<(), DmaError> {
+        let Some(translator) = &self.translator else {
+            return Ok(());
+        };
+        self.check(requester, address, write)?;
+        let attrs = requester.attrs();
+        let found = translator.prefill(attrs, address, bytes, write).await;
+        {
+            let mut counters = requester.counters.borrow_mut();
+            counters.prefill_requested += found.requested;
+            counters.prefill_present += found.present;
+        }
+        Ok(requester.lease.check()?)
     }
 
     pub(super) fn note(&self, note: EngineNote) {

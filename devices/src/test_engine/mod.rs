@@ -4,7 +4,8 @@
 //!
 //! Its manual is `docs/test-engine.md`; there is no such hardware. `spec` has the layouts, `regs`
 //! what the registers read, `queue` the two rings, `engine` what a queue does over time, `ops` the
-//! operations, `master` the way to memory.
+//! operations, `master` the way to memory, `translation` what is before it if the device translates
+//! addresses itself.
 //!
 //! One descriptor's way: a doorbell moves the ring's tail; the queue's task fetches the descriptor
 //! with the queue's PASID, paces it, and starts it as a task of its own, so that up to the queue's
@@ -20,6 +21,7 @@ mod probe;
 mod queue;
 mod regs;
 mod spec;
+mod translation;
 
 #[cfg(test)]
 mod tests;
@@ -33,10 +35,27 @@ pub use spec::{DEVICE_ID, VENDOR_ID};
 pub struct TestEngineConfig {
     /// Queues, 1 to 256.
     pub queues: u16,
+    /// How it comes to pages that are not there.
+    pub fault: FaultMode,
+}
+
+/// How the device comes to a page that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultMode {
+    /// It does nothing: its accesses wait in the IOMMU, or are aborted there.
+    Stall,
+    /// It translates addresses itself (ATS) and asks for pages (PRI).
+    PageRequest {
+        /// Whether it asks for the translations of a descriptor's ranges before it starts.
+        prefill: bool,
+    },
 }
 
 impl Default for TestEngineConfig {
     fn default() -> TestEngineConfig {
-        TestEngineConfig { queues: 64 }
+        TestEngineConfig {
+            queues: 64,
+            fault: FaultMode::Stall,
+        }
     }
 }

@@ -113,6 +113,12 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Asks for the translations of a range ahead of its use, if the device is to do so.
+    async fn prefill(&self, address: u64, length: u64, write: bool) -> Result<()> {
+        let (master, requester) = (self.master, self.requester);
+        Ok(master.prefill(requester, address, length, write).await?)
+    }
+
     async fn write(&self, address: u64, buffer: &[u8]) -> Result<()> {
         self.master.write(self.requester, address, buffer).await?;
         self.written_bytes
@@ -123,6 +129,8 @@ impl<'a> Work<'a> {
     /// COPY: `length` bytes from source to destination; the result is `length`.
     async fn copy(&self, d: &Descriptor) -> Result<Outcome> {
         let range = Range::of(d.length)?.at(d.source)?.at(d.destination)?;
+        self.prefill(d.source, d.length, false).await?;
+        self.prefill(d.destination, d.length, true).await?;
         let mut chunk = vec![0; CHUNK_BYTES as usize];
         for (offset, length) in range.chunks(d.source) {
             let chunk = &mut chunk[..length];
@@ -136,6 +144,7 @@ impl<'a> Work<'a> {
     /// `length`.
     async fn fill(&self, d: &Descriptor) -> Result<Outcome> {
         let range = Range::of(d.length)?.at(d.destination)?;
+        self.prefill(d.destination, d.length, true).await?;
         let pattern = d.operand.to_le_bytes();
         for (offset, length) in range.chunks(d.destination) {
             let phase = (offset % 8) as usize;
@@ -155,6 +164,8 @@ impl<'a> Work<'a> {
     /// difference, or `length`.
     async fn compare(&self, d: &Descriptor) -> Result<Outcome> {
         let range = Range::of(d.length)?.at(d.source)?.at(d.destination)?;
+        self.prefill(d.source, d.length, false).await?;
+        self.prefill(d.destination, d.length, false).await?;
         let (mut left, mut right) = (vec![0; CHUNK_BYTES as usize], vec![0; CHUNK_BYTES as usize]);
         for (offset, length) in range.chunks(d.source) {
             let (left, right) = (&mut left[..length], &mut right[..length]);
@@ -174,6 +185,7 @@ impl<'a> Work<'a> {
     /// CRC: the CRC-32 of zlib and Ethernet over `length` bytes at source.
     async fn crc(&self, d: &Descriptor) -> Result<Outcome> {
         let range = Range::of(d.length)?.at(d.source)?;
+        self.prefill(d.source, d.length, false).await?;
         let mut chunk = vec![0; CHUNK_BYTES as usize];
         let mut crc = Crc::new();
         for (offset, length) in range.chunks(d.source) {

@@ -33,6 +33,8 @@ pub(super) struct Queue {
     pub(super) failure: Option<Failure>,
     pub(super) lease: Lease,
     pub(super) counters: Rc<RefCell<Counters>>,
+    /// Page requests of its address space when it was enabled.
+    pub(super) page_requests_before: u64,
     /// Tasks that have not ended, those of revoked leases included.
     pub(super) tasks: Rc<Cell<u32>>,
     /// A descriptor ended, or the lease was revoked.
@@ -52,19 +54,22 @@ impl Queue {
         true
     }
 
-    /// Stops: tasks end as soon as the access that they wait for has come back.
-    pub(super) fn disable(&mut self) {
+    /// Stops: tasks end as soon as the access that they wait for has come back. The address space
+    /// that it used, if it was enabled and had one.
+    pub(super) fn disable(&mut self) -> Option<Pasid> {
         std::mem::take(&mut self.lease).revoke();
-        self.rings = None;
+        let rings = self.rings.take();
         self.progress.notify_all();
+        rings?.pasid
     }
 
     /// Back to the state after power-on.
-    pub(super) fn reset(&mut self) {
-        self.disable();
+    pub(super) fn reset(&mut self) -> Option<Pasid> {
+        let pasid = self.disable();
         self.settings = Settings::default();
         self.failure = None;
         self.counters = Rc::default();
+        pasid
     }
 
     /// The STATUS register.

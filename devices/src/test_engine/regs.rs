@@ -3,11 +3,12 @@
 //! and ignores writes. Registers are 32 bits wide; 64-bit ones are two, and an access of 8 bytes
 //! is one of each.
 
+use super::FaultMode;
 use super::engine::Engine;
 use super::queue::Queue;
 use super::spec::{
-    ACCESS_LOG2_MAX, BYTES_MAX, COUNT_MAX, DEPTH_MAX, DOORBELL_WINDOW_BYTES, QUEUE_BLOCK_BYTES,
-    QUEUE_BLOCKS, RING_LOG2_MAX, global, page, queue,
+    ACCESS_LOG2_MAX, BYTES_MAX, CAPABILITY_PAGE_REQUESTS, CAPABILITY_PREFILL, COUNT_MAX, DEPTH_MAX,
+    DOORBELL_WINDOW_BYTES, QUEUE_BLOCK_BYTES, QUEUE_BLOCKS, RING_LOG2_MAX, global, page, queue,
 };
 use crate::pcie::capability::replace;
 
@@ -15,11 +16,19 @@ use crate::pcie::capability::replace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) queues: u16,
+    pub(super) fault: FaultMode,
 }
 
 impl Identity {
     fn capability(self) -> u32 {
-        self.queues.into()
+        let fault = match self.fault {
+            FaultMode::Stall => 0,
+            FaultMode::PageRequest { prefill: false } => CAPABILITY_PAGE_REQUESTS,
+            FaultMode::PageRequest { prefill: true } => {
+                CAPABILITY_PAGE_REQUESTS | CAPABILITY_PREFILL
+            }
+        };
+        u32::from(self.queues) | fault
     }
 }
 
@@ -155,20 +164,23 @@ pub(super) fn read_page(identity: Identity, engine: &Engine, offset: u64) -> u32
                 page::STATUS => it.status(),
                 page::GEOMETRY => it.settings.geometry,
                 page::CAPABILITY => identity.capability(),
-                _ => counter(it, register),
+                _ => counter(engine, it, register),
             })
         })
         .unwrap_or(0)
 }
 
-fn counter(it: &Queue, register: u64) -> u32 {
+fn counter(engine: &Engine, it: &Queue, register: u64) -> u32 {
     let counters = it.counters.borrow();
     let word = |words: &[u64], at: u64| {
         let long = words.get((at / 8) as usize).copied().unwrap_or(0);
         (long >> (at % 8 * 8)) as u32
     };
     match register {
-        page::COUNTERS..page::HISTOGRAM => word(&counters.words(), register - page::COUNTERS),
+        page::COUNTERS..page::HISTOGRAM => {
+            let words = counters.words(engine.page_requests(it));
+            word(&words, register - page::COUNTERS)
+        }
         page::HISTOGRAM..page::HISTOGRAM_END => {
             word(&counters.histogram, register - page::HISTOGRAM)
         }

@@ -86,6 +86,12 @@ pub(super) mod page {
     pub(crate) const HISTOGRAM_END: u64 = HISTOGRAM + 8 * super::HISTOGRAM_BUCKETS as u64;
 }
 
+/// CAPABILITY: the device asks for pages itself, and for translations ahead of use.
+pub(super) const CAPABILITY_PAGE_REQUESTS: u32 = 1 << 16;
+pub(super) const CAPABILITY_PREFILL: u32 = 1 << 17;
+/// Outstanding Page Request Capacity.
+pub(super) const PAGE_REQUESTS_MAX: u32 = 512;
+
 pub(super) const HISTOGRAM_BUCKETS: usize = 32;
 
 /// Entries of a ring: a power of two up to this one's.

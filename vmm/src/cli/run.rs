@@ -41,7 +41,8 @@ pub struct RunArgs {
     /// NUMA nodes over which RAM and vCPUs are spread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub nodes: u8,
-    /// Accelerator: zip[,rev=0x21|0x30], test-engine[,fault=stall] or none (repeatable).
+    /// Accelerator: zip[,rev=0x21|0x30], test-engine[,fault=stall|pri][,ats=prefill] or none
+    /// (repeatable).
     #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
     pub accel: Vec<Accelerator>,
     /// Interrupts of the SMMU: wired, or msi through the ITS.
@@ -136,17 +137,26 @@ pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
             Ok(Accelerator::Zip(AcceleratorConfig { revision }))
         }
         "test-engine" => {
-            let mut fault = FaultMode::Stall;
+            let (mut fault, mut prefill) = (FaultMode::Stall, false);
             for option in options {
-                fault = match option {
-                    ("fault", "stall") => FaultMode::Stall,
-                    option => return unknown("test-engine", option, "fault=stall"),
-                };
+                match option {
+                    ("fault", "stall") => fault = FaultMode::Stall,
+                    ("fault", "pri") => fault = FaultMode::Pri,
+                    ("ats", "prefill") => prefill = true,
+                    option => {
+                        let known = "fault=stall, fault=pri and ats=prefill";
+                        return unknown("test-engine", option, known);
+                    }
+                }
             }
-            Ok(Accelerator::TestEngine(TestEngineConfig { fault }))
+            if prefill && fault != FaultMode::Pri {
+                bail!("ats=prefill needs fault=pri: a device that stalls translates no addresses");
+            }
+            Ok(Accelerator::TestEngine(TestEngineConfig { fault, prefill }))
         }
         _ => bail!(
-            "there is zip (with rev=0x21 or rev=0x30), test-engine (with fault=stall) and none"
+            "there is zip (with rev=0x21 or rev=0x30), test-engine (with fault=stall or fault=pri \
+             and ats=prefill) and none"
         ),
     }
 }
@@ -243,12 +253,22 @@ mod tests {
         assert_eq!(parsed("zip"), zip(Revision::V3));
         assert_eq!(parsed("zip,rev=0x21"), zip(Revision::V2));
         assert_eq!(parsed("none"), Some(Accelerator::None));
-        let stall = TestEngineConfig {
-            fault: FaultMode::Stall,
+        let engine = |fault, prefill| {
+            let config = TestEngineConfig { fault, prefill };
+            Some(Accelerator::TestEngine(config))
         };
         for text in ["test-engine", "test-engine,fault=stall"] {
-            assert_eq!(parsed(text), Some(Accelerator::TestEngine(stall)));
+            assert_eq!(parsed(text), engine(FaultMode::Stall, false));
         }
+        assert_eq!(
+            parsed("test-engine,fault=pri"),
+            engine(FaultMode::Pri, false)
+        );
+        assert_eq!(
+            parsed("test-engine,ats=prefill,fault=pri"),
+            engine(FaultMode::Pri, true)
+        );
+        assert_eq!(parsed("test-engine,ats=prefill"), None);
         for bad in [
             "zip,rev=0x20",
             "sec",

@@ -9,6 +9,7 @@ use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
 
 use super::memory::Physical;
+use super::probe::AtcProbe;
 use super::{TEST_ENGINE, World};
 use crate::config::{FaultMode, TestEngineConfig};
 use crate::latency::{Latency, Part};
@@ -25,15 +26,25 @@ impl World {
             requester: TEST_ENGINE,
             dma: self.port(TEST_ENGINE, memory, latency),
         };
-        let engine = match config.fault {
-            // The SMMU does it; the device only waits longer.
-            FaultMode::Stall => test_engine::TestEngineConfig::default(),
+        let engine = test_engine::TestEngineConfig {
+            fault: match config.fault {
+                FaultMode::Stall => test_engine::FaultMode::Stall,
+                FaultMode::Pri => test_engine::FaultMode::PageRequest {
+                    prefill: config.prefill,
+                },
+            },
+            ..test_engine::TestEngineConfig::default()
         };
         let probe = Rc::new(Probe {
             latency: latency.clone(),
             tracer: self.tracer.clone(),
         });
-        let function = TestEngine::new(engine, slot, self.timeline.clone(), probe);
+        let atc_probe = Rc::new(AtcProbe::new(
+            TEST_ENGINE,
+            latency.clone(),
+            self.tracer.clone(),
+        ));
+        let function = TestEngine::new(engine, slot, self.timeline.clone(), probe, atc_probe);
         bridge.plug(TEST_ENGINE, function);
     }
 }

@@ -1,15 +1,24 @@
 //! The driver's and the program's side, and a memory that can abort, stall and take its time.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::ops::Range;
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{Notify, Span, Timeline};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Pasid, fetch_add_result};
+use crate::atc::NoAtcProbe;
+use crate::dma::{
+    AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, PageRequest, PageResponse,
+    PageResponseCode, Pasid, TranslatedRange, TranslationAnswer, TranslationFuture,
+    fetch_add_result,
+};
 use crate::pcie::{PciFunction, RequesterId, Slot};
-use crate::test_engine::{EngineNote, EngineProbe, EngineStep, TestEngine, TestEngineConfig};
+use crate::test_engine::{
+    EngineNote, EngineProbe, EngineStep, FaultMode, TestEngine, TestEngineConfig,
+};
 
 const RAM_BYTES: u64 = 32 << 20;
 /// Where interrupts are sent, beyond RAM. The data is the vector's number.
@@ -43,6 +52,12 @@ pub(super) struct Memory {
     pub(super) stalled: Cell<u32>,
     released: Notify,
     pub(super) msis: RefCell<Vec<u32>>,
+    /// Pages that a translation request finds nothing for.
+    pub(super) absent: RefCell<Vec<Range<u64>>>,
+    /// Page requests as they came, those that are answered included.
+    pub(super) page_requests: RefCell<Vec<PageRequest>>,
+    pub(super) translations: Cell<u32>,
+    function: RefCell<Option<Weak<dyn AtsFunction>>>,
 }
 
 impl Memory {
@@ -58,7 +73,29 @@ impl Memory {
             stalled: Cell::new(0),
             released: Notify::new(),
             msis: RefCell::default(),
+            absent: RefCell::default(),
+            page_requests: RefCell::default(),
+            translations: Cell::new(0),
+            function: RefCell::default(),
         })
+    }
+
+    /// The kernel has handled the `index`-th page request.
+    pub(super) fn answer(&self, index: usize, code: PageResponseCode) {
+        let request = self.page_requests.borrow()[index];
+        if code == PageResponseCode::Success {
+            let page = request.address & !0xfff;
+            let mut absent = self.absent.borrow_mut();
+            absent.retain(|range| !range.contains(&page));
+        }
+        let function = self.function.borrow().as_ref().and_then(Weak::upgrade);
+        function
+            .expect("the function has connected")
+            .page_response(PageResponse {
+                pasid: request.pasid,
+                index: request.index,
+                code,
+            });
     }
 
     pub(super) fn stall(&self, range: Range<u64>) {
@@ -139,6 +176,60 @@ impl DmaPort for Memory {
             let after = fetch_add_result(before, operand);
             self.ram.write_slice(&after, at).map_err(refused)
         })
+    }
+
+    fn ats(&self) -> Option<&dyn AtsPort> {
+        Some(self)
+    }
+}
+
+/// Translations are the identity.
+impl AtsPort for Memory {
+    fn translate(&self, _attrs: DmaAttrs, address: u64, _write: bool) -> TranslationFuture<'_> {
+        Box::pin(async move {
+            self.timeline.sleep(self.latency.get()).await;
+            self.translations.set(self.translations.get() + 1);
+            let page = address & !0xfff;
+            let present = !self.absent.borrow().iter().any(|it| it.contains(&page));
+            TranslationAnswer::Translated(TranslatedRange {
+                address: page,
+                size_log2: 12,
+                read: present,
+                write: present,
+                execute: false,
+                untranslated_only: false,
+            })
+        })
+    }
+
+    fn issue(&self, _bytes: usize) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(async {})
+    }
+
+    fn read_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        buffer: &'a mut [u8],
+    ) -> DmaFuture<'a> {
+        DmaPort::read(self, attrs, address, buffer)
+    }
+
+    fn write_translated<'a>(
+        &'a self,
+        attrs: DmaAttrs,
+        address: u64,
+        buffer: &'a [u8],
+    ) -> DmaFuture<'a> {
+        DmaPort::write(self, attrs, address, buffer)
+    }
+
+    fn page_request(&self, request: PageRequest) {
+        self.page_requests.borrow_mut().push(request);
+    }
+
+    fn connect(&self, function: Weak<dyn AtsFunction>) {
+        self.function.replace(Some(function));
     }
 }
 
@@ -277,6 +368,10 @@ pub(super) fn window(queue: u16) -> u64 {
 impl Guest {
     /// Power-on, with 4 queues.
     pub(super) fn bare() -> Guest {
+        Guest::powered_on(FaultMode::Stall)
+    }
+
+    pub(super) fn powered_on(fault: FaultMode) -> Guest {
         let timeline = Timeline::new();
         let memory = Memory::new(&timeline);
         let recorder = Rc::new(Recorder::default());
@@ -284,8 +379,14 @@ impl Guest {
             requester: RequesterId(0x0010),
             dma: memory.clone(),
         };
-        let config = TestEngineConfig { queues: 4 };
-        let function = TestEngine::new(config, slot, timeline.clone(), recorder.clone());
+        let config = TestEngineConfig { queues: 4, fault };
+        let function = TestEngine::new(
+            config,
+            slot,
+            timeline.clone(),
+            recorder.clone(),
+            Rc::new(NoAtcProbe),
+        );
         Guest {
             timeline,
             memory,
@@ -296,7 +397,12 @@ impl Guest {
 
     /// Probed: bus master, MSI-X, PASID, atomics.
     pub(super) fn new() -> Guest {
-        let guest = Guest::bare();
+        Guest::with(FaultMode::Stall)
+    }
+
+    /// The same, with ATS and PRI if the device has them.
+    pub(super) fn with(fault: FaultMode) -> Guest {
+        let guest = Guest::powered_on(fault);
         guest.config16(0x04, 0x0006);
         let msix = guest.capability(0x11);
         guest.config16(msix + 2, 0x8000);
@@ -310,6 +416,13 @@ impl Guest {
         let express = guest.capability(0x10);
         guest.config16(express + 0x28, 1 << 6);
         guest.config16(guest.extended(0x1b) + 6, 1);
+        if fault != FaultMode::Stall {
+            // ATS: Enable. PRI: an allocation of 32 requests, Enable.
+            guest.config16(guest.extended(0x0f) + 6, 0x8000);
+            let pri = guest.extended(0x13);
+            guest.function.config_write(pri + 12, &32u32.to_le_bytes());
+            guest.config16(pri + 4, 1);
+        }
         guest
     }
 

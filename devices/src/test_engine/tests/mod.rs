@@ -4,5 +4,6 @@
 mod guest;
 mod hostile;
 mod operations;
+mod page_requests;
 mod queues;
 mod registers;
