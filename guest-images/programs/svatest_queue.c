@@ -240,8 +240,11 @@ int svatest_put(struct svatest_queue *q, const struct svatest_descriptor *d)
 
 void svatest_ring(struct svatest_queue *q)
 {
+	if (q->rung == q->tail)
+		return;
 	write_barrier();
 	page_write(q, PAGE_SQ_TAIL, q->tail);
+	q->rung = q->tail;
 }
 
 int svatest_take(struct svatest_queue *q, struct svatest_completion *c)

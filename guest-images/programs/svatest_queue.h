@@ -73,10 +73,11 @@ struct svatest_counters {
 	uint64_t bytes_written;
 	uint64_t accesses;
 	uint64_t aborts;
-	uint64_t page_requests;
+	uint64_t page_requests; /* of the process, whichever queue made them */
 	uint64_t bad_doorbells;
 	uint64_t access_sum_ns, access_min_ns, access_max_ns;
 	uint64_t descriptor_sum_ns, descriptor_min_ns, descriptor_max_ns;
+	uint64_t prefill_requested, prefill_present;
 };
 
 /* What the queue's registers are set to. */
@@ -95,6 +96,7 @@ struct svatest_queue {
 	unsigned entries;
 	unsigned ring_log2;
 	uint32_t tail, head; /* since the start, as in the doorbells */
+	uint32_t rung;	     /* the tail that the device knows */
 	volatile uint8_t *page;
 	struct svatest_descriptor *sq;
 	volatile struct svatest_completion *cq;
@@ -118,7 +120,7 @@ void svatest_counters(const struct svatest_queue *q, struct svatest_counters *co
 
 /* Submits without telling the device. -EBUSY if the ring has no room. */
 int svatest_put(struct svatest_queue *q, const struct svatest_descriptor *d);
-/* Tells the device about everything put so far. */
+/* Tells the device about everything put so far, if there is something new. */
 void svatest_ring(struct svatest_queue *q);
 /* Takes a completion: 0, or -EAGAIN if there is none. Only reads memory. */
 int svatest_take(struct svatest_queue *q, struct svatest_completion *c);
