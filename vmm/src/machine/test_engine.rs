@@ -9,8 +9,7 @@ use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
 
 use super::memory::Physical;
-use super::probe::AtcProbe;
-use super::{TEST_ENGINE, World};
+use super::{AtcProbe, TEST_ENGINE, World};
 use crate::config::{FaultMode, TestEngineConfig};
 use crate::latency::{Latency, Part};
 
