@@ -53,6 +53,8 @@ mod verdict;
 mod walker;
 
 #[cfg(any(test, feature = "test-utils"))]
+pub mod fuzzing;
+#[cfg(any(test, feature = "test-utils"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod commands;
 mod config_cache;
 mod events;
 mod first_light;
+mod fuzzed;
 mod invalidation;
 mod prefetches;
 mod pri;
