@@ -62,8 +62,9 @@ impl Vcpus for Machine<'_> {
         sys::handle_kicks()?;
         // Before there are threads, which inherit it.
         let signals = Signals::block(&[&ENDING[..], &[PAUSING]].concat())?;
-        let (board, lines) = link::switchboard(self.vcpus.len())?;
+        // Dropped after the switchboard, as in `Desk`.
         let mut crew = Crew::default();
+        let (board, lines) = link::switchboard(self.vcpus.len())?;
         for (index, (vcpu, line)) in self.vcpus.drain(..).zip(lines).enumerate() {
             let runner = Runner::new(index, line, crew.gate.clone(), (*self.world.ram).clone());
             let thread = std::thread::Builder::new()

@@ -1,0 +1,193 @@
+//! What a device access costs: a bare-metal guest reads or writes one register over and over, with
+//! each engine, and beside them with the smallest loop around KVM_RUN that can answer.
+//!
+//! ```text
+//! cargo build --release -p stallbox --example exits [--target aarch64-unknown-linux-gnu]
+//! exits [ACCESSES]
+//! ```
+//!
+//! Prints a JSON object a line: engine, access, nanoseconds by the host's clock for each access.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use stallbox_firmware::boot::EntryState;
+use stallbox_firmware::layout;
+use stallbox_vmm::config::{EngineKind, MachineConfig, MemoryBackend};
+use stallbox_vmm::engine::{self, Watch};
+use stallbox_vmm::latency::LatencyModel;
+use stallbox_vmm::machine::World;
+use stallbox_vmm::outcome::Outcome;
+use vm_memory::{Bytes, GuestAddress};
+
+const CODE: u64 = layout::RAM_BASE + 0x1000;
+/// A register of the SMMU that can be read without an effect: SMMU_IDR0. It ignores writes.
+const REGISTER: u64 = layout::SMMU.base;
+
+/// X0 is the register's address, X1 the number of accesses (from GNU as).
+const fn program(access: u32) -> [u32; 7] {
+    [
+        access,
+        0xf100_0421, // subs x1, x1, #1
+        0x54ff_ffc1, // b.ne access
+        0x5280_0100, // mov w0, #8
+        0x72b0_8000, // movk w0, #0x8400, lsl #16: SYSTEM_OFF
+        0xd400_0002, // hvc #0
+        0x1400_0000, // b .
+    ]
+}
+
+/// Accesses to measure, with the address each goes to.
+const ACCESSES: [(&str, u32, u64); 3] = [
+    ("read", 0xb940_0004, REGISTER),          // ldr w4, [x0]
+    ("write, posted", 0xb900_0004, REGISTER), // str w4, [x0]
+    ("write, store pair", 0xa900_1004, layout::PCI_MEMORY_64.base), // stp x4, x4, [x0]
+];
+
+struct NoWatch;
+
+impl Watch for NoWatch {
+    fn look(&mut self, _world: &World) -> Option<Outcome> {
+        None
+    }
+}
+
+fn machine() -> MachineConfig {
+    MachineConfig {
+        memory_bytes: 64 << 20,
+        memory_backend: MemoryBackend::Anon,
+        cpus: 1,
+        nodes: 1,
+        accelerator: None,
+        test_engine: None,
+        smmu_msi: false,
+        latency: LatencyModel::built_in(),
+        seed: 1,
+        plan: stallbox_faultplan::Plan::default(),
+    }
+}
+
+fn words(program: &[u32]) -> Vec<u8> {
+    program.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// Host time of a run with `count` accesses.
+fn with_engine(kind: EngineKind, access: u32, address: u64, count: u64) -> Result<f64> {
+    let machine = machine();
+    let engine = engine::open(kind, &machine)?;
+    let mut world = World::new(&machine, engine.platform(), None, None)?;
+    engine.plug(&mut world);
+    world
+        .ram
+        .write_slice(&words(&program(access)), GuestAddress(CODE))
+        .context("the program does not fit")?;
+    let entry = EntryState {
+        pc: CODE,
+        x: [address, count, 0, 0],
+        // EL1h, interrupts masked.
+        pstate: 0x3c5,
+    };
+    let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    let start = Instant::now();
+    let outcome = vcpus.run(&mut NoWatch)?;
+    let seconds = start.elapsed().as_secs_f64();
+    anyhow::ensure!(
+        outcome == Outcome::PowerOff,
+        "the guest ended as {outcome:?}"
+    );
+    Ok(seconds)
+}
+
+/// The smallest loop around KVM_RUN.
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+mod smallest {
+    use std::time::Instant;
+
+    use anyhow::{Context, Result, bail};
+    use kvm_bindings::{
+        KVM_ARM_VCPU_PSCI_0_2, KVM_REG_ARM_CORE, KVM_REG_ARM64, KVM_REG_SIZE_U64,
+        kvm_userspace_memory_region, kvm_vcpu_init,
+    };
+    use kvm_ioctls::{Kvm, VcpuExit};
+    use stallbox_firmware::layout;
+    use vm_memory::{
+        Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+        MemoryRegionAddress,
+    };
+
+    /// Host time of a run.
+    pub fn run(program: &[u8], address: u64, count: u64) -> Result<f64> {
+        let kvm = Kvm::new().context("/dev/kvm")?;
+        let vm = kvm.create_vm_with_ipa_size(40)?;
+        let size = 2 << 20;
+        let ram: GuestMemoryMmap =
+            GuestMemoryMmap::from_ranges(&[(GuestAddress(layout::RAM_BASE), size)])?;
+        let region = ram.iter().next().context("no RAM")?;
+        let region = kvm_userspace_memory_region {
+            slot: 0,
+            flags: 0,
+            guest_phys_addr: layout::RAM_BASE,
+            memory_size: size as u64,
+            userspace_addr: region.get_host_address(MemoryRegionAddress(0))? as u64,
+        };
+        // SAFETY: the mapping outlives the VM, which this function drops first.
+        unsafe { vm.set_user_memory_region(region)? };
+        ram.write_slice(program, GuestAddress(super::CODE))?;
+        let mut vcpu = vm.create_vcpu(0)?;
+        let mut init = kvm_vcpu_init::default();
+        vm.get_preferred_target(&mut init)?;
+        init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
+        vcpu.vcpu_init(&init)?;
+        // X0, X1 and PC, by their offset in struct kvm_regs in words of 32 bits.
+        for (word, value) in [(0, address), (2, count), (64, super::CODE)] {
+            let name = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | u64::from(KVM_REG_ARM_CORE) | word;
+            vcpu.set_one_reg(name, &value.to_le_bytes())?;
+        }
+        let start = Instant::now();
+        loop {
+            match vcpu.run()? {
+                VcpuExit::MmioRead(_, data) => data.fill(0),
+                VcpuExit::MmioWrite(..) => {}
+                VcpuExit::SystemEvent(..) => return Ok(start.elapsed().as_secs_f64()),
+                exit => bail!("{exit:?}"),
+            }
+        }
+    }
+}
+
+/// Nanoseconds for each access: what `count` of them take beyond none to speak of.
+fn each(mut run: impl FnMut(u64) -> Result<f64>, count: u64) -> Result<f64> {
+    let few = run(1)?;
+    let many = run(1 + count)?;
+    Ok((many - few) * 1e9 / count as f64)
+}
+
+fn report(engine: &str, access: &str, ns: Result<f64>) {
+    match ns {
+        Ok(ns) => println!(r#"{{"engine":"{engine}","access":"{access}","ns":{ns:.0}}}"#),
+        Err(error) => eprintln!("{engine}, {access}: {error:#}"),
+    }
+}
+
+fn main() -> Result<()> {
+    let count = match std::env::args().nth(1) {
+        Some(text) => text.parse().context("a number of accesses")?,
+        None => 20_000,
+    };
+    for (name, access, address) in ACCESSES {
+        #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+        {
+            let program = words(&program(access));
+            // It does not enable what a store pair needs.
+            if name != "write, store pair" {
+                let ns = each(|count| smallest::run(&program, address, count), count);
+                report("smallest loop", name, ns);
+            }
+            let kvm = |count| with_engine(EngineKind::Kvm, access, address, count);
+            report("kvm", name, each(kvm, count));
+        }
+        let soft = |count| with_engine(EngineKind::Soft, access, address, count);
+        report("soft", name, each(soft, count));
+    }
+    Ok(())
+}
