@@ -15,9 +15,10 @@ use crate::config::{Ats, FaultMode, GuestConfig, MachineConfig};
 use crate::machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
 
 /// What every guest's command line begins with. `panic=-1` makes a panic end the run at once; the
-/// ZIP driver offers user queues only if told so.
-const BOOTARGS: &str =
-    "console=ttyS0,115200 earlycon=uart8250,mmio,0x9000000 panic=-1 hisi_zip.uacce_mode=1";
+/// ZIP driver offers user queues only if told so; `cryptomgr.notests=0` behind it brings the crypto
+/// API's self-tests back.
+const BOOTARGS: &str = "console=ttyS0,115200 earlycon=uart8250,mmio,0x9000000 panic=-1 \
+     hisi_zip.uacce_mode=1 cryptomgr.notests=1";
 
 /// Copies the guest into RAM, and says how the first vCPU starts.
 pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Result<EntryState> {
