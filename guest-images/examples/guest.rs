@@ -1,6 +1,7 @@
-//! Builds the guest image if it is not cached, and prints where it is.
+//! Builds a guest image, the stock one or that of the given name, if it is not cached, and prints
+//! where it is.
 
-use stallbox_guest_images::{Progress, ensure, source_root};
+use stallbox_guest_images::{Progress, STOCK, ensure_named, source_root};
 
 struct Plain;
 
@@ -15,7 +16,9 @@ impl Progress for Plain {
 }
 
 fn main() {
-    match ensure(&source_root(), &Plain) {
+    let name = std::env::args().nth(1);
+    let name = name.as_deref().unwrap_or(STOCK);
+    match ensure_named(&source_root(), name, &Plain) {
         Ok(image) => println!(
             "{}\n{}\n{}\n{}\n{}",
             image.kernel.display(),

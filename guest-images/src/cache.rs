@@ -37,6 +37,10 @@ impl Cache {
         Cache { root }
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder published under this key.
     pub fn find(&self, key: &Key) -> Option<PathBuf> {
         Some(self.root.join(&key.0)).filter(|path| path.is_dir())
@@ -90,11 +94,27 @@ impl LockedCache<'_> {
         Ok(path)
     }
 
+    /// Where ccache keeps objects, so that a kernel which differs by a patch is soon compiled.
+    pub fn compilations(&self) -> PathBuf {
+        self.root.join("ccache")
+    }
+
     /// Where the package with this pinned checksum is kept.
     pub fn package(&self, sha256: &str) -> Result<PathBuf, Error> {
         let folder = self.root.join("packages");
         create_dir(&folder)?;
         Ok(folder.join(format!("{sha256}.deb")))
+    }
+
+    /// Removes everything but the lock.
+    pub fn empty(&self) -> Result<(), Error> {
+        let entries = fs::read_dir(&self.root).map_err(Error::file("list", &self.root))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                fs::remove_dir_all(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes what builders that were killed have left. Nobody else is building: we hold the lock.
@@ -111,6 +131,17 @@ impl LockedCache<'_> {
 /// Name of a published folder: a readable kind and a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key(String);
+
+impl Key {
+    /// One that was written down.
+    pub fn named(name: &str) -> Key {
+        Key(name.to_owned())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Collects what a cached thing depends on.
 pub(crate) struct KeyBuilder {

@@ -109,8 +109,13 @@ impl Archive {
 /// Puts `archive` behind an initramfs, which may be compressed. Its files replace those of the
 /// same name before it.
 pub fn append(initramfs: &mut Vec<u8>, archive: Archive) {
+    append_bytes(initramfs, &archive.finish());
+}
+
+/// [`append`] for an archive that is bytes already.
+pub fn append_bytes(initramfs: &mut Vec<u8>, archive: &[u8]) {
     pad(initramfs);
-    initramfs.extend_from_slice(&archive.finish());
+    initramfs.extend_from_slice(archive);
 }
 
 fn pad(bytes: &mut Vec<u8>) {

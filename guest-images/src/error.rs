@@ -87,6 +87,76 @@ pub enum Error {
         /// The fragment's file.
         fragment: String,
     },
+    /// Something did not compile; what make and the compiler said has been handed on already.
+    #[error("{what} did not build: {command} failed ({status})")]
+    Build {
+        /// The kernel, or which module.
+        what: String,
+        /// The command line.
+        command: String,
+        /// Its exit status.
+        status: String,
+    },
+    /// A patch did not apply.
+    #[error("the patch {} does not apply", path.display())]
+    Patch {
+        /// The patch.
+        path: PathBuf,
+        /// What the tool `patch` said.
+        source: Box<Error>,
+    },
+    /// A folder is not that of a kernel.
+    #[error(
+        "{} is no Linux source: it lacks Makefile, Kconfig or arch/arm64/Kconfig",
+        path.display()
+    )]
+    NoKernelSource {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A kernel tree without Git holds what an earlier build left.
+    #[error(
+        "{} has been built in (there is {found}), and without Git its sources cannot be told \
+         from objects: run `make mrproper` there, or use a fresh checkout",
+        path.display()
+    )]
+    NotClean {
+        /// The tree.
+        path: PathBuf,
+        /// What an earlier build left.
+        found: String,
+    },
+    /// There is no image of this name.
+    #[error("there is no image {name}; `stallbox image list` shows those that there are")]
+    NoImage {
+        /// The name.
+        name: String,
+    },
+    /// An image has not been built, or something that it is made of has changed.
+    #[error("the image {name} has not been built as it is now: {command}")]
+    NotBuilt {
+        /// The name.
+        name: String,
+        /// What builds it.
+        command: String,
+    },
+    /// A name is not fit for an image.
+    #[error(
+        "\"{name}\" is no name for an image: use letters, digits, '.', '-' and '_', and not the \
+         name of one of the project's own"
+    )]
+    ImageName {
+        /// The name.
+        name: String,
+    },
+    /// An added folder holds something that a guest cannot be given.
+    #[error("cannot add {}: {why}", path.display())]
+    Added {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// A program that the build runs failed.
     #[error("{command} failed ({status}):\n{output}")]
     Command {
@@ -104,6 +174,25 @@ pub enum Error {
         command: String,
         /// Why not.
         source: io::Error,
+    },
+    /// A folder is not one of a module.
+    #[error(
+        "{} has neither a Kbuild nor a Makefile, so it is no module: \
+         `make M=` needs one with a line such as obj-m += name.o",
+        path.display()
+    )]
+    NoModule {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A module was built and gave no .ko file.
+    #[error(
+        "building {} gave no .ko file: its Kbuild or Makefile has no line such as obj-m += name.o",
+        path.display()
+    )]
+    EmptyModule {
+        /// The folder.
+        path: PathBuf,
     },
     /// A package does not hold the file that is wanted from it.
     #[error("{package} holds no file {file}")]

@@ -8,10 +8,13 @@ use crate::cpio::Archive;
 use crate::error::{create_dir, read, read_to_string, write};
 use crate::process::{CROSS_COMPILE, command, output, pipe};
 use crate::versions::Versions;
-use crate::{Error, Progress, fetch};
+use crate::{Error, Progress, fetch, modules};
 
 /// To be raised when this file changes what is built.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
+
+/// Where modules are in the guest.
+const MODULES: &str = "lib/modules";
 
 const PROGRAMS: &str = "programs";
 
@@ -37,11 +40,19 @@ const FLAGS: &[&str] = &[
 
 pub(crate) const ARCHIVE: &str = "initramfs.cpio";
 
-pub(crate) fn key(root: &Path, versions: &Versions, compiler: &str) -> Result<Key, Error> {
+pub(crate) fn key(
+    root: &Path,
+    versions: &Versions,
+    compiler: &str,
+    modules: &[&Key],
+) -> Result<Key, Error> {
     let mut key = KeyBuilder::new("initramfs")
         .part("recipe", RECIPE)
         .part("busybox", &versions.busybox.sha256)
         .part("compiler", compiler);
+    for module in modules {
+        key = key.part("module", module.name());
+    }
     for path in files(&root.join(PROGRAMS))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         key = key.part(&name, read(&path)?);
@@ -69,6 +80,7 @@ pub(crate) fn build(
     versions: &Versions,
     cache: &LockedCache<'_>,
     key: &Key,
+    modules: &[PathBuf],
     progress: &dyn Progress,
 ) -> Result<PathBuf, Error> {
     let package = fetch::package(cache, &versions.suite, &versions.busybox, progress)?;
@@ -77,11 +89,17 @@ pub(crate) fn build(
     let programs = root.join(PROGRAMS);
     let init = work.path().join("init");
     compile(&programs, &init, &[])?;
-    let archive = archive(
+    let mut archive = archive(
         &busybox(&package)?,
         &read(&init)?,
         &read_to_string(&programs.join(APPLETS))?,
     );
+    for folder in modules {
+        for object in modules::objects(folder)? {
+            let name = object.file_name().unwrap_or_default().to_string_lossy();
+            archive.file(&format!("{MODULES}/{name}"), 0o644, &read(&object)?);
+        }
+    }
 
     let published = work.path().join("published");
     create_dir(&published)?;
@@ -130,7 +148,7 @@ pub(crate) fn packaged_file(name: &str, package: &Path, wanted: &str) -> Result<
 
 fn archive(busybox: &[u8], init: &[u8], applets: &str) -> Archive {
     let mut archive = Archive::new();
-    for folder in ["bin", "dev", "etc", "proc", "root", "sys"] {
+    for folder in ["bin", "dev", "etc", "lib", MODULES, "proc", "root", "sys"] {
         archive.directory(folder, 0o755);
     }
     archive.directory("tmp", 0o1777);
@@ -229,7 +247,7 @@ mod tests {
         for path in files(&root().join(PROGRAMS)).unwrap() {
             fs::copy(&path, programs.join(path.file_name().unwrap())).unwrap();
         }
-        let of = |folder: &Path| key(folder, &versions, "gcc 12").unwrap();
+        let of = |folder: &Path| key(folder, &versions, "gcc 12", &[]).unwrap();
         assert_eq!(of(root()), of(copy.path()));
         // An editor's left-overs are no part of the image.
         write(&programs.join("init.c~"), "old").unwrap();

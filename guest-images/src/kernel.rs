@@ -1,8 +1,8 @@
-//! The kernel: Debian's unmodified source, our fragment, the cross compiler.
+//! Kernels: a source, patches, a configuration, the cross compiler.
 //!
 //! The Image is reproducible: build time, user, host and number are fixed (`BUILD`), the kernel
 //! keeps source paths out of its objects, and there is no debug information. The same source
-//! package, fragment and compiler give the same bytes in any folder.
+//! package, patches, fragments and compiler give the same bytes in any folder.
 
 use std::fs;
 use std::num::NonZero;
@@ -11,19 +11,19 @@ use std::process::Command;
 use std::thread;
 
 use crate::cache::{Key, KeyBuilder, LockedCache};
-use crate::error::{create_dir, read, read_to_string};
-use crate::process::{CROSS_COMPILE, command, output, pipe, stream};
-use crate::versions::Versions;
+use crate::config::Config;
+use crate::error::{create_dir, read, read_to_string, write};
+use crate::process::{self, CROSS_COMPILE, command, output};
+use crate::source::{self, OBJECTS};
+use crate::versions::Pin;
 use crate::{Error, Progress, fetch};
 
 /// To be raised when this file changes what is built.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
-const FRAGMENT: &str = "kernel/6.12.config";
-
-/// Lines that make prints for a whole build with this fragment: the length of the progress bar.
-/// Wrong by a few after a change of the fragment or of the point release, and no harm in that.
-const BUILD_LINES: u64 = 1720;
+/// Lines that make prints for a whole build with the stock fragment: the length of the progress
+/// bar. Wrong by a few after a change of the fragment or of the point release, and no harm in that.
+const BUILD_LINES: u64 = 1830;
 
 /// What the kernel would otherwise take from the machine and the moment.
 const BUILD: &[(&str, &str)] = &[
@@ -37,203 +37,277 @@ pub(crate) const IMAGE: &str = "Image";
 pub(crate) const VMLINUX: &str = "vmlinux";
 pub(crate) const SYSTEM_MAP: &str = "System.map";
 pub(crate) const RELEASE: &str = "release";
+/// What modules are built against.
+const BUILD_FOLDER: &str = "build";
 
-pub(crate) fn key(root: &Path, versions: &Versions, compiler: &str) -> Result<Key, Error> {
-    Ok(KeyBuilder::new("kernel")
-        .part("recipe", RECIPE)
-        .part("source", &versions.kernel.sha256)
-        .part("fragment", read(&root.join(FRAGMENT))?)
-        .part("compiler", compiler)
-        .finish())
+/// What is taken from a built tree, and the names in the cache.
+const PRODUCTS: &[(&str, &str)] = &[
+    ("arch/arm64/boot/Image", IMAGE),
+    ("vmlinux", VMLINUX),
+    ("System.map", SYSTEM_MAP),
+    (".config", "config"),
+    ("include/config/kernel.release", RELEASE),
+];
+
+/// A stock kernel and some variants of it take a tenth of this.
+const CCACHE_SIZE: &str = "1G";
+
+/// A kernel in the cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// With [`IMAGE`] and the others.
+    pub folder: PathBuf,
+    pub key: Key,
+    /// For `make -C`.
+    pub build: PathBuf,
 }
 
-pub(crate) fn build(
-    root: &Path,
-    versions: &Versions,
+impl Kernel {
+    /// From a recipe's cached folder.
+    pub fn cached(folder: PathBuf, key: Key) -> Kernel {
+        Kernel {
+            build: folder.join(BUILD_FOLDER),
+            folder,
+            key,
+        }
+    }
+}
+
+/// A kernel from a Debian package.
+#[derive(Debug)]
+pub(crate) struct Recipe<'a> {
+    pub suite: &'a str,
+    pub pin: &'a Pin,
+    pub fragments: Vec<PathBuf>,
+    pub patches: Vec<PathBuf>,
+}
+
+impl Recipe<'_> {
+    pub fn key(&self, compiler: &str) -> Result<Key, Error> {
+        let mut key = KeyBuilder::new("kernel")
+            .part("recipe", RECIPE)
+            .part("source", &self.pin.sha256);
+        for (name, files) in [("fragment", &self.fragments), ("patch", &self.patches)] {
+            for file in files {
+                key = key.part(name, read(file)?);
+            }
+        }
+        Ok(key.part("compiler", compiler).finish())
+    }
+
+    pub fn build(
+        &self,
+        cache: &LockedCache<'_>,
+        key: &Key,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        let package = fetch::package(cache, self.suite, self.pin, progress)?;
+        let work = cache.work_folder()?;
+        let tree = Tree::at(work.path().join("source"), cache.compilations());
+
+        progress.step("unpack the kernel's source", None);
+        source::unpack(&package, &self.pin.package, &tree.source)?;
+        source::patch(&tree.source, &self.patches)?;
+
+        progress.step("configure the kernel", None);
+        tree.configure(&Config::of(&self.fragments)?, progress)?;
+        tree.build(progress)?;
+
+        let published = work.path().join("published");
+        create_dir(&published)?;
+        for (built, name) in PRODUCTS {
+            let from = tree.objects.join(built);
+            fs::rename(&from, published.join(name)).map_err(Error::file("take", &from))?;
+        }
+        tree.install_build(&published.join(BUILD_FOLDER))?;
+        cache.publish(key, &published)
+    }
+}
+
+/// Builds a user's tree, as far as it has changed since the last time. `state` is a folder that
+/// lasts; nothing is written to the tree.
+pub(crate) fn build_own(
+    tree: &Path,
+    patches: &[PathBuf],
+    config: &Config,
+    state: &Path,
     cache: &LockedCache<'_>,
-    key: &Key,
     progress: &dyn Progress,
-) -> Result<PathBuf, Error> {
-    let package = fetch::package(cache, &versions.suite, &versions.kernel, progress)?;
-    let work = cache.work_folder()?;
-    let tree = Tree {
-        source: work.path().join("source"),
-        objects: work.path().join("objects"),
-    };
-
-    progress.step("unpack the kernel's source", None);
-    unpack(&package, &versions.kernel.package, &tree.source)?;
-
+) -> Result<Kernel, Error> {
+    progress.step("look at the kernel's source", None);
+    let mirror = state.join("source");
+    source::mirror(tree, patches, &mirror)?;
+    let tree = Tree::at(mirror, cache.compilations());
     progress.step("configure the kernel", None);
-    let fragment = root.join(FRAGMENT);
-    tree.configure(&fragment)?;
-
-    progress.step("build the kernel", Some(BUILD_LINES));
+    tree.configure(config, progress)?;
     tree.build(progress)?;
 
-    let published = work.path().join("published");
-    create_dir(&published)?;
-    for (built, name) in [
-        ("arch/arm64/boot/Image", IMAGE),
-        ("vmlinux", VMLINUX),
-        ("System.map", SYSTEM_MAP),
-        (".config", "config"),
-        ("include/config/kernel.release", RELEASE),
-    ] {
-        let from = tree.objects.join(built);
-        fs::rename(&from, published.join(name)).map_err(Error::file("take", &from))?;
+    let mut key = KeyBuilder::new("kernel-own").part("recipe", RECIPE);
+    for built in PRODUCTS.iter().map(|(built, _)| *built) {
+        key = key.part(built, read(&tree.objects.join(built))?);
     }
-    let path = cache.publish(key, &published)?;
-    // Large, and only of use for a kernel with another fragment.
-    let _ = fs::remove_file(package);
-    Ok(path)
+    // Modules are built against the tree itself; what they see of it is in these two.
+    for built in ["Module.symvers", "include/generated/autoconf.h"] {
+        key = key.part(built, read(&tree.objects.join(built))?);
+    }
+    let key = key.finish();
+    let folder = match cache.find(&key) {
+        Some(folder) => folder,
+        None => {
+            let work = cache.work_folder()?;
+            let published = work.path().join("published");
+            create_dir(&published)?;
+            for (built, name) in PRODUCTS {
+                let from = tree.objects.join(built);
+                fs::copy(&from, published.join(name)).map_err(Error::file("copy", &from))?;
+            }
+            cache.publish(&key, &published)?
+        }
+    };
+    Ok(Kernel {
+        folder,
+        key,
+        build: tree.objects,
+    })
 }
 
-/// The source is a compressed archive inside the package.
-fn unpack(package: &Path, name: &str, into: &Path) -> Result<(), Error> {
-    create_dir(into)?;
-    let archive = into.join("source.tar.xz");
-    let file = fs::File::create(&archive).map_err(Error::file("create", &archive))?;
-    pipe(
-        command("dpkg-deb").arg("--fsys-tarfile").arg(package),
-        command("tar")
-            .args(["--extract", "--to-stdout"])
-            .arg(format!("./usr/src/{name}.tar.xz"))
-            .stdout(file),
-    )?;
-    output(
-        command("tar")
-            .args(["--extract", "--strip-components=1", "--file"])
-            .arg(&archive)
-            .current_dir(into),
-    )?;
-    fs::remove_file(&archive).map_err(Error::file("remove", &archive))
+/// Where [`build_own`] leaves objects.
+pub(crate) fn own_objects(state: &Path) -> PathBuf {
+    state.join("source").join(OBJECTS)
 }
 
+/// How make is called, for the kernel and for modules.
+pub(crate) fn make(ccache: &Path) -> Command {
+    let mut make = command("make");
+    make.arg("ARCH=arm64")
+        .arg(format!("CROSS_COMPILE={CROSS_COMPILE}"))
+        .arg(format!("CC=ccache {CROSS_COMPILE}gcc"))
+        .env("CCACHE_DIR", ccache)
+        .env("CCACHE_MAXSIZE", CCACHE_SIZE);
+    for (name, value) in BUILD {
+        make.env(name, value);
+    }
+    make
+}
+
+/// A kernel's source with its objects.
 struct Tree {
     source: PathBuf,
     objects: PathBuf,
+    ccache: PathBuf,
 }
 
 impl Tree {
-    fn make(&self) -> Command {
-        let mut make = command("make");
-        make.current_dir(&self.source)
-            .arg("ARCH=arm64")
-            .arg(format!("CROSS_COMPILE={CROSS_COMPILE}"))
-            .arg(format!("O={}", self.objects.display()));
-        for (name, value) in BUILD {
-            make.env(name, value);
+    fn at(source: PathBuf, ccache: PathBuf) -> Tree {
+        Tree {
+            objects: source.join(OBJECTS),
+            source,
+            ccache,
         }
+    }
+
+    fn make(&self) -> Command {
+        let mut make = make(&self.ccache);
+        make.current_dir(&self.source)
+            .arg(format!("O={}", self.objects.display()));
         make
     }
 
-    fn configure(&self, fragment: &Path) -> Result<(), Error> {
+    /// A configuration that comes out as it was leaves all objects up to date.
+    fn configure(&self, config: &Config, progress: &dyn Progress) -> Result<(), Error> {
         create_dir(&self.objects)?;
-        output(
-            self.make()
-                .args(["-s", "allnoconfig"])
-                .env("KCONFIG_ALLCONFIG", fragment),
-        )?;
+        let result = self.objects.join(".config");
+        if config.is_whole() {
+            write(&result, config.text())?;
+        } else {
+            let fragment = self.objects.join("stallbox.config");
+            write(&fragment, config.text())?;
+            output(
+                self.make()
+                    .args(["-s", "allnoconfig"])
+                    .env("KCONFIG_ALLCONFIG", fragment),
+            )?;
+        }
         output(self.make().args(["-s", "olddefconfig"]))?;
-        verify(
-            &read_to_string(fragment)?,
-            &read_to_string(&self.objects.join(".config"))?,
-        )
+        for dropped in config.dropped(&read_to_string(&result)?) {
+            let error = Error::Config {
+                option: dropped.line,
+                found: dropped.found,
+                fragment: dropped.file.display().to_string(),
+            };
+            if dropped.strict {
+                return Err(error);
+            }
+            progress.say(&format!("note: {error}"));
+        }
+        Ok(())
     }
 
     fn build(&self, progress: &dyn Progress) -> Result<(), Error> {
+        progress.step("build the kernel", Some(BUILD_LINES));
         let jobs = thread::available_parallelism().map_or(1, NonZero::get);
-        let mut lines = 0;
-        stream(
-            self.make().arg(format!("--jobs={jobs}")).arg("Image"),
-            |_line| {
-                lines += 1;
-                progress.advance(lines.min(BUILD_LINES));
-            },
+        process::build(
+            self.make()
+                .arg(format!("--jobs={jobs}"))
+                // Without modules of its own, `modules` only writes down what they may call.
+                .args(["Image", "modules"]),
+            "the kernel",
+            BUILD_LINES,
+            progress,
         )
     }
-}
 
-/// Each line of the fragment must be true of the configuration: Kconfig drops, without a word,
-/// what has unmet dependencies or does not exist.
-fn verify(fragment: &str, configuration: &str) -> Result<(), Error> {
-    let value = |name: &str| {
-        configuration
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(option, _)| *option == name)
-            .map(|(_, value)| value)
-    };
-    for line in fragment.lines().map(str::trim) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (name, wanted) = line.split_once('=').unwrap_or((line, ""));
-        let found = value(name).unwrap_or("n");
-        if found != wanted {
-            return Err(Error::Config {
-                option: line.to_owned(),
-                found: format!("{name}={found}"),
-                fragment: FRAGMENT.to_owned(),
-            });
-        }
+    /// Copies what `make M=` needs, by the kernel's own script for its packages of headers.
+    fn install_build(&self, folder: &Path) -> Result<(), Error> {
+        output(
+            command("sh")
+                .arg(self.source.join("scripts/package/install-extmod-build"))
+                .arg(folder)
+                .current_dir(&self.objects)
+                .env("srctree", &self.source)
+                .env("SRCARCH", "arm64")
+                // The same name: the programs of the build are to run here, not in the guest.
+                .env("CC", "cc")
+                .env("HOSTCC", "cc"),
+        )
+        .map(|_| ())
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const CONFIGURATION: &str = "CONFIG_PCI=y\n# CONFIG_VT is not set\nCONFIG_NR_CPUS=8\n";
-
-    #[test]
-    fn a_configuration_with_all_that_was_asked_for_passes() {
-        let fragment =
-            "# a comment\n\nCONFIG_PCI=y\nCONFIG_VT=n\nCONFIG_NR_CPUS=8\nCONFIG_NONE=n\n";
-        verify(fragment, CONFIGURATION).unwrap();
-    }
+    use crate::versions::Versions;
 
     #[test]
-    fn an_option_that_did_not_take_is_named() {
-        for (line, found) in [
-            ("CONFIG_UACCE=y", "CONFIG_UACCE=n"),
-            ("CONFIG_NR_CPUS=16", "CONFIG_NR_CPUS=8"),
-            ("CONFIG_PCI=n", "CONFIG_PCI=y"),
-            ("CONFIG_PC=y", "CONFIG_PC=n"),
-            ("# CONFIG_ok\nCONFIG_UACCE", "CONFIG_UACCE=n"),
-        ] {
-            let error = verify(line, CONFIGURATION).unwrap_err().to_string();
-            assert!(
-                error.contains(line.lines().last().unwrap()) && error.contains(found),
-                "{error}"
-            );
+    fn the_key_follows_fragments_patches_pin_and_compiler() {
+        let versions = Versions::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        write(&file("a"), "CONFIG_A=y\n").unwrap();
+        write(&file("b"), "CONFIG_B=y\n").unwrap();
+        let mut recipe = Recipe {
+            suite: &versions.suite,
+            pin: &versions.kernel,
+            fragments: vec![file("a")],
+            patches: Vec::new(),
+        };
+        let mut seen = vec![recipe.key("gcc 12").unwrap()];
+        assert_eq!(seen[0], recipe.key("gcc 12").unwrap());
+        seen.push(recipe.key("gcc 14").unwrap());
+        recipe.patches.push(file("b"));
+        seen.push(recipe.key("gcc 12").unwrap());
+        recipe.patches.clear();
+        recipe.fragments.push(file("b"));
+        seen.push(recipe.key("gcc 12").unwrap());
+        write(&file("b"), "CONFIG_B=n\n").unwrap();
+        seen.push(recipe.key("gcc 12").unwrap());
+        let mut other = versions.kernel.clone();
+        other.sha256 = "0".repeat(64);
+        recipe.pin = &other;
+        seen.push(recipe.key("gcc 12").unwrap());
+        for (n, key) in seen.iter().enumerate() {
+            assert!(!seen[n + 1..].contains(key), "{n}");
         }
-    }
-
-    #[test]
-    fn the_key_follows_the_fragment_the_pin_and_the_compiler() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let versions = Versions::load(root).unwrap();
-        let key_of =
-            |root: &Path, versions: &Versions, compiler| key(root, versions, compiler).unwrap();
-        let original = key_of(root, &versions, "gcc 12");
-        assert_eq!(original, key_of(root, &versions, "gcc 12"));
-        assert_ne!(original, key_of(root, &versions, "gcc 14"));
-
-        let mut other_pin = versions.clone();
-        other_pin.kernel.sha256 = "0".repeat(64);
-        assert_ne!(original, key_of(root, &other_pin, "gcc 12"));
-
-        let copy = tempfile::tempdir().unwrap();
-        create_dir(&copy.path().join("kernel")).unwrap();
-        let mut fragment = read_to_string(&root.join(FRAGMENT)).unwrap();
-        let path = copy.path().join(FRAGMENT);
-        fs::write(&path, &fragment).unwrap();
-        assert_eq!(original, key_of(copy.path(), &versions, "gcc 12"));
-        fragment.push_str("CONFIG_MORE=y\n");
-        fs::write(&path, &fragment).unwrap();
-        assert_ne!(original, key_of(copy.path(), &versions, "gcc 12"));
     }
 }

@@ -1,43 +1,58 @@
 //! Builds the kernel Image and the initramfs that Stallbox boots.
 //!
-//! The guest is an unmodified Linux from Debian's source package, cross-built from the fragment
-//! `kernel/6.12.config`, and an initramfs with busybox and the C programs of `programs/`. Both are
-//! cached by content in the user's cache folder, outside the checkout:
+//! The guest is Linux from Debian's source package, cross-built from the fragment
+//! `kernel/6.12.config`, and an initramfs with busybox, the C programs of `programs/` and the kernel
+//! modules of `modules/`. There are several images: the unmodified `stock`, variants with patches of
+//! `patches/`, and those that users define from trees, patches, modules and folders of their own.
+//! All that is built is cached by content in the user's cache folder, outside the checkout:
 //!
 //! | cached thing | key: SHA-256 over |
 //! |---|---|
-//! | kernel | recipe number, pinned source package, fragment, cross compiler's version |
-//! | initramfs | recipe number, pinned busybox package, the files of `programs/`, the version |
+//! | kernel | recipe number, pinned source package, fragments, patches, cross compiler's version |
+//! | kernel of a user's tree | what was built |
+//! | module | recipe number, the kernel's key, the sources in its folder |
+//! | initramfs | recipe number, pinned busybox package, the files of `programs/`, the modules' keys, the compiler |
+//! | added folder | its archive |
 //! | host | recipe number, pinned kernel and busybox packages |
 //!
-//! [`cached`] looks and never builds; [`ensure`] builds what is missing; [`ensure_host`] is about
-//! the arm64 host that the KVM engine is tested on where there is none. What a guest program and
-//! `stallbox` say to each other on the control channel is described in `programs/init.c`.
+//! [`cached`] and [`find`] look and never build; [`ensure`] and [`build`] build what is missing;
+//! [`ensure_host`] is about the arm64 host that the KVM engine is tested on where there is none.
+//! What a guest program and `stallbox` say to each other on the control channel is described in
+//! `programs/init.c`.
 
 #![forbid(unsafe_code)]
 
+mod added;
 mod cache;
+mod clean;
+mod config;
 pub mod cpio;
 mod error;
 mod fetch;
 mod host;
 mod initramfs;
 mod kernel;
+mod modules;
+mod named;
 mod packages;
 mod process;
 mod progress;
+mod source;
+mod variant;
 mod versions;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use clean::{Clean, clean};
 pub use error::Error;
 pub use host::{HostImage, ensure_host};
+pub use named::Definition;
 pub use packages::{install_command, missing_packages};
 pub use progress::{Progress, Silent};
+pub use variant::STOCK;
 
-use cache::Cache;
-use versions::Versions;
+use named::Store;
 
 /// A guest that can be booted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +61,8 @@ pub struct GuestImage {
     pub kernel: PathBuf,
     /// The initramfs: one uncompressed newc archive.
     pub initrd: PathBuf,
+    /// More such archives, to be put behind it.
+    pub overlays: Vec<PathBuf>,
     /// The kernel as ELF with its symbols, without debug information.
     pub vmlinux: PathBuf,
     /// The kernel's symbols and addresses as text.
@@ -69,6 +86,17 @@ impl GuestImage {
     }
 }
 
+/// An image, built or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What to call it by.
+    pub name: String,
+    /// What it is made of, for people.
+    pub about: String,
+    /// Where it is, if it has been built as it is now.
+    pub image: Option<GuestImage>,
+}
+
 /// The folder with the recipe: this crate's own, as it was when it was compiled, unless the
 /// environment variable `STALLBOX_GUEST_IMAGES` names another, or a folder with a ready image.
 pub fn source_root() -> PathBuf {
@@ -76,31 +104,53 @@ pub fn source_root() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
 }
 
-/// The guest image that belongs to the recipe in `root`, if it has been built already, or the
+/// The stock image that belongs to the recipe in `root`, if it has been built already, or the
 /// [ready one](GuestImage::ready_files) that is there instead of a recipe.
 ///
 /// Takes milliseconds and touches no network. `None` also when something is missing that only
 /// building would report: the recipe, the cross compiler, a home folder.
 pub fn cached(root: &Path) -> Option<GuestImage> {
     if root.join(kernel::RELEASE).is_file() {
-        return image(root, root).ok();
+        return named::image(root, root, Vec::new()).ok();
     }
-    let cache = Cache::of_user().ok()?;
-    let versions = Versions::load(root).ok()?;
-    let compiler = process::compiler_version().ok()?;
-    let kernel = cache.find(&kernel::key(root, &versions, &compiler).ok()?)?;
-    let initramfs = cache.find(&initramfs::key(root, &versions, &compiler).ok()?)?;
-    image(&kernel, &initramfs).ok()
+    Store::open(root).ok()?.find(STOCK).ok()?
 }
 
-/// The guest image that belongs to the recipe in `root`, built now as far as it is not cached.
+/// The stock image that belongs to the recipe in `root`, built now as far as it is not cached.
 ///
 /// A first build fetches about 150 MB, needs 2.5 GB of disk in the cache folder while it runs and
 /// some minutes. Two of them at once share the work: the second waits for the first.
 pub fn ensure(root: &Path, progress: &dyn Progress) -> Result<GuestImage, Error> {
-    if let Some(image) = cached(root) {
-        return Ok(image);
+    ensure_named(root, STOCK, progress)
+}
+
+/// As [`ensure`], any image by its name. Of a user's image nothing is looked at that has been built
+/// once: [`build`] does.
+pub fn ensure_named(root: &Path, name: &str, progress: &dyn Progress) -> Result<GuestImage, Error> {
+    match Store::open(root).and_then(|store| store.find(name)) {
+        Ok(Some(image)) => Ok(image),
+        // Without the cross compiler there is no key to look for.
+        Ok(None) | Err(Error::Start { .. }) => build(root, name, progress),
+        Err(error) => Err(error),
     }
+}
+
+/// An image by its name, as it has been built.
+///
+/// # Errors
+///
+/// If there is no such image, and if it or something that it is made of has yet to be built.
+pub fn find(root: &Path, name: &str) -> Result<GuestImage, Error> {
+    Store::open(root)?
+        .find(name)?
+        .ok_or_else(|| Error::NotBuilt {
+            name: name.to_owned(),
+            command: format!("stallbox image build {name}"),
+        })
+}
+
+/// Builds an image by its name, as far as it or something that it is made of has changed.
+pub fn build(root: &Path, name: &str, progress: &dyn Progress) -> Result<GuestImage, Error> {
     let missing = missing_packages();
     if !missing.is_empty() {
         return Err(Error::MissingPackages {
@@ -108,34 +158,37 @@ pub fn ensure(root: &Path, progress: &dyn Progress) -> Result<GuestImage, Error>
             command: install_command(&missing),
         });
     }
-    let versions = Versions::load(root)?;
-    let compiler = process::compiler_version()?;
-    let cache = Cache::of_user()?;
-    let lock = cache.lock(progress)?;
-
-    let kernel_key = kernel::key(root, &versions, &compiler)?;
-    let initramfs_key = initramfs::key(root, &versions, &compiler)?;
-    // Looked up again under the lock: another builder may have just finished.
-    let kernel = match cache.find(&kernel_key) {
-        Some(path) => path,
-        None => kernel::build(root, &versions, &lock, &kernel_key, progress)?,
-    };
-    let initramfs = match cache.find(&initramfs_key) {
-        Some(path) => path,
-        None => initramfs::build(root, &versions, &lock, &initramfs_key, progress)?,
-    };
-    image(&kernel, &initramfs)
+    Store::open(root)?.build(name, progress)
 }
 
-fn image(kernel: &Path, initramfs: &Path) -> Result<GuestImage, Error> {
-    let release = kernel.join(kernel::RELEASE);
-    Ok(GuestImage {
-        kernel: kernel.join(kernel::IMAGE),
-        initrd: initramfs.join(initramfs::ARCHIVE),
-        vmlinux: kernel.join(kernel::VMLINUX),
-        system_map: kernel.join(kernel::SYSTEM_MAP),
-        kernel_version: error::read_to_string(&release)?.trim().to_owned(),
-    })
+/// Makes `definition` what `name` stands for from now on.
+pub fn define(root: &Path, name: &str, definition: Definition) -> Result<(), Error> {
+    Store::open(root)?.define(name, definition)
+}
+
+/// What `name` stands for, if a user has defined it.
+pub fn definition(root: &Path, name: &str) -> Result<Option<Definition>, Error> {
+    Store::open(root)?.definition(name)
+}
+
+/// All images: the project's own, then those of users.
+pub fn list(root: &Path) -> Result<Vec<Listed>, Error> {
+    let store = Store::open(root)?;
+    Ok(store
+        .names()
+        .into_iter()
+        .map(|(name, about)| Listed {
+            // A broken one is listed too: what is wrong is in `about`, or comes when it is used.
+            image: store.find(&name).ok().flatten(),
+            name,
+            about,
+        })
+        .collect())
+}
+
+/// The names of the project's own images, the stock one first.
+pub fn own_images() -> impl Iterator<Item = &'static str> {
+    variant::VARIANTS.iter().map(|variant| variant.name)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 const REQUIRED: &[&str] = &[
     "bc",
     "bison",
+    "ccache",
     "debian-archive-keyring",
     "flex",
     "gcc",
@@ -14,6 +15,7 @@ const REQUIRED: &[&str] = &[
     "libc6-dev",
     "libc6-dev-arm64-cross",
     "make",
+    "patch",
     "xz-utils",
 ];
 

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 
-use crate::Error;
+use crate::{Error, Progress};
 
 pub(crate) const CROSS_COMPILE: &str = "aarch64-linux-gnu-";
 
@@ -60,9 +61,12 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, Error> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let text = String::from_utf8_lossy(&output.stderr);
     let mut tail = Tail::default();
-    text.lines().for_each(|line| tail.push(line));
+    // Both: `patch` complains on standard output.
+    for stream in [&output.stdout, &output.stderr] {
+        let text = String::from_utf8_lossy(stream);
+        text.lines().for_each(|line| tail.push(line));
+    }
     Err(Error::Command {
         command: describe(command),
         status: output.status.to_string(),
@@ -70,33 +74,30 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Runs to the end and hands each line of standard output to `on_line` as it comes.
-pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<(), Error> {
+/// Runs to the end and hands on each line as it comes, and whether it is of standard error.
+fn stream(command: &mut Command, mut on_line: impl FnMut(bool, &str)) -> Result<(), Error> {
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(start_error(command))?;
-    let mut stderr = child.stderr.take().expect("piped");
+    let (sender, lines) = mpsc::channel();
     // Both pipes are read at once: a full one would stop the child.
-    let errors = thread::spawn(move || {
-        let mut text = Vec::new();
-        let _ = stderr.read_to_end(&mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    });
+    let stdout = child.stdout.take().expect("piped");
+    let stderr = child.stderr.take().expect("piped");
+    let readers = [
+        read_lines(stdout, false, sender.clone()),
+        read_lines(stderr, true, sender),
+    ];
     let mut tail = Tail::default();
-    for line in BufReader::new(child.stdout.take().expect("piped")).split(b'\n') {
-        let Ok(line) = line else { break };
-        let line = String::from_utf8_lossy(&line);
-        on_line(&line);
+    for (is_error, line) in lines {
         tail.push(&line);
+        on_line(is_error, &line);
+    }
+    for reader in readers {
+        let _ = reader.join();
     }
     let status = child.wait().map_err(start_error(command))?;
-    errors
-        .join()
-        .unwrap_or_default()
-        .lines()
-        .for_each(|line| tail.push(line));
     if status.success() {
         return Ok(());
     }
@@ -104,6 +105,51 @@ pub(crate) fn stream(command: &mut Command, mut on_line: impl FnMut(&str)) -> Re
         command: describe(command),
         status: status.to_string(),
         output: tail.text(),
+    })
+}
+
+/// Runs a build of `what` that prints a line for each file. Standard error, so warnings and errors
+/// as the compiler gives them, goes to `progress` and is not repeated in the error.
+pub(crate) fn build(
+    command: &mut Command,
+    what: &str,
+    total: u64,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut lines = 0;
+    stream(command, |is_error, line| {
+        if is_error {
+            progress.say(line);
+        } else {
+            lines += 1;
+            progress.advance(lines.min(total));
+        }
+    })
+    .map_err(|error| match error {
+        Error::Command {
+            command, status, ..
+        } => Error::Build {
+            what: what.to_owned(),
+            command,
+            status,
+        },
+        error => error,
+    })
+}
+
+fn read_lines(
+    stream: impl Read + Send + 'static,
+    is_error: bool,
+    to: mpsc::Sender<(bool, String)>,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if to.send((is_error, line)).is_err() {
+                return;
+            }
+        }
     })
 }
 
@@ -159,16 +205,17 @@ mod tests {
     fn a_failure_shows_both_streams() {
         let script = "echo last words; echo cause >&2; exit 3";
         let mut lines = Vec::new();
-        let error = stream(command("sh").args(["-c", script]), |line| {
-            lines.push(line.to_owned());
+        let error = stream(command("sh").args(["-c", script]), |is_error, line| {
+            lines.push(format!("{is_error} {line}"));
         })
         .unwrap_err();
+        lines.sort();
         let text = error.to_string();
         assert!(
             text.contains("last words") && text.contains("cause"),
             "{text}"
         );
-        assert_eq!(lines, ["last words"]);
+        assert_eq!(lines, ["false last words", "true cause"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) struct Versions {
     /// The Debian suite, such as `trixie`.
     pub suite: String,
     pub kernel: Pin,
+    pub kernel_next: Pin,
     pub busybox: Pin,
     /// Of the arm64 host that is emulated where there is none.
     pub host_kernel: Pin,
@@ -22,6 +23,8 @@ pub(crate) struct Versions {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pin {
+    /// Another suite than that of the rest.
+    pub suite: Option<String>,
     pub package: String,
     /// Depends on the newest package of the series, where the package's name holds a version.
     pub metapackage: Option<String>,
@@ -47,7 +50,12 @@ mod tests {
     #[test]
     fn the_repository_pins_full_checksums() {
         let versions = Versions::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for pin in [&versions.kernel, &versions.busybox, &versions.host_kernel] {
+        for pin in [
+            &versions.kernel,
+            &versions.kernel_next,
+            &versions.busybox,
+            &versions.host_kernel,
+        ] {
             assert_eq!(pin.sha256.len(), 64, "{}", pin.package);
             assert!(
                 pin.sha256

@@ -1,0 +1,114 @@
+//! Removing what is not needed any more.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cache::LockedCache;
+use crate::named::{Store, remove};
+use crate::{Error, Progress};
+
+/// Kinds of folders in the cache that an image may be made of.
+const KINDS: &[&str] = &["kernel-", "module-", "initramfs-", "added-"];
+
+/// What to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clean<'a> {
+    /// What no image is made of: kernels and others of earlier recipes.
+    Stale,
+    /// These images. The project's own can be built again; a user's is forgotten.
+    Images(&'a [String]),
+    /// Everything: all images, fetched packages, and objects kept for the next build.
+    All,
+}
+
+/// Removes, and gives the number of bytes that were taken.
+pub fn clean(root: &Path, what: Clean<'_>, progress: &dyn Progress) -> Result<u64, Error> {
+    let store = Store::open(root)?;
+    let lock = store.cache().lock(progress)?;
+    let before = size(store.cache().root());
+    match what {
+        Clean::All => lock.empty()?,
+        Clean::Stale => {
+            let names: Vec<String> = store.names().into_iter().map(|(name, _)| name).collect();
+            sweep(&store, &lock, &names)?;
+        }
+        Clean::Images(gone) => {
+            for name in gone {
+                // So that a wrong name removes nothing.
+                store.folders(name)?;
+            }
+            let kept: Vec<String> = store
+                .names()
+                .into_iter()
+                .map(|(name, _)| name)
+                .filter(|name| !gone.contains(name))
+                .collect();
+            let mut folders = BTreeSet::new();
+            for name in gone {
+                folders.extend(store.folders(name)?);
+            }
+            for name in &kept {
+                for folder in store.folders(name)? {
+                    folders.remove(&folder);
+                }
+            }
+            for folder in folders {
+                remove(&lock.root().join(folder))?;
+            }
+            for name in gone {
+                if store.definition(name)?.is_some() {
+                    store.forget(name)?;
+                }
+            }
+        }
+    }
+    Ok(before.saturating_sub(size(store.cache().root())))
+}
+
+/// Removes what none of these images is made of.
+fn sweep(store: &Store<'_>, lock: &LockedCache<'_>, names: &[String]) -> Result<(), Error> {
+    let mut used = BTreeSet::new();
+    for name in names {
+        used.extend(store.folders(name)?);
+    }
+    for (path, name) in entries(lock.root()) {
+        if KINDS.iter().any(|kind| name.starts_with(kind)) && !used.contains(&name) {
+            remove(&path)?;
+        }
+    }
+    for (path, name) in entries(&store.trees()) {
+        if !names.contains(&name) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Vec<(PathBuf, String)> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)))
+        .collect()
+}
+
+/// Bytes of the files below a folder.
+fn size(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for (path, _) in entries(&folder) {
+            let Ok(status) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            if status.is_dir() {
+                folders.push(path);
+            } else {
+                bytes += status.len();
+            }
+        }
+    }
+    bytes
+}
