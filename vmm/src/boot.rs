@@ -32,8 +32,8 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
     let initrd = initrd(guest)?;
     let initrd_path = guest
         .initrd
-        .as_deref()
-        .unwrap_or(Path::new("/stallbox/command"));
+        .first()
+        .map_or(Path::new("/stallbox/command"), |path| path.as_path());
     let ram = layout::RAM_BASE..layout::RAM_BASE + machine.memory_bytes;
     let plan = Plan::new(
         ram,
@@ -88,18 +88,22 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
     Ok(plan.entry())
 }
 
-/// The user's initial RAM disk, with the command in an archive of its own behind it: the kernel
+/// The initial RAM disks, with the command in an archive of its own behind it: the kernel
 /// unpacks one after the other (Documentation/driver-api/early-userspace/buffer-format.rst).
 fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
-    let mut initrd = match &guest.initrd {
-        Some(path) => Some(std::fs::read(path).with_context(|| {
+    let mut initrd: Option<Vec<u8>> = None;
+    for path in &guest.initrd {
+        let bytes = std::fs::read(path).with_context(|| {
             format!(
                 "cannot read the initial RAM disk {} (--initrd)",
                 path.display()
             )
-        })?),
-        None => None,
-    };
+        })?;
+        match &mut initrd {
+            None => initrd = Some(bytes),
+            Some(first) => cpio::append_bytes(first, &bytes),
+        }
+    }
     if let Some(command) = &guest.command {
         let mut archive = cpio::Archive::new();
         archive.directory("stallbox", 0o755);

@@ -120,8 +120,8 @@ pub enum FaultMode {
 pub struct GuestConfig {
     /// The kernel: an uncompressed arm64 Image.
     pub kernel: PathBuf,
-    /// The initial RAM disk.
-    pub initrd: Option<PathBuf>,
+    /// Initial RAM disks: archives that the kernel unpacks one after the other.
+    pub initrd: Vec<PathBuf>,
     /// Added to the kernel command line.
     pub append: String,
     /// Run by the guest's init instead of a shell.

@@ -14,6 +14,7 @@ pub mod config;
 pub mod confine;
 pub mod engine;
 mod host;
+pub mod image;
 pub mod latency;
 pub mod machine;
 pub mod measure;

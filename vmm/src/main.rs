@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stallbox_vmm::cli::{Action, Cli, PlanAction};
 use stallbox_vmm::outcome::Outcome;
-use stallbox_vmm::{measure, plan, run};
+use stallbox_vmm::{image, measure, plan, run};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Action::Run(args) => run::run(args),
         Action::Measure(args) => measure::run(args),
         Action::Plan(PlanAction::Check(args)) => plan::check(args),
+        Action::Image(args) => image::run(args),
     };
     match done {
         Ok(status) => ExitCode::from(status),

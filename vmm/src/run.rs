@@ -172,7 +172,11 @@ fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
 }
 
 fn guest_config(args: &RunArgs) -> Result<GuestConfig> {
-    let (kernel, initrd) = guest_files(args.kernel.as_deref(), args.initrd.as_deref())?;
+    let (kernel, initrd) = guest_files(
+        args.image.as_deref(),
+        args.kernel.as_deref(),
+        args.initrd.as_deref(),
+    )?;
     Ok(GuestConfig {
         kernel,
         initrd,
@@ -181,22 +185,30 @@ fn guest_config(args: &RunArgs) -> Result<GuestConfig> {
     })
 }
 
-/// The kernel and the initial RAM disk to boot, by what the user named.
+/// The kernel and the initial RAM disks to boot, by what the user named.
 pub(crate) fn guest_files(
+    image: Option<&str>,
     kernel: Option<&Path>,
     initrd: Option<&Path>,
-) -> Result<(PathBuf, Option<PathBuf>)> {
+) -> Result<(PathBuf, Vec<PathBuf>)> {
     let initrd = initrd.map(Path::to_owned);
     if let Some(kernel) = kernel {
-        return Ok((kernel.to_owned(), initrd));
+        return Ok((kernel.to_owned(), Vec::from_iter(initrd)));
     }
-    let Some(image) = guest_images::cached(&guest_images::source_root()) else {
-        bail!(
-            "the guest image has not been built; `cargo xtask image` builds it, or bring your own \
-             with --kernel and --initrd"
-        );
+    let root = guest_images::source_root();
+    let image = match image {
+        Some(name) => guest_images::find(&root, name).context("--image")?,
+        None => match guest_images::cached(&root) {
+            Some(image) => image,
+            None => bail!(
+                "the guest image has not been built; `cargo xtask image` builds it, or bring your \
+                 own with --kernel and --initrd"
+            ),
+        },
     };
-    Ok((image.kernel, Some(initrd.unwrap_or(image.initrd))))
+    let mut initrds = vec![initrd.unwrap_or(image.initrd)];
+    initrds.extend(image.overlays);
+    Ok((image.kernel, initrds))
 }
 
 pub(crate) fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {

@@ -1,14 +1,37 @@
 //! `cargo xtask image`, and the set-up that the other commands begin with.
 
 use anyhow::{Context, Result};
+use clap::Args;
 use stallbox_guest_images::{self as guest_images, GuestImage};
 
 use crate::debian;
 use crate::progress::Terminal;
 
+/// What the tests boot besides the stock image.
+const FOR_TESTS: &[&str] = &["pin"];
+
+/// Options of `cargo xtask image`.
+#[derive(Args)]
+pub struct ImageArgs {
+    /// The project's other images too; `stallbox image list` shows them.
+    #[arg(long)]
+    all: bool,
+}
+
 /// Prints where the guest image is, after building it if need be.
-pub fn run() -> Result<()> {
-    let image = ensure()?;
+pub fn run(args: &ImageArgs) -> Result<()> {
+    if args.all {
+        for name in guest_images::own_images() {
+            println!("{name}:");
+            print(&ensure_named(name)?);
+        }
+    } else {
+        print(&ensure()?);
+    }
+    Ok(())
+}
+
+fn print(image: &GuestImage) {
     for (what, path) in [
         ("kernel", &image.kernel),
         ("initrd", &image.initrd),
@@ -18,18 +41,32 @@ pub fn run() -> Result<()> {
         println!("{what:<11}{}", path.display());
     }
     println!("{:<11}{}", "release", image.kernel_version);
+}
+
+/// The guest image.
+pub fn ensure() -> Result<GuestImage> {
+    ensure_named(guest_images::STOCK)
+}
+
+/// All images that the tests boot.
+pub fn ensure_for_tests() -> Result<()> {
+    ensure()?;
+    for name in FOR_TESTS {
+        ensure_named(name)?;
+    }
     Ok(())
 }
 
-/// The guest image. Packages are looked at only if it has to be built.
-pub fn ensure() -> Result<GuestImage> {
+/// An image of the project's own. Packages are looked at only if it has to be built.
+fn ensure_named(name: &str) -> Result<GuestImage> {
     let root = guest_images::source_root();
-    if let Some(image) = guest_images::cached(&root) {
+    if let Ok(image) = guest_images::find(&root, name) {
         return Ok(image);
     }
     debian::install(&debian::missing_for_image())?;
     let progress = Terminal::new("guest image");
-    let image = guest_images::ensure(&root, &progress).context("cannot build the guest image")?;
+    let image = guest_images::ensure_named(&root, name, &progress)
+        .with_context(|| format!("cannot build the guest image {name}"))?;
     progress.finish();
     Ok(image)
 }

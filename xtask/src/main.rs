@@ -30,7 +30,7 @@ enum Action {
     /// Sets everything up, boots a guest and shows what its IO page faults cost.
     Demo(demo::DemoArgs),
     /// Builds the guest image, if it is not cached, and says where it is.
-    Image,
+    Image(image::ImageArgs),
     /// Runs everything that proves the project, boots included.
     Test(test::TestArgs),
     /// Runs the end-to-end tests on the KVM engine, on a machine without it in an emulated host.
@@ -44,7 +44,7 @@ enum Action {
 fn main() -> ExitCode {
     let done = match Cli::parse().action {
         Action::Demo(args) => demo::run(&args),
-        Action::Image => image::run(),
+        Action::Image(args) => image::run(&args),
         Action::Test(args) => test::run(&args),
         Action::TestKvm(args) => test_kvm::run(&args),
         Action::Bench(args) => bench::run(&args),

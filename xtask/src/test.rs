@@ -29,7 +29,7 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
     stages.run("Debian packages", || {
         debian::install(&debian::missing_for_tests())
     })?;
-    stages.run("guest image", image::ensure)?;
+    stages.run("guest images", image::ensure_for_tests)?;
     // The tests that boot want speed, so they run the release build. Everything else runs with
     // debug assertions and overflow checks, for which the dev profile is optimised enough.
     let stallbox = stages.run("stallbox, release", cargo::build_stallbox)?;

@@ -21,6 +21,9 @@ pub struct MeasureArgs {
     /// Writes everything as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
+    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
+    pub image: Option<String>,
     /// Kernel: an uncompressed arm64 Image. Without it, the project's own guest image.
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,

@@ -1,11 +1,13 @@
 //! The command line: a file for each command.
 
+mod image;
 mod measure;
 mod plan;
 mod run;
 
 use clap::{Parser, Subcommand};
 
+pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::{Accelerator, RunArgs};
@@ -35,4 +37,8 @@ pub enum Action {
     /// Fault plans.
     #[command(subcommand)]
     Plan(PlanAction),
+    /// Builds guests, also from kernels, patches, modules and programs of your own.
+    ///
+    /// Exit status: 0, or 125 for an error.
+    Image(ImageArgs),
 }

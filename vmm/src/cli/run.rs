@@ -12,6 +12,9 @@ use crate::config::{
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
+    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
+    pub image: Option<String>,
     /// Kernel: an uncompressed arm64 Image. Without it, the project's own guest image.
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,

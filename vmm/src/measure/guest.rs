@@ -31,8 +31,8 @@ pub struct Plan {
     pub seed: u64,
     /// The kernel.
     pub kernel: PathBuf,
-    /// The initial RAM disk.
-    pub initrd: Option<PathBuf>,
+    /// Initial RAM disks, one behind the other.
+    pub initrd: Vec<PathBuf>,
     /// Host time after which a guest is given up.
     pub timeout: Duration,
 }

@@ -124,7 +124,11 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
     let Accelerator::Zip(accelerator) = args.accel else {
         bail!("--accel: the measurement drives zip, with rev=0x21 or rev=0x30");
     };
-    let (kernel, initrd) = guest_files(args.kernel.as_deref(), args.initrd.as_deref())?;
+    let (kernel, initrd) = guest_files(
+        args.image.as_deref(),
+        args.kernel.as_deref(),
+        args.initrd.as_deref(),
+    )?;
     let plan = Plan {
         memory_bytes: args.memory,
         cpus: CPUS,
