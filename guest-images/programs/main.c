@@ -15,6 +15,7 @@ static const struct {
 	{ "svatest", svatest_main },
 	{ "zipabuse", zipabuse_main },
 	{ "pinbench", pinbench_main },
+	{ "pintest", pintest_main },
 };
 
 static const char *base_name(const char *path)

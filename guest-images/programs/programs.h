@@ -12,6 +12,7 @@ int faultbench_main(int argc, char **argv);
 int svatest_main(int argc, char **argv);
 int zipabuse_main(int argc, char **argv);
 int pinbench_main(int argc, char **argv);
+int pintest_main(int argc, char **argv);
 
 #define EXIT_USAGE 2
 

@@ -22,7 +22,14 @@ const PROGRAMS: &str = "programs";
 const APPLETS: &str = "applets.txt";
 
 /// Programs that /init is, when it is called by another name; `programs/main.c` has the table.
-const LINKS: &[&str] = &["faultbench", "pinbench", "svatest", "zipabuse", "zipsva"];
+const LINKS: &[&str] = &[
+    "faultbench",
+    "pinbench",
+    "pintest",
+    "svatest",
+    "zipabuse",
+    "zipsva",
+];
 
 /// No paths and no build id: the same sources and compiler give the same program in any folder.
 const FLAGS: &[&str] = &[

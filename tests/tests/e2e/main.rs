@@ -9,9 +9,11 @@ mod compress;
 mod confine;
 mod determinism;
 mod faults;
+mod image;
 mod isolation;
 mod kernel_log;
 mod measure;
+mod pin;
 mod probe;
 mod uacce;
 
