@@ -31,6 +31,10 @@
 
 #define PHASE 0x8000u
 
+#define NO_PRI                                                                                 \
+	"  With --accel test-engine,fault=pri the kernel must handle page requests (PRI), which\n" \
+	"  needs Stallbox's patch for arm-smmu-v3 (guest-images/patches)\n"
+
 _Static_assert(sizeof(struct svatest_descriptor) == 64, "descriptor");
 _Static_assert(sizeof(struct svatest_completion) == 32, "completion");
 
@@ -121,8 +125,7 @@ int svatest_find(const char *module, char *path, size_t size)
 	err = find_node(path, size);
 	if (err)
 		fprintf(stderr, "svatest: the driver is loaded but does not offer the engine: dmesg "
-				"says why. With fault=pri the kernel must handle page requests "
-				"(PRI), which needs Stallbox's patch for arm-smmu-v3\n");
+				"says why\n" NO_PRI);
 	return err;
 }
 
@@ -150,13 +153,8 @@ int svatest_open(struct svatest_queue *q, const char *path, const struct svatest
 	q->entries = (unsigned)entries;
 	q->ring_log2 = config->ring_log2;
 	q->fd = open(path, O_RDWR | O_CLOEXEC);
-	if (q->fd < 0) {
-		err = complain("cannot open", path, errno);
-		if (err == -ENODEV || err == -EINVAL || err == -EOPNOTSUPP)
-			fprintf(stderr, "  The process cannot be bound to the device: the kernel does "
-					"not handle its page faults\n");
-		return err;
-	}
+	if (q->fd < 0)
+		return complain("cannot open", path, errno);
 	/* Both rings in one piece, which the completion ring follows in. */
 	q->ring_bytes = entries * (sizeof(*q->sq) + sizeof(*q->cq));
 	q->sq = fresh(q->ring_bytes);
@@ -181,7 +179,9 @@ int svatest_open(struct svatest_queue *q, const char *path, const struct svatest
 	}
 	q->page = page;
 	if (ioctl(q->fd, UACCE_CMD_START_Q) < 0) {
-		err = complain("cannot start the queue (settings out of limits?)", path, errno);
+		err = complain("cannot start the queue", path, errno);
+		if (err == -EOPNOTSUPP)
+			fprintf(stderr, NO_PRI);
 		goto fail;
 	}
 	return 0;

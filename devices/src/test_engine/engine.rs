@@ -124,6 +124,11 @@ impl Engine {
         }
     }
 
+    /// The device asks for pages itself, and may.
+    pub(super) fn may_request_pages(&self) -> bool {
+        self.master.may_request_pages()
+    }
+
     /// Page requests of the address space of a queue since it was enabled.
     pub(super) fn page_requests(&self, it: &Queue) -> u64 {
         let pasid = it.rings.as_ref().and_then(|rings| rings.pasid);

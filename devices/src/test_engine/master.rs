@@ -198,6 +198,13 @@ impl Master {
         self.atomics_enabled.get()
     }
 
+    /// The device asks for pages itself, and may.
+    pub(super) fn may_request_pages(&self) -> bool {
+        self.translator
+            .as_ref()
+            .is_some_and(Translator::may_request)
+    }
+
     /// Page requests of an address space since power-on.
     pub(super) fn page_requests(&self, pasid: Option<Pasid>) -> u64 {
         let translator = self.translator.as_ref();

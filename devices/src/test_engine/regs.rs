@@ -7,8 +7,9 @@ use super::FaultMode;
 use super::engine::Engine;
 use super::queue::Queue;
 use super::spec::{
-    ACCESS_LOG2_MAX, BYTES_MAX, CAPABILITY_PAGE_REQUESTS, CAPABILITY_PREFILL, COUNT_MAX, DEPTH_MAX,
-    DOORBELL_WINDOW_BYTES, QUEUE_BLOCK_BYTES, QUEUE_BLOCKS, RING_LOG2_MAX, global, page, queue,
+    ACCESS_LOG2_MAX, BYTES_MAX, CAPABILITY_ENABLED, CAPABILITY_PAGE_REQUESTS, CAPABILITY_PREFILL,
+    COUNT_MAX, DEPTH_MAX, DOORBELL_WINDOW_BYTES, QUEUE_BLOCK_BYTES, QUEUE_BLOCKS, RING_LOG2_MAX,
+    global, page, queue,
 };
 use crate::pcie::capability::replace;
 
@@ -20,7 +21,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    fn capability(self) -> u32 {
+    fn capability(self, engine: &Engine) -> u32 {
         let fault = match self.fault {
             FaultMode::Stall => 0,
             FaultMode::PageRequest { prefill: false } => CAPABILITY_PAGE_REQUESTS,
@@ -28,7 +29,12 @@ impl Identity {
                 CAPABILITY_PAGE_REQUESTS | CAPABILITY_PREFILL
             }
         };
-        u32::from(self.queues) | fault
+        let enabled = if engine.may_request_pages() {
+            CAPABILITY_ENABLED
+        } else {
+            0
+        };
+        u32::from(self.queues) | fault | enabled
     }
 }
 
@@ -63,7 +69,7 @@ pub(super) fn read(identity: Identity, engine: &Engine, register: u64) -> u32 {
     match register {
         global::ID => global::ID_VALUE,
         global::VERSION => global::VERSION_VALUE,
-        global::CAPABILITY => identity.capability(),
+        global::CAPABILITY => identity.capability(engine),
         global::LIMITS => LIMITS,
         global::STATUS if engine.is_idle() => global::STATUS_IDLE,
         global::BYTES_MAX => BYTES_MAX as u32,
@@ -163,7 +169,7 @@ pub(super) fn read_page(identity: Identity, engine: &Engine, offset: u64) -> u32
                 page::CQ_HEAD => read_block(it, queue::CQ_HEAD),
                 page::STATUS => it.status(),
                 page::GEOMETRY => it.settings.geometry,
-                page::CAPABILITY => identity.capability(),
+                page::CAPABILITY => identity.capability(engine),
                 _ => counter(engine, it, register),
             })
         })

@@ -89,6 +89,8 @@ pub(super) mod page {
 /// CAPABILITY: the device asks for pages itself, and for translations ahead of use.
 pub(super) const CAPABILITY_PAGE_REQUESTS: u32 = 1 << 16;
 pub(super) const CAPABILITY_PREFILL: u32 = 1 << 17;
+/// And software has enabled it to.
+pub(super) const CAPABILITY_ENABLED: u32 = 1 << 18;
 /// Outstanding Page Request Capacity.
 pub(super) const PAGE_REQUESTS_MAX: u32 = 512;
 

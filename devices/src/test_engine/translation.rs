@@ -11,11 +11,12 @@ use super::spec::PAGE_REQUESTS_MAX;
 use crate::atc::{Atc, AtcConfig, AtcNote, AtcProbe, AtcStep, Prefill};
 use crate::dma::{DmaAttrs, DmaPort, InvalidateRequest, Pasid};
 use crate::pcie::ats::Ats;
-use crate::pcie::pri::Pri;
+use crate::pcie::pri::{Pri, PriState};
 
 /// The translation cache of a function that asks for pages itself.
 pub(super) struct Translator {
     pub(super) atc: Rc<Atc>,
+    pri: PriState,
     counts: Rc<Counts>,
     prefill: bool,
 }
@@ -56,6 +57,7 @@ impl Translator {
         probe: Rc<dyn AtcProbe>,
     ) -> (Translator, Ats, Pri) {
         let (ats, pri) = (Ats::new(), Pri::new(PAGE_REQUESTS_MAX, true));
+        let pri_state = pri.state();
         let counts = Rc::new(Counts {
             page_requests: RefCell::default(),
             next: probe,
@@ -64,16 +66,22 @@ impl Translator {
             timeline.clone(),
             dma,
             ats.state(),
-            Some(pri.state()),
+            Some(pri_state.clone()),
             AtcConfig::default(),
             counts.clone(),
         );
         let translator = Translator {
             atc,
+            pri: pri_state,
             counts,
             prefill,
         };
         (translator, ats, pri)
+    }
+
+    /// Software has enabled page requests, and not shut them down since.
+    pub(super) fn may_request(&self) -> bool {
+        self.pri.may_request()
     }
 
     /// Page requests of an address space since power-on.

@@ -34,6 +34,7 @@
 #define SVATEST_CAPABILITY	0x008
 #define   CAPABILITY_QUEUES	GENMASK(15, 0)
 #define   CAPABILITY_PRI	BIT(16)
+#define   CAPABILITY_ENABLED	BIT(18)
 #define SVATEST_CONTROL		0x010
 #define   CONTROL_RESET		BIT(0)
 
@@ -56,6 +57,8 @@
 
 #define VECTOR_FAILURE		0
 #define VECTOR_QUEUE(n)		((n) + 1)
+
+#define SVATEST_NO_PRI	"no SVA: this kernel's arm-smmu-v3 does not handle page requests (PRI); it needs Stallbox's patch, or the engine fault=stall\n"
 
 /*
  * How long a queue may take to drain. Its accesses end when the kernel has answered their page
@@ -211,9 +214,15 @@ static void svatest_put_queue(struct uacce_queue *uq)
 static int svatest_start_queue(struct uacce_queue *uq)
 {
 	struct svatest_queue *q = uq->priv;
+	u32 capability = readl(q->engine->regs + SVATEST_CAPABILITY);
 
 	if (!q->set)
 		return -EINVAL;
+	/* Where uacce did not ask before: the first page that is not there would be an error. */
+	if (capability & CAPABILITY_PRI && !(capability & CAPABILITY_ENABLED)) {
+		dev_err_once(&q->engine->pdev->dev, SVATEST_NO_PRI);
+		return -EOPNOTSUPP;
+	}
 	queue_write(q, QUEUE_CONTROL, QUEUE_ENABLE);
 	if (!(queue_read(q, QUEUE_STATUS) & STATUS_FAILED))
 		return 0;
@@ -311,7 +320,7 @@ static int svatest_register(struct svatest *engine, bool pri)
 	/* Up to 6.15 uacce asks here whether page faults can be handled; later, open() does. */
 	if (!(uacce->flags & UACCE_DEV_SVA)) {
 		if (pri)
-			dev_err(dev, "no SVA: this kernel's arm-smmu-v3 does not handle page requests (PRI); it needs a patch, or the engine fault=stall\n");
+			dev_err(dev, SVATEST_NO_PRI);
 		else
 			dev_err(dev, "no SVA: the IOMMU does not take this function's page faults; it needs dma-can-stall in firmware and an IOMMU that stalls\n");
 		uacce_remove(uacce);

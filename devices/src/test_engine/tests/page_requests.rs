@@ -25,6 +25,10 @@ fn the_capabilities_are_there_only_if_the_device_has_them() {
     assert_eq!(guest.read(0, 0x08), 0x1_0004);
     assert_eq!(Guest::powered_on(PREFILL).read(0, 0x08), 0x3_0004);
     assert_eq!(Guest::bare().read(0, 0x08), 4);
+    // A driver sees, and so does a program, whether page requests are enabled.
+    let enabled = Guest::with(PAGE_REQUESTS);
+    assert_eq!(enabled.read(0, 0x08), 0x5_0004);
+    assert_eq!(enabled.read(2, window(1) + 0x10), 0x5_0004);
     // PASID is all there is without.
     assert_eq!(Guest::bare().config32(0x100) >> 20, 0);
 }
