@@ -3,6 +3,7 @@
 
 mod anything;
 mod ats;
+mod attributes;
 mod commands;
 mod config_cache;
 mod events;

@@ -345,3 +345,29 @@ fn odd_writes_everywhere_are_survived() {
         }
     }
 }
+
+#[test]
+fn secure_registers_are_absent() {
+    // *Register overview*: the Secure programming interface begins at 0x8000, and SMMU_S_IDR1.
+    // SECURE_IMPL, bit 31 at 0x8004, says whether it is there.
+    let driver = Driver::default();
+    for offset in (0x8000..0x8200).step_by(4) {
+        driver.write32(offset, 0xffff_ffff);
+        assert_eq!(driver.read32(offset), 0, "{offset:#x}");
+    }
+    // And what they would have done was not done to anything else.
+    assert_eq!(driver.read32(0x20), 0);
+    assert_eq!(driver.read32(0x44), 0x1000);
+}
+
+#[test]
+fn registers_of_features_that_are_not_there_read_as_zero() {
+    let driver = Driver::default();
+    // STATUSR, AGBPA; GATOS; MPAM; IDR2, IDR4; VATOS_SEL; IDR6.
+    for offset in [
+        0x40, 0x48, 0x100, 0x108, 0x110, 0x118, 0x130, 0x138, 0x13c, 0x08, 0x10, 0x180, 0x190,
+    ] {
+        driver.write32(offset, 0xffff_ffff);
+        assert_eq!(driver.read32(offset), 0, "{offset:#x}");
+    }
+}
