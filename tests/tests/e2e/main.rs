@@ -13,6 +13,7 @@ mod image;
 mod isolation;
 mod kernel_log;
 mod measure;
+mod no_sva;
 mod pin;
 mod probe;
 mod uacce;
