@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cargo::{self, cargo};
 use crate::stages::Stages;
-use crate::{debian, image};
+use crate::{debian, image, test_kvm};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -41,6 +41,7 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
                 .env("STALLBOX", &stallbox),
         )
     })?;
+    test_kvm::quick(stages)?;
     stages.run("documentation", || {
         cargo::run(
             cargo()

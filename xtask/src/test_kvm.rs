@@ -21,6 +21,12 @@ use crate::{debian, image};
 use host::Files;
 use toolchain::cross;
 
+/// The stage that all the others prepare.
+const TESTS_ON_KVM: &str = "tests on KVM";
+
+/// Long: the machine may be busy.
+const TIMEOUT_SECONDS: u64 = 3600;
+
 /// What is tested: the whole suite on the engine, and what is built for arm64 only.
 const TESTS: [&[&str]; 2] = [
     &["--package", "stallbox", "--lib", "--test", "confine"],
@@ -34,18 +40,50 @@ const TESTS: [&[&str]; 2] = [
     ],
 ];
 
+/// The end-to-end tests of `--quick`: boot, probe, compress, fault, kill a process under DMA, a
+/// kernel without complaints, and a confined process.
+const QUICK: &[&str] = &[
+    "boot::four_cpus_reach_init",
+    "boot::the_summary_names_the_engine_that_ran",
+    "compress::deflate_in_one_request_on_0x30",
+    "compress::gzip_as_a_stream_on_0x21",
+    "confine::",
+    "faults::a_fault_takes_no_less_than_its_latencies",
+    "faults::an_access_to_an_unmapped_address",
+    "faults::device_smmu_and_guest_count_the_same_faults",
+    "faults::processes_killed_under_dma",
+    "isolation::the_same_pointer_means_each_process_its_own_memory_on_four_cpus",
+    "kernel_log::it_is_clean_on_four_cpus",
+    "probe::messages",
+    "probe::msi_has_four_messages",
+    "probe::uacce_offers",
+    "probe::wired_interrupts",
+];
+
 /// Options of `cargo xtask test-kvm`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct TestKvmArgs {
+    /// Only what `cargo xtask test` runs of it: boot, probe, compress, fault, kill under DMA.
+    #[arg(long)]
+    quick: bool,
     /// Runs a shell command in the emulated arm64 host instead of the tests; `stallbox` is there.
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
     /// Stops the emulated host after so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
-    timeout: u64,
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
     /// Passed on to the tests: a filter on names, or options such as --nocapture.
     #[arg(last = true, value_name = "ARGS")]
     pass_on: Vec<String>,
+}
+
+impl TestKvmArgs {
+    /// What a test program is started with.
+    fn words(&self, end_to_end: bool) -> impl Iterator<Item = &str> {
+        let quick = if self.quick && end_to_end { QUICK } else { &[] };
+        let passed_on = self.pass_on.iter().map(String::as_str);
+        quick.iter().copied().chain(passed_on)
+    }
 }
 
 /// Runs all stages until one fails, and says at the end how long each took.
@@ -56,12 +94,27 @@ pub fn run(args: &TestKvmArgs) -> Result<()> {
     result
 }
 
-/// The stages, for `cargo xtask test` too.
+/// The stages of `--quick`, for `cargo xtask test`.
+pub fn quick(stages: &mut Stages) -> Result<()> {
+    if !kvm_is_here()
+        && let Err(error) = toolchain::ensure()
+    {
+        eprintln!("{error:#}");
+        stages.skip(TESTS_ON_KVM, "no standard library of Rust for arm64");
+        return Ok(());
+    }
+    let args = TestKvmArgs {
+        quick: true,
+        ..TestKvmArgs::default()
+    };
+    prove(stages, &args)
+}
+
 fn prove(stages: &mut Stages, args: &TestKvmArgs) -> Result<()> {
     if kvm_is_here() && args.command.is_none() {
-        return stages.run("tests on KVM", || natively(args));
+        return stages.run(TESTS_ON_KVM, || natively(args));
     }
-    stages.run("Debian packages", || {
+    stages.run("Debian packages for KVM", || {
         debian::install(&debian::missing_for_kvm_tests())
     })?;
     let guest = stages.run("guest image", image::ensure)?;
@@ -70,7 +123,7 @@ fn prove(stages: &mut Stages, args: &TestKvmArgs) -> Result<()> {
         toolchain::ensure()?;
         Programs::build(args.command.is_none())
     })?;
-    stages.run("tests on KVM", || emulated(&host, &guest, &programs, args))
+    stages.run(TESTS_ON_KVM, || emulated(&host, &guest, &programs, args))
 }
 
 /// KVM for arm64 guests, and allowed to us.
@@ -93,7 +146,7 @@ fn natively(args: &TestKvmArgs) -> Result<()> {
                 .arg("test")
                 .args(options)
                 .arg("--")
-                .args(&args.pass_on)
+                .args(args.words(options.contains(&"e2e")))
                 .env("STALLBOX", &stallbox),
         )?;
     }
@@ -162,22 +215,21 @@ fn emulated(
     match &args.command {
         Some(command) => script.push_str(command),
         None => {
-            let words: String = args
-                .pass_on
-                .iter()
-                .map(|word| format!(" {}", quote(word)))
-                .collect();
             script.push_str("status=0\n");
             for program in &programs.tests {
                 let name = program.file_name().context("cargo names programs")?;
                 let path = Path::new("/tests").join(name);
                 files.add(&path, program, 0o755)?;
+                let words: String = args
+                    .words(name.to_string_lossy().starts_with("e2e"))
+                    .map(|word| format!(" {}", quote(word)))
+                    .collect();
                 script.push_str(&format!("{}{words} || status=$?\n", path.display()));
             }
             script.push_str("exit $status\n");
         }
     }
-    let limit = Duration::from_secs(args.timeout);
+    let limit = Duration::from_secs(args.timeout.unwrap_or(TIMEOUT_SECONDS));
     match host::run(host, files, &script, limit)? {
         0 => Ok(()),
         status if args.command.is_some() => bail!("the command ended with status {status}"),

@@ -55,6 +55,7 @@ fn compile(to: &Path, flags: &[&str], source: &str) {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn programs_of_ones_own_run_in_the_guest_static_and_dynamic() {
     let named = Named("e2e-added");
     let folder = tempfile::tempdir().unwrap();
@@ -85,6 +86,7 @@ fn programs_of_ones_own_run_in_the_guest_static_and_dynamic() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn a_module_of_ones_own_is_built_and_its_errors_are_the_compilers() {
     let named = Named("e2e-module");
     let folder = tempfile::tempdir().unwrap();
@@ -115,6 +117,7 @@ fn a_module_of_ones_own_is_built_and_its_errors_are_the_compilers() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn images_are_listed_with_what_they_are_made_of() {
     let listed = succeed(&["list"]);
     for (name, about) in [("stock ", "unmodified"), ("pin ", "mempinfd")] {
@@ -125,6 +128,7 @@ fn images_are_listed_with_what_they_are_made_of() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn wrong_use_is_refused_with_the_cure() {
     let nothing = tempfile::tempdir().unwrap();
     let path = nothing.path().to_str().unwrap();

@@ -6,6 +6,7 @@ use stallbox_tests::measure;
 const ROWS: &str = "none,touched,mlock,mlockall_onfault,hugetlb";
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn what_is_not_there_faults_once_and_what_is_there_does_not() {
     let measured = measure(&["--quick", "--rows", ROWS, "--columns", "none"]).status(0);
     // Two pages in each of the 2 x 16 slots of --quick.
@@ -18,6 +19,7 @@ fn what_is_not_there_faults_once_and_what_is_there_does_not() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn device_smmu_and_kernel_count_the_same_faults() {
     let measured = measure(&["--quick", "--rows", ROWS, "--columns", "swap,migrate"]).status(0);
     for row in ROWS.split(',') {
@@ -35,6 +37,7 @@ fn device_smmu_and_kernel_count_the_same_faults() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn locked_memory_is_not_swapped_and_yet_moved() {
     let measured = measure(&[
         "--quick",
