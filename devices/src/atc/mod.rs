@@ -114,11 +114,19 @@ pub struct Atc {
 #[derive(Clone, Copy)]
 struct Asked {
     pasid: Option<Pasid>,
-    first: u64,
-    last: u64,
-    void: bool,
+    /// From the first to the last address that was invalidated since, whatever is between: the
+    /// answer may be for a larger range than was asked for.
+    void: Option<(u64, u64)>,
 }
 
+impl Asked {
+    fn invalidate(&mut self, first: u64, last: u64) {
+        let (from, to) = self.void.unwrap_or((first, last));
+        self.void = Some((from.min(first), to.max(last)));
+    }
+}
+
+/// The range of the translation, of which the transaction may use less.
 #[derive(Clone, Copy)]
 struct Used {
     pasid: Option<Pasid>,
@@ -146,10 +154,11 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Whether something that it asked for was invalidated meanwhile.
-    fn is_void(&self) -> bool {
+    /// Whether something from `first` to `last` was invalidated meanwhile.
+    fn is_void(&self, first: u64, last: u64) -> bool {
         let asking = self.atc.asking.borrow();
-        asking.get(&self.id).is_none_or(|asked| asked.void)
+        let void = asking.get(&self.id).and_then(|asked| asked.void);
+        void.is_some_and(|(from, to)| from <= last && to >= first)
     }
 }
 
@@ -338,7 +347,7 @@ impl Atc {
         if self.epoch.replace(self.ats.epoch()) != self.ats.epoch() {
             self.cache.borrow_mut().clear();
             for asked in self.asking.borrow_mut().values_mut() {
-                asked.void = true;
+                asked.invalidate(0, u64::MAX);
             }
         }
     }
@@ -373,9 +382,7 @@ impl Atc {
             let id = self.new_id();
             let asked = Asked {
                 pasid: attrs.pasid,
-                first,
-                last,
-                void: false,
+                void: None,
             };
             self.asking.borrow_mut().insert(id, asked);
             let asking = Asking { atc: self, id };
@@ -387,7 +394,7 @@ impl Atc {
             });
             let answer = port.translate(attrs, first, write).await;
             self.refresh();
-            if asking.is_void() {
+            if asking.is_void(first, last) {
                 continue;
             }
             let range = match answer {
@@ -395,6 +402,9 @@ impl Atc {
                 TranslationAnswer::Unsupported | TranslationAnswer::Aborted => return Err(aborted),
             };
             let entry = AtcEntry::new(attrs, first, &range);
+            if asking.is_void(entry.first, entry.last()) {
+                continue;
+            }
             if !entry.permits(attrs, write) {
                 return Ok(Found::NotPermitted);
             }
@@ -480,8 +490,8 @@ impl Atc {
         let id = self.new_id();
         let used = Used {
             pasid: attrs.pasid,
-            first: address,
-            last: address + (length as u64 - 1),
+            first: entry.first,
+            last: entry.last(),
         };
         self.using.borrow_mut().insert(id, used);
         Way::Translated {
@@ -693,8 +703,8 @@ impl AtsFunction for Atc {
         self.count(|counters| counters.invalidations += 1);
         let entries = self.cache.borrow_mut().invalidate(&request);
         for asked in self.asking.borrow_mut().values_mut() {
-            if request.concerns(asked.pasid, asked.first, asked.last) {
-                asked.void = true;
+            if request.concerns(asked.pasid, request.address, request.last()) {
+                asked.invalidate(request.address, request.last());
             }
         }
         self.probe.note(&AtcNote::Invalidated {

@@ -1,7 +1,9 @@
 //! The cache against a root complex that does as the test says.
 
+mod anything;
+
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -27,10 +29,21 @@ struct Root {
     asked: RefCell<Vec<(Option<Pasid>, u64, bool)>>,
     requests: RefCell<Vec<PageRequest>>,
     untranslated: RefCell<Vec<u64>>,
+    /// Frames that no translation leads to, since an invalidation completed.
+    forgotten: RefCell<BTreeSet<u64>>,
     function: RefCell<Option<Weak<dyn AtsFunction>>>,
 }
 
 impl Root {
+    /// A translated transaction is done at `address`.
+    fn use_translation(&self, address: u64) {
+        let forgotten = self.forgotten.borrow();
+        assert!(
+            !forgotten.contains(&(address >> 12)),
+            "{address:#x} was invalidated, and that completed"
+        );
+    }
+
     fn copy(&self, address: u64, buffer: &mut [u8]) {
         let memory = self.memory.borrow();
         for (byte, at) in buffer.iter_mut().zip(address..) {
@@ -87,6 +100,7 @@ impl AtsPort for Root {
     ) -> DmaFuture<'a> {
         Box::pin(async move {
             self.timeline.sleep(self.transaction.get()).await;
+            self.use_translation(address);
             self.copy(address, buffer);
             Ok(())
         })
@@ -100,6 +114,7 @@ impl AtsPort for Root {
     ) -> DmaFuture<'a> {
         Box::pin(async move {
             self.timeline.sleep(self.transaction.get()).await;
+            self.use_translation(address);
             let mut memory = self.memory.borrow_mut();
             memory.extend((address..).zip(buffer.iter().copied()));
             Ok(())
@@ -147,6 +162,7 @@ impl Rig {
             asked: RefCell::default(),
             requests: RefCell::default(),
             untranslated: RefCell::default(),
+            forgotten: RefCell::default(),
             function: RefCell::default(),
         });
         let (ats, pri) = (Ats::new(), Pri::new(16, true));
@@ -183,6 +199,10 @@ impl Rig {
                 execute: false,
                 untranslated_only: false,
             };
+            self.root
+                .forgotten
+                .borrow_mut()
+                .remove(&(range.address >> 12));
             self.root
                 .pages
                 .borrow_mut()
@@ -626,6 +646,27 @@ fn a_translation_that_was_invalidated_on_its_way_is_not_used() {
     assert_eq!(access.take().unwrap().1.unwrap(), [2]);
     assert_eq!(rig.root.asked.borrow().len(), 2);
     assert_eq!(rig.atc.entries()[0].output, 0x20_0000);
+}
+
+#[test]
+fn a_large_translation_is_void_if_any_page_of_it_was_invalidated_on_its_way() {
+    let rig = Rig::new(AtcConfig::default());
+    rig.map(0x4000, 0x10_0000, 14, true);
+    rig.root.translation.set(Span::from_ns(100));
+    let access = rig.read(0x5000, 1);
+    rig.wait_ns(50);
+    // One page goes, and the others have translations of their own.
+    for page in 4..8 {
+        rig.unmap(page << 12);
+    }
+    rig.map(0x5000, 0x20_1000, 12, true);
+    assert!(invalidate(&rig, 0x4000, 12).get());
+    rig.wait_ns(150);
+
+    assert!(done(&access));
+    let entries = rig.atc.entries();
+    assert_eq!((entries.len(), entries[0].first), (1, 0x5000));
+    assert_eq!(entries[0].output, 0x20_1000);
 }
 
 #[test]
