@@ -17,9 +17,13 @@ use crate::testing::{
     STREAM_TABLE, TABLES, cd_sva, ste_nested, ste_stage1, ste_stage2,
 };
 use crate::{
-    Access, Config, Counters, ExternalAbort, Granules, Httu, Memory, Smmu, StallModel, Step,
-    StreamId, SubstreamId, Transaction,
+    Access, AtsCompletion, Config, Counters, Endpoints, ExternalAbort, Granules, Httu,
+    InvalidateCompletion, InvalidateRequest, Memory, PageRequest, PageResponse, Smmu, StallModel,
+    Step, StreamId, SubstreamId, Transaction, TranslationRequest,
 };
+
+/// Where the page request queue is.
+const PAGE_REQUEST_QUEUE: u64 = 0x6_0000_0000;
 
 /// What is made of a fuzzer's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Target {
 
 /// An implementation: every choice that [`Config`] has.
 fn config(bytes: &mut Unstructured<'_>) -> Result<Config> {
-    let flags = <[bool; 14]>::arbitrary(bytes)?;
+    let flags = <[bool; 16]>::arbitrary(bytes)?;
     let [
         stage1,
         stage2,
@@ -91,6 +95,8 @@ fn config(bytes: &mut Unstructured<'_>) -> Result<Config> {
         msi,
         k4,
         k64,
+        ats,
+        pri,
     ] = flags;
     let stall_model = *bytes.choose(&[
         StallModel::Both,
@@ -117,6 +123,10 @@ fn config(bytes: &mut Unstructured<'_>) -> Result<Config> {
         e0pd,
         ril,
         msi,
+        ats,
+        pri: ats && pri,
+        priq_log2: 2,
+        pps: msi,
         oas_bits: *bytes.choose(&[32, 40, 48, 48, 52])?,
         granules: Granules { k4, k16: true, k64 },
         tlb_entries: 4,
@@ -172,6 +182,26 @@ impl Memory for Noise {
     }
 }
 
+/// Endpoints of which some never complete an invalidation.
+struct Careless;
+
+impl Endpoints for Careless {
+    fn invalidate(
+        &self,
+        _stream: StreamId,
+        request: InvalidateRequest,
+        completion: InvalidateCompletion,
+    ) {
+        if request.address & 0xf000 != 0x5000 {
+            completion.done();
+        }
+    }
+
+    fn page_response(&self, _stream: StreamId, response: PageResponse) {
+        assert!(response.index < 512);
+    }
+}
+
 struct Guest {
     smmu: Smmu,
     timeline: Timeline,
@@ -201,6 +231,7 @@ impl Guest {
             Rc::new(Pulses::default()),
             probe,
         );
+        smmu.connect(Rc::new(Careless));
         Ok(Guest {
             smmu,
             timeline,
@@ -224,8 +255,9 @@ impl Guest {
         self.write32(0x88, 16);
         self.write64(0x90, COMMAND_QUEUE | u64::from(COMMANDS_LOG2));
         self.write64(0xa0, EVENT_QUEUE | u64::from(EVENTS_LOG2));
-        self.write32(0x50, 5);
-        self.write32(0x20, 0xd);
+        self.write64(0xc0, PAGE_REQUEST_QUEUE | 2);
+        self.write32(0x50, 7);
+        self.write32(0x20, 0x1f);
         self.run();
     }
 
@@ -258,10 +290,12 @@ impl Guest {
         });
         self.memory.store(COMMAND_QUEUE + 16 * index, &[0x46, 0]);
         self.write32(0x64, gerror);
-        // What was reported is read.
-        let mut events = [0; 4];
-        self.smmu.read(0x1_00a8, &mut events);
-        self.smmu.write(0x1_00ac, &events);
+        // What was reported is read, and what was requested.
+        for (prod, cons) in [(0x1_00a8, 0x1_00ac), (0x1_00c8, 0x1_00cc)] {
+            let mut position = [0; 4];
+            self.smmu.read(prod, &mut position);
+            self.smmu.write(cons, &position);
+        }
         self.run();
     }
 
@@ -278,6 +312,51 @@ impl Guest {
                 assert!(translation.remaining > 0);
                 assert!(translation.address >> oas == 0, "{translation:x?}");
             }
+        });
+        self.run();
+    }
+
+    /// The same by a function that translates addresses itself.
+    fn access_translated(&self, transaction: Transaction) {
+        let smmu = self.smmu.clone();
+        let oas = self.smmu.config().oas_bits;
+        let access = transaction.access;
+        self.timeline.spawn(async move {
+            let request = TranslationRequest {
+                stream: transaction.stream,
+                substream: transaction.substream,
+                address: transaction.address,
+                write: access.write,
+                execute: access.instruction,
+                privileged: access.privileged,
+            };
+            let completion = smmu.translation_request(request).await;
+            let AtsCompletion::Success(range) = completion else {
+                return;
+            };
+            assert!(range.address >> oas == 0, "{range:x?}");
+            assert!((12..=64).contains(&range.size_log2), "{range:x?}");
+            assert!(range.read || !range.execute, "{range:x?}");
+            assert!(!range.write || access.write, "{range:x?}");
+            if range.read || range.write {
+                let address = range.address;
+                let found = smmu.translated(Transaction {
+                    address,
+                    ..transaction
+                });
+                assert!(found.await.is_ok_and(|found| found.address == address));
+            }
+            smmu.page_request(PageRequest {
+                stream: transaction.stream,
+                substream: transaction.substream,
+                address: transaction.address,
+                read: !access.write,
+                write: access.write,
+                execute: access.instruction,
+                privileged: access.privileged,
+                last: transaction.address & 0x4000 == 0,
+                index: transaction.address as u16,
+            });
         });
         self.run();
     }
@@ -333,6 +412,7 @@ fn good(guest: &Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
     let mut cd = cd_sva(1, root + 0x1000);
     // Sizes and granules, and whatever else is there, as they fall.
     let bits = u64::arbitrary(bytes)?;
+    ste[1] |= bits & 1 << 28;
     if config.httu == Httu::Dirty {
         ste[2] |= bits << 55 & 3 << 55;
         cd[0] |= bits << 40 & 3 << 42;
@@ -362,7 +442,9 @@ fn commands(guest: &Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
         if bytes.is_empty() {
             break;
         }
-        guest.access(transaction(bytes)?);
+        let made = transaction(bytes)?;
+        guest.access(made);
+        guest.access_translated(made);
         let [mut word0, word1] = <[u64; 2]>::arbitrary(bytes)?;
         if word0 & 0x80 == 0 {
             word0 = word0 & !0xff | *bytes.choose(&OPCODES)?;
@@ -400,7 +482,9 @@ fn configuration(guest: &Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
         }
         guest.command([0x04, 31]);
         for _ in 0..3 {
-            guest.access(transaction(bytes)?);
+            let made = transaction(bytes)?;
+            guest.access(made);
+            guest.access_translated(made);
         }
     }
     Ok(())
@@ -426,7 +510,9 @@ fn tables(guest: &Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
             bits => next | 0x440 | u64::from(bits & 3) << 6 | kind,
         };
         guest.memory.store(at, &[descriptor]);
-        guest.access(transaction(bytes)?);
+        let made = transaction(bytes)?;
+        guest.access(made);
+        guest.access_translated(made);
         if u8::arbitrary(bytes)? & 3 == 0 {
             guest.command([0x30, 0]);
         }
@@ -436,9 +522,9 @@ fn tables(guest: &Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
 
 fn registers(guest: &mut Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
     good(guest, bytes)?;
-    const OFFSETS: [u64; 18] = [
+    const OFFSETS: [u64; 20] = [
         0x20, 0x28, 0x2c, 0x44, 0x50, 0x64, 0x68, 0x80, 0x88, 0x90, 0x98, 0x9c, 0xa0, 0xb0, 0xc0,
-        0x1_00a8, 0x1_00ac, 0x1_00cc,
+        0xd0, 0x1_00a8, 0x1_00ac, 0x1_00c8, 0x1_00cc,
     ];
     for _ in 0..64 {
         if bytes.is_empty() {
@@ -457,7 +543,9 @@ fn registers(guest: &mut Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
         guest.smmu.read(offset, &mut [0; 8][..width]);
         // A queue that is made large holds as much as it is made to.
         guest.written_max += 0x1_0000;
-        guest.access(transaction(bytes)?);
+        let made = transaction(bytes)?;
+        guest.access(made);
+        guest.access_translated(made);
     }
     Ok(())
 }

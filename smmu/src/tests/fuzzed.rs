@@ -30,6 +30,8 @@ struct Seen {
     steps: u64,
     commands: u64,
     stalls: u64,
+    page_requests: u64,
+    invalidations: u64,
 }
 
 fn run(target: Target) -> Seen {
@@ -42,6 +44,8 @@ fn run(target: Target) -> Seen {
             seen.steps += counters.walk_steps;
             seen.commands += counters.commands;
             seen.stalls += counters.stalls;
+            seen.page_requests += counters.page_requests - counters.page_requests_dropped;
+            seen.invalidations += counters.atc_invalidations;
         }
     }
     seen
@@ -65,6 +69,10 @@ fn any_commands_are_survived() {
         &[0x02, 0x04, 0x06, 0x08, 0x0a, 0x10, 0x11, 0x12, 0x13],
     );
     assert!(seen.stalls > 100);
+    assert!(
+        seen.page_requests > 100 && seen.invalidations > 50,
+        "{seen:x?}"
+    );
 }
 
 #[test]
