@@ -44,6 +44,20 @@ pub(crate) const VARIANTS: &[Variant] = &[
         patches: &["patches/7.3/mempinfd.patch"],
         pin: |versions| &versions.kernel_next,
     },
+    Variant {
+        name: "pri",
+        about: "Debian's 6.12 with page requests (PRI)",
+        fragments: &["kernel/6.12.config"],
+        patches: &["patches/6.12/arm-smmu-v3-pri.patch"],
+        pin: |versions| &versions.kernel,
+    },
+    Variant {
+        name: "pri-7.3",
+        about: "Debian's 7.3 with page requests (PRI)",
+        fragments: &["kernel/6.12.config", "kernel/7.3.config"],
+        patches: &["patches/7.3/arm-smmu-v3-pri.patch"],
+        pin: |versions| &versions.kernel_next,
+    },
 ];
 
 impl Variant {
