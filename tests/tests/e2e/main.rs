@@ -16,6 +16,7 @@ mod measure;
 mod no_sva;
 mod pin;
 mod probe;
+mod test_engine;
 mod uacce;
 
 /// Both revisions of the accelerator.
