@@ -17,6 +17,11 @@
  *   steps            the activity: from when to when, an errno if the kernel refused to act on
  *                    the memory, and what became of its pages and of the bystander's
  *   counters         growth of what /proc/vmstat counts
+ *
+ * The commands write lines of another kind: "guest" (the kernel's release), "ratio" (medians of
+ * a CPU's and a device's first write to the same absent page), "release" (pins before and after
+ * the process that holds them is killed; a line for each pin interface) and "rules" (what a child
+ * may do with its parent's queue: "allowed", or an errno).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,8 +41,9 @@
 #include "timing.h"
 
 static const char usage[] =
-	"usage: pinbench [options]\n"
-	"       pinbench list\n"
+	"usage: pinbench [options]                      a column of the matrix\n"
+	"       pinbench ratio|release|rules [options]   what is measured beside it\n"
+	"       pinbench list                            names of rows and columns\n"
 	"  --row NAME      only this way of preparing memory (repeatable; all)\n"
 	"  --column NAME   under this activity of the kernel (none)\n"
 	"  --regions N     regions of 2 MiB, and steps of the activity, 1..8 (4)\n"
@@ -58,6 +65,7 @@ struct options {
 	const char *device;
 };
 
+#define RATIO_ROUNDS 200u
 /* More than the passes of the steps that take long. */
 #define SAMPLES_PER_PASS 450u
 
@@ -161,11 +169,16 @@ static uint64_t present_pages(const struct memory *m)
 	static uint64_t frames[REGION / PAGE];
 	uint64_t present = 0;
 
-	for (unsigned region = 0; region < m->regions; region++) {
-		if (get_frames(m->base + (size_t)region * REGION, REGION / PAGE, frames))
-			return 0;
-		for (unsigned i = 0; i < REGION / PAGE; i++)
-			present += frames[i] != 0;
+	for (unsigned r = 0; r < m->range_count; r++) {
+		for (size_t at = 0; at < m->ranges[r].bytes; at += REGION) {
+			const size_t left = m->ranges[r].bytes - at;
+			const size_t pages = (left < REGION ? left : REGION) / PAGE;
+
+			if (get_frames(m->ranges[r].at + at, pages, frames))
+				return 0;
+			for (size_t i = 0; i < pages; i++)
+				present += frames[i] != 0;
+		}
 	}
 	return present;
 }
@@ -189,19 +202,6 @@ static int prepare(struct cell *c)
 	return 0;
 }
 
-/* What the activity acts on besides, with bytes that are worth compressing in it. */
-static int make_bystander(struct cell *c)
-{
-	int err = map_regions(&c->bystander, c->memory.regions, c->memory.slots, 0);
-
-	for (unsigned region = 0; !err && region < c->bystander.regions; region++) {
-		memset(source_of(&c->bystander, region, 0), 0x5a, (size_t)c->bystander.slots * PAGE);
-		memset(destination_of(&c->bystander, region, 0), 0xa5,
-		       (size_t)c->bystander.slots * PAGE);
-	}
-	return err;
-}
-
 /* The whole life of a cell's process. */
 static int cell_main(const struct options *o, const struct preparation *row)
 {
@@ -218,6 +218,7 @@ static int cell_main(const struct options *o, const struct preparation *row)
 		.passes = o->passes,
 		.memory = { .regions = o->regions, .slots = o->slots },
 		.pin_fd = -1,
+		.file = -1,
 		.child = -1,
 		.sample_room = SAMPLES_PER_PASS * o->regions * o->slots,
 	};
@@ -232,9 +233,10 @@ static int cell_main(const struct options *o, const struct preparation *row)
 	err = qm_open(&c.queue, o->device, QM_COMPRESS, QM_BUSY);
 	if (err)
 		return err;
-	err = make_bystander(&c);
-	if (!err && o->column->enter)
+	if (o->column->enter)
 		err = o->column->enter(&c);
+	if (!err && !c.bystander.range_count)
+		err = make_bystander(&c, -1, false);
 	if (err) {
 		report_without_figures(o, row, "failed", c.why[0] ? c.why : strerror(-err));
 		return err;
@@ -242,6 +244,8 @@ static int cell_main(const struct options *o, const struct preparation *row)
 	get_vmstat(o->column->counters, before);
 	err = prepare(&c);
 	if (err) {
+		if (o->column->leave)
+			o->column->leave(&c);
 		qm_close(&c.queue);
 		return report_without_figures(o, row, "unavailable", c.why);
 	}
@@ -364,6 +368,66 @@ static bool parse_number(const char *option, const char *text, unsigned max, uns
 	return true;
 }
 
+static int guest_line(const struct options *o, FILE *report)
+{
+	struct utsname kernel;
+
+	(void)o;
+	uname(&kernel);
+	fprintf(report, "{\"kind\":\"guest\",\"kernel\":\"%s\"}", kernel.release);
+	return 0;
+}
+
+static int rules_line(const struct options *o, FILE *report)
+{
+	return pinbench_rules(o->device, report);
+}
+
+static int ratio_line(const struct options *o, FILE *report)
+{
+	return pinbench_ratio(o->device, RATIO_ROUNDS, report);
+}
+
+static int send_from(const struct options *o, int (*line)(const struct options *, FILE *))
+{
+	struct report r;
+	int err = report_open(&r);
+
+	if (!err)
+		err = line(o, r.stream);
+	return err ? err : send_line(o, &r);
+}
+
+static int run_release(const struct options *o)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < preparation_count && !err; i++) {
+		struct report r;
+
+		if (!preparations[i].pins || !wanted(o, &preparations[i]))
+			continue;
+		err = report_open(&r);
+		if (!err)
+			err = pinbench_release(&preparations[i], o->device, r.stream);
+		if (!err)
+			err = send_line(o, &r);
+	}
+	return err;
+}
+
+static int run_command(const char *name, const struct options *o)
+{
+	const struct sched_param idle = { 0 };
+
+	/* As in the cells; the processes of the kernel come first. */
+	run_on(0);
+	sched_setscheduler(0, SCHED_IDLE, &idle);
+	if (!strcmp(name, "release"))
+		return run_release(o);
+	return send_from(o, !strcmp(name, "ratio") ? ratio_line : rules_line);
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
@@ -442,17 +506,30 @@ static int parse(int argc, char **argv, struct options *o)
 
 int pinbench_main(int argc, char **argv)
 {
+	static const char *const commands[] = { "ratio", "release", "rules" };
+	const char *command = NULL;
 	struct options o;
 	int err;
 
 	if (argc == 2 && !strcmp(argv[1], "list"))
 		return list();
+	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]) && argc > 1; i++)
+		if (!strcmp(argv[1], commands[i]))
+			command = commands[i];
+	if (command) {
+		argc--;
+		argv++;
+	}
 	if (parse(argc, argv, &o) < 0) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
 	/* Only the column that is about it has it. */
 	put_text("/proc/sys/kernel/numa_balancing", "0");
+	if (command)
+		return run_command(command, &o) ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (send_from(&o, guest_line))
+		return EXIT_FAILURE;
 	if (o.count && faultcount_start() < 0)
 		return EXIT_FAILURE;
 	err = run_column(&o);

@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "qm.h"
 
@@ -35,13 +36,23 @@
 /* Bytes that one operation reads; it writes less than a page. */
 #define OP_BYTES PAGE
 
-/* Used pages of memory in slots: sources, and destinations half a region on. */
+/* A mapping. */
+struct range {
+	uint8_t *at;
+	size_t bytes;
+	bool file; /* read-only pages of a file */
+};
+
+/*
+ * Memory with slots in it: sources in the lower half of each region, destinations in the upper.
+ * Sources that are pages of a file are a mapping of their own.
+ */
 struct memory {
+	struct range ranges[2]; /* the regions, aligned to REGION; then the file, if there is one */
+	unsigned range_count;
 	uint8_t *sources; /* of region 0 */
 	uint8_t *destinations;
 	size_t source_stride, destination_stride; /* from region to region */
-	uint8_t *base; /* aligned to REGION; `bytes` of it */
-	size_t bytes;
 	unsigned regions, slots;
 };
 
@@ -78,6 +89,7 @@ struct cell;
 /* A row. */
 struct preparation {
 	const char *name;
+	bool pins;
 	/* NULL, or why this kernel cannot do it, written to `why`. Loads modules where needed. */
 	const char *(*unavailable)(char *why, size_t size);
 	/*
@@ -94,7 +106,8 @@ struct activity {
 	const char *const *counters;
 	/* Once in a guest: turns on what the activity needs. As for a preparation. */
 	const char *(*unavailable)(char *why, size_t size);
-	/* In a cell's process, before the memory is mapped; may be NULL. */
+	/* In a cell's process, before anything is mapped; may be NULL. Makes the bystander, if it is
+	 * to be a special one. */
 	int (*enter)(struct cell *cell);
 	/* One step against `region`; NULL in the column without activity. */
 	int (*step)(struct cell *cell, unsigned region, struct step *step);
@@ -125,9 +138,9 @@ struct cell {
 	uint64_t start_ns, end_ns;
 
 	/* The activity's own. */
-	int child;
-	uint64_t private_count; /* what proves it where no counter of vmstat does */
-	char group[64];
+	int file; /* whose pages the sources are, or -1 */
+	pid_t child;
+	uint64_t baseline;
 
 	char why[160];
 };
@@ -135,22 +148,46 @@ struct cell {
 /* pinbench_prepare.c */
 extern const struct preparation preparations[];
 extern const unsigned preparation_count;
-/* 2 MiB-aligned anonymous memory, not touched; `flags` are further flags of mmap. */
-int map_regions(struct memory *m, unsigned regions, unsigned slots, int flags);
-void touch(uint8_t *at, size_t bytes);
+/*
+ * Maps m->regions of 2 MiB with m->slots in each, not touched; the sources are those of the file
+ * `fd`, if it is not -1. `flags` are further flags of mmap.
+ */
+int map_memory(struct memory *m, int fd, int flags);
+/* One byte of each page: written, or read where it is a file's. */
+void touch(const struct memory *m);
+/* The bystander, touched; its used pages differ from each other unless `alike`. */
+int make_bystander(struct cell *cell, int fd, bool alike);
 
 /* pinbench_activity.c */
 extern const struct activity activities[];
 extern const unsigned activity_count;
+/* "what: why" into cell->why, and err. */
+int activity_failed(struct cell *cell, const char *what, int err);
+/* madvise over the used pages of a region: 0 or errno. */
+int advise(const struct memory *m, unsigned region, int advice);
+/* Why the activity did not take place, unless each step moved or took pages of the bystander. */
+const char *bystander_stayed(const struct cell *cell);
+
+/* pinbench_reclaim.c */
+extern const char *const swap_counters[], *const file_counters[], *const memcg_counters[];
+const char *no_swap(char *why, size_t size);
+int step_swap(struct cell *cell, unsigned region, struct step *step);
+const char *no_files(char *why, size_t size);
+int enter_file(struct cell *cell);
+int step_file(struct cell *cell, unsigned region, struct step *step);
+const char *no_groups(char *why, size_t size);
+int enter_group(struct cell *cell);
+int step_memcg(struct cell *cell, unsigned region, struct step *step);
+void leave_group(struct cell *cell);
 
 /* pinbench_loop.c */
 void run_on(unsigned cpu);
 /* Runs all passes and steps; 0 or a negative errno and cell->why. */
 int operate(struct cell *cell);
 
-/* pinbench_rules.c */
+/* pinbench_rules.c: each writes a line of JSON */
 int pinbench_rules(const char *device, FILE *report);
-int pinbench_release(const char *row, FILE *report);
+int pinbench_release(const struct preparation *row, const char *device, FILE *report);
 int pinbench_ratio(const char *device, unsigned rounds, FILE *report);
 
 /* pinbench_kernel.c: what the kernel says of itself and is told. */
@@ -166,6 +203,11 @@ uint64_t get_mapped(const struct memory *m, const char *field);
 /* Frame numbers of `pages` pages from `at`; 0 where none is present. */
 int get_frames(const void *at, size_t pages, uint64_t *frames);
 void sleep_ms(unsigned ms);
+/*
+ * Puts the kernel's thread of this name on any CPU but 0: what it costs the operations' CPU is not
+ * what is measured.
+ */
+void keep_from_cpu0(const char *name);
 /* "text" into `why` and back, for functions that answer with a reason. */
 const char *because(char *why, size_t size, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -1,30 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
-/* The columns: what the kernel does with the memory meanwhile. */
+/*
+ * The columns: what the kernel does with the memory meanwhile. Those that go through files, swap
+ * and groups of processes are in pinbench_reclaim.c.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/swap.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pinbench.h"
 
-#define ZRAM "/sys/block/zram0/"
-#define SWAP_DEVICE "/dev/zram0"
-#define SWAP_BYTES (64u << 20)
+#define KSM "/sys/kernel/mm/ksm/"
+#define KHUGEPAGED "/sys/kernel/mm/transparent_hugepage/khugepaged/"
+#define NUMA_BALANCING "/proc/sys/kernel/numa_balancing"
+#define NUMA_DEBUG "/sys/kernel/debug/sched/numa_balancing/"
+#define COMPACT "/proc/sys/vm/compact_memory"
+#define CMA "/sys/kernel/debug/cma/"
 
-static int failed(struct cell *cell, const char *what, int err)
+/* Virtual time that a daemon of the kernel may take for a step. */
+#define DAEMON_MS_MAX 400u
+
+int activity_failed(struct cell *cell, const char *what, int err)
 {
 	because(cell->why, sizeof(cell->why), "%s: %s", what, strerror(-err));
 	return err;
 }
 
-
-/* advice over the used pages of a region: 0 or errno */
-static int advise(const struct memory *m, unsigned region, int advice)
+int advise(const struct memory *m, unsigned region, int advice)
 {
 	const size_t bytes = (size_t)m->slots * PAGE;
 	int err = 0;
@@ -36,13 +44,41 @@ static int advise(const struct memory *m, unsigned region, int advice)
 	return err;
 }
 
-static unsigned bystander_left(const struct cell *cell)
+/* The whole of a region, for what is about huge pages. */
+static int advise_region(const struct memory *m, unsigned region, int advice)
 {
-	unsigned pages = 0;
+	return madvise(m->ranges[0].at + (size_t)region * REGION, REGION, advice) < 0 ? errno : 0;
+}
 
+const char *bystander_stayed(const struct cell *cell)
+{
 	for (unsigned i = 0; i < cell->step_count; i++)
-		pages += cell->steps[i].bystander.moved + cell->steps[i].bystander.gone;
-	return pages;
+		if (!cell->steps[i].bystander.moved && !cell->steps[i].bystander.gone)
+			return "the activity did not take place: the bystander stayed where it was";
+	return NULL;
+}
+
+/* Only some steps find something to do. */
+static const char *bystander_always_stayed(const struct cell *cell)
+{
+	for (unsigned i = 0; i < cell->step_count; i++)
+		if (cell->steps[i].bystander.moved || cell->steps[i].bystander.gone)
+			return NULL;
+	return "the activity did not take place: the bystander stayed where it was";
+}
+
+/* Frames of a region's used pages of the bystander, to wait until they change. */
+static bool bystander_moved(const struct memory *m, unsigned region, uint64_t *before)
+{
+	uint64_t now[SLOTS_MAX];
+	unsigned moved = 0;
+
+	if (get_frames(destination_of(m, region, 0), m->slots, now))
+		return false;
+	for (unsigned i = 0; i < m->slots; i++)
+		moved += now[i] != before[i];
+	/* One page may be the one that the others are merged with, or end up where it was. */
+	return moved + 1 >= m->slots;
 }
 
 /* --- none --- */
@@ -51,59 +87,6 @@ static const char *nothing_missing(const struct cell *cell)
 {
 	(void)cell;
 	return NULL;
-}
-
-/* --- swap: MADV_PAGEOUT to a zram disk --- */
-
-/* mm/swapfile.c: read_swap_header; include/linux/swap.h: union swap_header, version 1. */
-static int make_swap(const char *device, size_t bytes)
-{
-	static uint8_t header[PAGE];
-	const uint32_t words[3] = { 1, (uint32_t)(bytes / PAGE - 1), 0 };
-	int fd = open(device, O_WRONLY | O_CLOEXEC);
-	int err = 0;
-
-	if (fd < 0)
-		return -errno;
-	memcpy(header + 1024, words, sizeof(words));
-	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
-	if (write(fd, header, sizeof(header)) != sizeof(header))
-		err = errno ? -errno : -EIO;
-	close(fd);
-	return err;
-}
-
-static const char *no_swap(char *why, size_t size)
-{
-	int err;
-
-	if (access(ZRAM "disksize", W_OK) < 0)
-		return because(why, size, "no " ZRAM " (CONFIG_ZRAM)");
-	err = put_number(ZRAM "disksize", SWAP_BYTES);
-	if (err)
-		return because(why, size, ZRAM "disksize: %s", strerror(-err));
-	err = make_swap(SWAP_DEVICE, SWAP_BYTES);
-	if (err)
-		return because(why, size, SWAP_DEVICE ": %s", strerror(-err));
-	if (swapon(SWAP_DEVICE, 0) < 0)
-		return because(why, size, "swapon " SWAP_DEVICE ": %s", strerror(errno));
-	return NULL;
-}
-
-static int step_swap(struct cell *cell, unsigned region, struct step *step)
-{
-	int err = advise(&cell->bystander, region, MADV_PAGEOUT);
-
-	if (err)
-		return failed(cell, "MADV_PAGEOUT", -err);
-	/* The kernel refuses locked and hugetlb mappings (mm/madvise.c: can_madv_lru_vma). */
-	step->error = advise(&cell->memory, region, MADV_PAGEOUT);
-	return 0;
-}
-
-static const char *no_page_left(const struct cell *cell)
-{
-	return bystander_left(cell) ? NULL : "no page of the bystander went away or moved";
 }
 
 /* --- migrate: move_pages to the other node --- */
@@ -148,19 +131,388 @@ static int step_migrate(struct cell *cell, unsigned region, struct step *step)
 	int err = move_region(&cell->bystander, region, 1);
 
 	if (err)
-		return failed(cell, "move_pages", -err);
+		return activity_failed(cell, "move_pages", -err);
 	step->error = move_region(&cell->memory, region, 1);
 	return 0;
 }
 
+/* --- numa_balancing: hinting faults, and pages that follow the CPU --- */
+
+static const char *no_numa_balancing(char *why, size_t size)
+{
+	/* The first scan of a process would otherwise wait for a second of its CPU time. */
+	static const struct {
+		const char *file;
+		unsigned value;
+	} settings[] = {
+		{ NUMA_DEBUG "scan_delay_ms", 1 },
+		{ NUMA_DEBUG "scan_period_min_ms", 1 },
+		{ NUMA_DEBUG "scan_period_max_ms", 1 },
+	};
+	const char *reason = no_second_node(why, size);
+
+	if (reason)
+		return reason;
+	if (access(NUMA_BALANCING, W_OK) < 0)
+		return because(why, size, "no " NUMA_BALANCING " (CONFIG_NUMA_BALANCING)");
+	for (unsigned i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		int err = put_number(settings[i].file, settings[i].value);
+
+		if (err)
+			return because(why, size, "%s: %s (CONFIG_SCHED_DEBUG)", settings[i].file,
+				       strerror(-err));
+	}
+	return NULL;
+}
+
+/* Each is to be on the wrong node: the bystander is used on CPU 1, the memory by a device whose
+ * faults are handled on CPU 0. */
+static int enter_numa(struct cell *cell)
+{
+	int err;
+
+	run_on(0);
+	err = make_bystander(cell, -1, false);
+	run_on(1);
+	return err;
+}
+
+static int step_numa(struct cell *cell, unsigned region, struct step *step)
+{
+	const struct memory *m = &cell->bystander;
+	uint64_t before[SLOTS_MAX];
+	int err = get_frames(destination_of(m, region, 0), m->slots, before);
+
+	(void)step;
+	if (!err)
+		err = put_number(NUMA_BALANCING, 1);
+	if (err)
+		return activity_failed(cell, NUMA_BALANCING, err);
+	/* Two faults of a page are needed before it moves (kernel/sched/fair.c:
+	 * should_numa_migrate_memory), so two scans with accesses after each. */
+	for (unsigned ms = 0; ms < DAEMON_MS_MAX && !bystander_moved(m, region, before); ms++) {
+		for (unsigned slot = 0; slot < m->slots; slot++) {
+			(void)*(volatile uint8_t *)source_of(m, region, slot);
+			(void)*(volatile uint8_t *)destination_of(m, region, slot);
+		}
+		sleep_ms(1);
+	}
+	put_number(NUMA_BALANCING, 0);
+	return 0;
+}
+
+static void leave_numa(struct cell *cell)
+{
+	(void)cell;
+	put_number(NUMA_BALANCING, 0);
+}
+
+/* --- compaction --- */
+
+/*
+ * Compaction moves pages from low addresses into holes at high ones, and takes no block of 2 MiB
+ * that is all free for a hole (mm/compaction.c: suitable_migration_target). So there have to be
+ * holes: ballast, of which the lower half of the frames is given back for the memory to come to
+ * lie there, and of whose upper half every second page goes, a part with each step.
+ */
+#define BALLAST_PAGES 8192u
+
+struct ballast {
+	uint8_t *base;
+	unsigned upper[BALLAST_PAGES / 2]; /* page numbers within it */
+	unsigned upper_count;
+};
+
+static struct ballast ballast;
+
+static int compare_frames(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static const char *no_compaction(char *why, size_t size)
+{
+	if (access(COMPACT, W_OK) < 0)
+		return because(why, size, "no " COMPACT " (CONFIG_COMPACTION)");
+	/* Free pages on the lists of a CPU are no holes; so let there be few. */
+	put_number("/proc/sys/vm/percpu_pagelist_high_fraction", 1000000);
+	return NULL;
+}
+
+static int enter_compaction(struct cell *cell)
+{
+	static uint64_t frames[BALLAST_PAGES], sorted[BALLAST_PAGES];
+	uint64_t median;
+	int err;
+
+	ballast.base = mmap(NULL, BALLAST_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (ballast.base == MAP_FAILED)
+		return activity_failed(cell, "ballast", -errno);
+	err = get_frames(ballast.base, BALLAST_PAGES, frames);
+	if (err)
+		return activity_failed(cell, "/proc/self/pagemap", err);
+	memcpy(sorted, frames, sizeof(sorted));
+	qsort(sorted, BALLAST_PAGES, sizeof(*sorted), compare_frames);
+	median = sorted[BALLAST_PAGES / 2];
+	for (unsigned i = 0; i < BALLAST_PAGES; i++) {
+		if (frames[i] < median)
+			madvise(ballast.base + (size_t)i * PAGE, PAGE, MADV_DONTNEED);
+		else if (ballast.upper_count < BALLAST_PAGES / 2)
+			ballast.upper[ballast.upper_count++] = i;
+	}
+	return 0;
+}
+
+static int step_compaction(struct cell *cell, unsigned region, struct step *step)
+{
+	const unsigned part = ballast.upper_count / cell->memory.regions;
+	int err;
+
+	(void)step;
+	for (unsigned i = region * part; i < (region + 1) * part; i += 2)
+		madvise(ballast.base + (size_t)ballast.upper[i] * PAGE, PAGE, MADV_DONTNEED);
+	err = put_text(COMPACT, "1");
+	return err ? activity_failed(cell, COMPACT, err) : 0;
+}
+
+/* --- collapse: MADV_COLLAPSE --- */
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static const char *no_huge_pages(char *why, size_t size)
+{
+	/* The kernel starts with "never" on small machines; mm/huge_memory.c: hugepage_init. */
+	int err = put_text(THP_ENABLED, "madvise");
+
+	if (err)
+		return because(why, size, THP_ENABLED ": %s (CONFIG_TRANSPARENT_HUGEPAGE)",
+			       strerror(-err));
+	return NULL;
+}
+
+static int step_collapse(struct cell *cell, unsigned region, struct step *step)
+{
+	int err = advise_region(&cell->bystander, region, MADV_COLLAPSE);
+
+	if (err)
+		return activity_failed(cell, "MADV_COLLAPSE", -err);
+	step->error = advise_region(&cell->memory, region, MADV_COLLAPSE);
+	return 0;
+}
+
+/* --- khugepaged --- */
+
+static const char *no_khugepaged(char *why, size_t size)
+{
+	const char *reason = no_huge_pages(why, size);
+
+	if (reason)
+		return reason;
+	if (put_number(KHUGEPAGED "scan_sleep_millisecs", 1) ||
+	    put_number(KHUGEPAGED "alloc_sleep_millisecs", 1) ||
+	    put_number(KHUGEPAGED "pages_to_scan", 65536))
+		return because(why, size, "no " KHUGEPAGED);
+	keep_from_cpu0("khugepaged");
+	return NULL;
+}
+
+static int step_khugepaged(struct cell *cell, unsigned region, struct step *step)
+{
+	const struct memory *m = &cell->bystander;
+	uint64_t before[SLOTS_MAX];
+	int64_t scans;
+	int err = get_frames(destination_of(m, region, 0), m->slots, before);
+
+	if (!err)
+		err = -advise_region(m, region, MADV_HUGEPAGE);
+	if (err)
+		return activity_failed(cell, "MADV_HUGEPAGE", err);
+	step->error = advise_region(&cell->memory, region, MADV_HUGEPAGE);
+	scans = get_number(KHUGEPAGED "full_scans");
+	/* One scan may be under way already. */
+	for (unsigned ms = 0; ms < DAEMON_MS_MAX; ms++) {
+		if (bystander_moved(m, region, before) &&
+		    get_number(KHUGEPAGED "full_scans") >= scans + 2)
+			break;
+		sleep_ms(1);
+	}
+	return 0;
+}
+
+/* --- ksm: merging of equal pages --- */
+
+static const char *no_ksm(char *why, size_t size)
+{
+	if (put_number(KSM "sleep_millisecs", 1) || put_number(KSM "pages_to_scan", 100000))
+		return because(why, size, "no " KSM " (CONFIG_KSM)");
+	keep_from_cpu0("ksmd");
+	return NULL;
+}
+
+static int enter_ksm(struct cell *cell)
+{
+	return make_bystander(cell, -1, true);
+}
+
+static int step_ksm(struct cell *cell, unsigned region, struct step *step)
+{
+	const struct memory *m = &cell->bystander;
+	uint64_t before[SLOTS_MAX];
+	int64_t scans;
+	int err = get_frames(destination_of(m, region, 0), m->slots, before);
+
+	if (!err)
+		err = -advise(m, region, MADV_MERGEABLE);
+	if (err)
+		return activity_failed(cell, "MADV_MERGEABLE", err);
+	step->error = advise(&cell->memory, region, MADV_MERGEABLE);
+	scans = get_number(KSM "full_scans");
+	err = put_number(KSM "run", 1);
+	if (err)
+		return activity_failed(cell, KSM "run", err);
+	/* The first scan remembers checksums, the second merges what has kept them. */
+	for (unsigned ms = 0; ms < DAEMON_MS_MAX; ms++) {
+		if (bystander_moved(m, region, before) &&
+		    get_number(KSM "full_scans") >= scans + 3)
+			break;
+		sleep_ms(1);
+	}
+	put_number(KSM "run", 0);
+	return 0;
+}
+
+static void leave_ksm(struct cell *cell)
+{
+	(void)cell;
+	put_number(KSM "run", 0);
+}
+
+/* --- cma: allocations from the contiguous memory allocator's area --- */
+
+static char cma_area[96];
+
+static const char *no_cma(char *why, size_t size)
+{
+	static const char *const names[] = { "cma-reserved", "reserved" };
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(cma_area, sizeof(cma_area), CMA "%s/", names[i]);
+		if (access(cma_area, F_OK) == 0)
+			return NULL;
+	}
+	return because(why, size, "no area in " CMA " (CONFIG_CMA_DEBUGFS, cma= on the command line)");
+}
+
+static int put_cma(const char *file, uint64_t pages)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s%s", cma_area, file);
+	return put_number(path, pages);
+}
+
+static int64_t cma_pages(const char *file)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s%s", cma_area, file);
+	return get_number(path);
+}
+
+static int enter_cma(struct cell *cell)
+{
+	cell->baseline = (uint64_t)cma_pages("used");
+	return 0;
+}
+
+/* The area's next part: what lives there has to go. */
+static int step_cma(struct cell *cell, unsigned region, struct step *step)
+{
+	const uint64_t part = (uint64_t)cma_pages("count") / (cell->memory.regions + 1);
+	int err = put_cma("alloc", part);
+
+	(void)region;
+	(void)step;
+	return err ? activity_failed(cell, "an allocation from the CMA area", err) : 0;
+}
+
+static void leave_cma(struct cell *cell)
+{
+	const int64_t used = cma_pages("used");
+
+	if (used > (int64_t)cell->baseline)
+		put_cma("free", (uint64_t)used - cell->baseline);
+}
+
+/* --- fork with copy-on-write --- */
+
+static void end_child(struct cell *cell)
+{
+	if (cell->child <= 0)
+		return;
+	kill(cell->child, SIGKILL);
+	waitpid(cell->child, NULL, 0);
+	cell->child = -1;
+}
+
+/* The child lives on while the device writes, or the pages would be the parent's alone again. */
+static int step_fork(struct cell *cell, unsigned region, struct step *step)
+{
+	const struct memory *m = &cell->bystander;
+
+	(void)step;
+	end_child(cell);
+	cell->child = fork();
+	if (cell->child < 0)
+		return activity_failed(cell, "fork", -errno);
+	if (cell->child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	/* The CPU's own copies on write. */
+	for (unsigned slot = 0; slot < m->slots; slot++) {
+		*(volatile uint8_t *)source_of(m, region, slot) = 1;
+		*(volatile uint8_t *)destination_of(m, region, slot) = 1;
+	}
+	return 0;
+}
+
 static const char *const no_counters[] = { NULL };
-static const char *const swap_counters[] = { "pswpout", "swpout_zero", "pswpin", "swpin_zero",
-					     NULL };
 static const char *const migrate_counters[] = { "pgmigrate_success", "pgmigrate_fail", NULL };
+static const char *const numa_counters[] = { "numa_pte_updates", "numa_hint_faults",
+					     "numa_pages_migrated", NULL };
+static const char *const compaction_counters[] = { "compact_migrate_scanned", "compact_isolated",
+						   "pgmigrate_success", "pgmigrate_fail", NULL };
+static const char *const huge_counters[] = { "thp_collapse_alloc", "thp_collapse_alloc_failed",
+					     NULL };
+static const char *const ksm_counters[] = { "cow_ksm", "thp_split_page", NULL };
+static const char *const cma_counters[] = { "cma_alloc_success", "cma_alloc_fail",
+					    "pgmigrate_success", "pgmigrate_fail", NULL };
+static const char *const fork_counters[] = { "pgfault", NULL };
 
 const struct activity activities[] = {
 	{ "none", no_counters, NULL, NULL, NULL, NULL, nothing_missing },
-	{ "swap", swap_counters, no_swap, NULL, step_swap, NULL, no_page_left },
-	{ "migrate", migrate_counters, no_second_node, NULL, step_migrate, NULL, no_page_left },
+	{ "swap", swap_counters, no_swap, NULL, step_swap, NULL, bystander_stayed },
+	{ "migrate", migrate_counters, no_second_node, NULL, step_migrate, NULL,
+	  bystander_stayed },
+	{ "numa_balancing", numa_counters, no_numa_balancing, enter_numa, step_numa, leave_numa,
+	  bystander_always_stayed },
+	{ "compaction", compaction_counters, no_compaction, enter_compaction, step_compaction, NULL,
+	  bystander_always_stayed },
+	{ "collapse", huge_counters, no_huge_pages, NULL, step_collapse, NULL, bystander_stayed },
+	{ "khugepaged", huge_counters, no_khugepaged, NULL, step_khugepaged, NULL,
+	  bystander_stayed },
+	{ "ksm", ksm_counters, no_ksm, enter_ksm, step_ksm, leave_ksm, bystander_stayed },
+	{ "cma", cma_counters, no_cma, enter_cma, step_cma, leave_cma, bystander_always_stayed },
+	{ "fork", fork_counters, NULL, NULL, step_fork, end_child, bystander_stayed },
+	{ "file", file_counters, no_files, enter_file, step_file, leave_group, bystander_stayed },
+	{ "memcg", memcg_counters, no_groups, enter_group, step_memcg, leave_group,
+	  bystander_always_stayed },
 };
 const unsigned activity_count = sizeof(activities) / sizeof(activities[0]);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +127,17 @@ int get_frames(const void *at, size_t pages, uint64_t *frames)
 	return 0;
 }
 
+static bool is_inside(const struct memory *m, uintptr_t start, uintptr_t end)
+{
+	for (unsigned i = 0; i < m->range_count; i++) {
+		const uintptr_t at = (uintptr_t)m->ranges[i].at;
+
+		if (start >= at && end <= at + m->ranges[i].bytes)
+			return true;
+	}
+	return false;
+}
+
 uint64_t get_mapped(const struct memory *m, const char *field)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
@@ -140,8 +153,7 @@ uint64_t get_mapped(const struct memory *m, const char *field)
 
 		/* The region may have been split into several mappings. */
 		if (sscanf(line, "%llx-%llx ", &start, &end) == 2)
-			inside = start >= (uintptr_t)m->base &&
-				 end <= (uintptr_t)m->base + m->bytes;
+			inside = is_inside(m, start, end);
 		else if (inside && !strncmp(line, field, length))
 			pages += strtoull(line + length, NULL, 10) / (PAGE / 1024);
 	}
@@ -154,6 +166,34 @@ void sleep_ms(unsigned ms)
 	const struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
 	nanosleep(&pause, NULL);
+}
+
+void keep_from_cpu0(const char *name)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	cpu_set_t others;
+
+	if (!proc)
+		return;
+	CPU_ZERO(&others);
+	for (unsigned cpu = 1; cpu < 8; cpu++)
+		CPU_SET(cpu, &others);
+	while ((entry = readdir(proc))) {
+		char path[300], found[32];
+		ssize_t length;
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		length = get_text(path, found, sizeof(found));
+		if (length <= 1)
+			continue;
+		found[length - 1] = '\0';
+		/* Refused with one CPU, and then there is no better place. */
+		if (!strcmp(found, name))
+			sched_setaffinity((pid_t)strtol(entry->d_name, NULL, 10), sizeof(others),
+					  &others);
+	}
+	closedir(proc);
 }
 
 const char *because(char *why, size_t size, const char *format, ...)

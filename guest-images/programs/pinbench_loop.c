@@ -247,6 +247,7 @@ int operate(struct cell *cell)
 	uint32_t produced = 0;
 	int err = 0;
 
+	run_on(0);
 	if (disturbed)
 		err = start(&disturber, cell);
 	if (err)

@@ -26,9 +26,24 @@ struct pin_range {
 /* The number that our kernel patch takes: none is assigned. */
 #define NR_MEMPINFD 500
 
-int map_regions(struct memory *m, unsigned regions, unsigned slots, int flags)
+static int map_file(struct memory *m, int fd, int flags)
 {
-	const size_t bytes = (size_t)regions * REGION;
+	const size_t bytes = (size_t)m->regions * m->slots * PAGE;
+	uint8_t *at = mmap(NULL, bytes, PROT_READ, MAP_SHARED | flags, fd, 0);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	/* Only what is asked for comes in, as with anonymous memory. */
+	madvise(at, bytes, MADV_RANDOM);
+	m->ranges[m->range_count++] = (struct range){ .at = at, .bytes = bytes, .file = true };
+	m->sources = at;
+	m->source_stride = (size_t)m->slots * PAGE;
+	return 0;
+}
+
+int map_memory(struct memory *m, int fd, int flags)
+{
+	const size_t bytes = (size_t)m->regions * REGION;
 	uint8_t *room, *base;
 
 	/* Room to align in, then the real mapping on top of it. */
@@ -41,23 +56,55 @@ int map_regions(struct memory *m, unsigned regions, unsigned slots, int flags)
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0);
 	if (base == MAP_FAILED)
 		return -errno;
-	*m = (struct memory){
-		.sources = base,
-		.destinations = base + REGION / 2,
-		.source_stride = REGION,
-		.destination_stride = REGION,
-		.base = base,
-		.bytes = bytes,
-		.regions = regions,
-		.slots = slots,
-	};
-	return 0;
+	m->ranges[0] = (struct range){ .at = base, .bytes = bytes };
+	m->range_count = 1;
+	m->sources = base;
+	m->destinations = base + REGION / 2;
+	m->source_stride = REGION;
+	m->destination_stride = REGION;
+	return fd < 0 ? 0 : map_file(m, fd, flags);
 }
 
-void touch(uint8_t *at, size_t bytes)
+void touch(const struct memory *m)
 {
-	for (size_t i = 0; i < bytes; i += PAGE)
-		*(volatile uint8_t *)(at + i) = 0;
+	for (unsigned i = 0; i < m->range_count; i++) {
+		const struct range *r = &m->ranges[i];
+
+		for (size_t at = 0; at < r->bytes; at += PAGE) {
+			if (r->file)
+				(void)*(volatile uint8_t *)(r->at + at);
+			else
+				*(volatile uint8_t *)(r->at + at) = 0;
+		}
+	}
+}
+
+static void fill(uint8_t *at, unsigned pages, uint8_t byte, bool alike)
+{
+	for (unsigned i = 0; i < pages; i++) {
+		memset(at + (size_t)i * PAGE, byte, PAGE);
+		if (!alike)
+			memcpy(at + (size_t)i * PAGE, &i, sizeof(i));
+	}
+}
+
+int make_bystander(struct cell *cell, int fd, bool alike)
+{
+	struct memory *m = &cell->bystander;
+	int err;
+
+	m->regions = cell->memory.regions;
+	m->slots = cell->memory.slots;
+	err = map_memory(m, fd, 0);
+	for (unsigned region = 0; !err && region < m->regions; region++) {
+		if (fd < 0)
+			fill(source_of(m, region, 0), m->slots, 0x5a, alike);
+		fill(destination_of(m, region, 0), m->slots, 0xa5, alike);
+	}
+	/* A file's pages are read, no more. */
+	for (size_t at = 0; !err && fd >= 0 && at < m->ranges[1].bytes; at += PAGE)
+		(void)*(volatile uint8_t *)(m->ranges[1].at + at);
+	return err;
 }
 
 static int refused(struct cell *cell, const char *what)
@@ -70,7 +117,7 @@ static int refused(struct cell *cell, const char *what)
 
 static int map(struct cell *cell, int flags)
 {
-	int err = map_regions(&cell->memory, cell->memory.regions, cell->memory.slots, flags);
+	int err = map_memory(&cell->memory, cell->file, flags);
 
 	if (err) {
 		errno = -err;
@@ -89,7 +136,7 @@ static int prepare_touched(struct cell *cell)
 	int err = map(cell, 0);
 
 	if (!err)
-		touch(cell->memory.base, cell->memory.bytes);
+		touch(&cell->memory);
 	return err;
 }
 
@@ -102,8 +149,9 @@ static int prepare_mlock(struct cell *cell)
 {
 	int err = map(cell, 0);
 
-	if (!err && mlock(cell->memory.base, cell->memory.bytes) < 0)
-		err = refused(cell, "mlock");
+	for (unsigned i = 0; !err && i < cell->memory.range_count; i++)
+		if (mlock(cell->memory.ranges[i].at, cell->memory.ranges[i].bytes) < 0)
+			err = refused(cell, "mlock");
 	return err;
 }
 
@@ -115,9 +163,17 @@ static int prepare_onfault(struct cell *cell)
 	if (!err && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		err = refused(cell, "mlockall");
 	/* The bystander has to stay what it is. */
-	if (!err && munlock(cell->bystander.base, cell->bystander.bytes) < 0)
-		err = refused(cell, "munlock");
+	for (unsigned i = 0; !err && i < cell->bystander.range_count; i++)
+		if (munlock(cell->bystander.ranges[i].at, cell->bystander.ranges[i].bytes) < 0)
+			err = refused(cell, "munlock");
 	return err;
+}
+
+/* Huge pages for the device's memory, but not for the pages of a file. */
+static int huge_file(struct cell *cell)
+{
+	because(cell->why, sizeof(cell->why), "this file system's files have no huge pages");
+	return -EOPNOTSUPP;
 }
 
 static const char *no_hugetlb(char *why, size_t size)
@@ -136,7 +192,7 @@ static const char *no_hugetlb(char *why, size_t size)
 
 static int prepare_hugetlb(struct cell *cell)
 {
-	return map(cell, MAP_HUGETLB | MAP_POPULATE);
+	return cell->file >= 0 ? huge_file(cell) : map(cell, MAP_HUGETLB | MAP_POPULATE);
 }
 
 static const char *no_thp(char *why, size_t size)
@@ -152,13 +208,14 @@ static const char *no_thp(char *why, size_t size)
 
 static int prepare_thp(struct cell *cell)
 {
-	int err = map(cell, 0);
+	const struct range *regions = &cell->memory.ranges[0];
+	int err = cell->file >= 0 ? huge_file(cell) : map(cell, 0);
 
-	if (!err && madvise(cell->memory.base, cell->memory.bytes, MADV_HUGEPAGE) < 0)
+	if (!err && madvise(regions->at, regions->bytes, MADV_HUGEPAGE) < 0)
 		err = refused(cell, "MADV_HUGEPAGE");
 	if (!err)
-		touch(cell->memory.base, cell->memory.bytes);
-	if (!err && get_mapped(&cell->memory, "AnonHugePages:") != cell->memory.bytes / PAGE) {
+		touch(&cell->memory);
+	if (!err && get_mapped(&cell->memory, "AnonHugePages:") != regions->bytes / PAGE) {
 		because(cell->why, sizeof(cell->why), "no huge pages were free");
 		err = -ENOMEM;
 	}
@@ -167,18 +224,21 @@ static int prepare_thp(struct cell *cell)
 
 static int pin(struct cell *cell, const char *interface, unsigned long request)
 {
-	const struct pin_range range = {
-		.address = (uintptr_t)cell->memory.base,
-		.size = cell->memory.bytes,
-	};
-	int done = ioctl(cell->pin_fd, request, &range);
+	for (unsigned i = 0; i < cell->memory.range_count; i++) {
+		const struct pin_range range = {
+			.address = (uintptr_t)cell->memory.ranges[i].at,
+			.size = cell->memory.ranges[i].bytes,
+		};
+		int done = ioctl(cell->pin_fd, request, &range);
 
-	if (done < 0)
-		return refused(cell, interface);
-	/* The first RFC answers with the number of pages where it pinned only some. */
-	if (done > 0) {
-		because(cell->why, sizeof(cell->why), "%s pinned only %d pages", interface, done);
-		return -EIO;
+		if (done < 0)
+			return refused(cell, interface);
+		/* The first RFC answers with the number of pages where it pinned only some. */
+		if (done > 0) {
+			because(cell->why, sizeof(cell->why), "%s pinned only %d pages", interface,
+				done);
+			return -EIO;
+		}
 	}
 	return 0;
 }
@@ -239,14 +299,14 @@ static int prepare_mempinfd(struct cell *cell)
 }
 
 const struct preparation preparations[] = {
-	{ "none", NULL, prepare_none },
-	{ "touched", NULL, prepare_touched },
-	{ "populate", NULL, prepare_populate },
-	{ "mlock", NULL, prepare_mlock },
-	{ "mlockall_onfault", NULL, prepare_onfault },
-	{ "hugetlb", no_hugetlb, prepare_hugetlb },
-	{ "thp", no_thp, prepare_thp },
-	{ "uacce_ctrl", no_uacce_ctrl, prepare_uacce_ctrl },
-	{ "mempinfd", no_mempinfd, prepare_mempinfd },
+	{ "none", false, NULL, prepare_none },
+	{ "touched", false, NULL, prepare_touched },
+	{ "populate", false, NULL, prepare_populate },
+	{ "mlock", false, NULL, prepare_mlock },
+	{ "mlockall_onfault", false, NULL, prepare_onfault },
+	{ "hugetlb", false, no_hugetlb, prepare_hugetlb },
+	{ "thp", false, no_thp, prepare_thp },
+	{ "uacce_ctrl", true, no_uacce_ctrl, prepare_uacce_ctrl },
+	{ "mempinfd", true, no_mempinfd, prepare_mempinfd },
 };
 const unsigned preparation_count = sizeof(preparations) / sizeof(preparations[0]);

@@ -21,6 +21,9 @@ pub struct MeasureArgs {
     /// Writes everything as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Writes a line for each cell.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
     /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
     #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
     pub image: Option<String>,

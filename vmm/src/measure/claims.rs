@@ -1,8 +1,13 @@
-//! What is said about pinning, held against the matrix.
+//! What is said about pinning, held against the matrix. docs/measuring.md says where each claim comes
+//! from, and why it is put the way it is.
 
 use serde::Serialize;
 
-use super::report::Cell;
+use super::report::{Cell, Figures};
+use super::said::{Ratio, Release, Rules, Status};
+
+/// Rows that pin.
+pub const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
 
 /// A claim and what the matrix says to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,53 +20,297 @@ pub struct Claim {
     pub evidence: String,
 }
 
+/// What was measured beside the matrix.
+pub struct Beside<'a> {
+    /// IO and CPU page faults.
+    pub ratio: &'a Ratio,
+    /// Pins after a kill.
+    pub release: &'a [Release],
+    /// A child and its parent's queue.
+    pub rules: &'a Rules,
+}
+
 /// All claims.
-pub fn check(cells: &[Cell]) -> Vec<Claim> {
+pub fn check(cells: &[Cell], beside: &Beside) -> Vec<Claim> {
     let matrix = Matrix(cells);
-    vec![first_touch(&matrix)]
-}
-
-struct Matrix<'a>(&'a [Cell]);
-
-impl Matrix<'_> {
-    /// Faults in a cell, or why there is no figure.
-    fn faults(&self, row: &str, column: &str) -> Result<u64, String> {
-        let cell = self
-            .0
-            .iter()
-            .find(|cell| cell.row == row && cell.column == column)
-            .ok_or_else(|| format!("{row} under {column} was not asked for"))?;
-        cell.device_faults().ok_or_else(|| {
-            format!(
-                "{row} under {column}: {}",
-                cell.reason.as_deref().unwrap_or("no figures")
-            )
-        })
+    let mut claims = vec![
+        first_touch(&matrix),
+        tail(&matrix, beside.ratio),
+        no_swap(&matrix),
+    ];
+    claims.extend(NOT_KEPT_AWAY.map(|(column, what)| still_faults(&matrix, column, what)));
+    for row in PINNED {
+        claims.push(stays(&matrix, row));
+        claims.push(no_fault(&matrix, row));
+        claims.push(steady(&matrix, row));
+        claims.push(released(beside.release, row));
     }
+    claims.push(queue_is_its_own(beside.rules));
+    claims.push(counts_agree(&matrix));
+    claims
 }
 
-fn claim(name: &str, outcome: Result<(bool, String), String>) -> Claim {
-    let (pass, evidence) = match outcome {
+/// What mlock(2) does not promise to keep away, and what it is called.
+const NOT_KEPT_AWAY: [(&str, &str); 8] = [
+    ("migrate", "migration"),
+    ("compaction", "compaction"),
+    ("collapse", "MADV_COLLAPSE"),
+    ("khugepaged", "khugepaged"),
+    ("numa_balancing", "NUMA balancing"),
+    ("cma", "a CMA allocation"),
+    ("ksm", "KSM"),
+    ("fork", "fork"),
+];
+
+/// A claim's answer and its evidence, or why there is none.
+type Answer = Result<(bool, String), String>;
+
+fn claim(name: impl Into<String>, answer: Answer) -> Claim {
+    let (pass, evidence) = match answer {
         Ok((pass, evidence)) => (Some(pass), evidence),
-        Err(reason) => (None, format!("not checked: {reason}")),
+        Err(reason) => (None, reason),
     };
     Claim {
-        name: name.to_owned(),
+        name: name.into(),
         pass,
         evidence,
     }
 }
 
+struct Matrix<'a>(&'a [Cell]);
+
+impl<'a> Matrix<'a> {
+    /// A cell's figures, or why there are none.
+    fn figures(&self, row: &str, column: &str) -> Result<&'a Figures, String> {
+        let cell = self
+            .0
+            .iter()
+            .find(|cell| cell.row == row && cell.column == column)
+            .ok_or_else(|| format!("{row} under {column} was not asked for"))?;
+        cell.measured().ok_or_else(|| {
+            let reason = cell.reason.as_deref().unwrap_or("no figures");
+            format!("{row} under {column}: {reason}")
+        })
+    }
+
+    fn faults(&self, row: &str, column: &str) -> Result<u64, String> {
+        Ok(self.figures(row, column)?.faults.device)
+    }
+
+    /// The cells of a row that were measured, or why there are none.
+    fn row(&self, row: &str) -> Result<Vec<&'a Cell>, String> {
+        let all: Vec<&Cell> = self.0.iter().filter(|cell| cell.row == row).collect();
+        let measured: Vec<&Cell> = all
+            .iter()
+            .filter(|cell| cell.measured().is_some())
+            .copied()
+            .collect();
+        if measured.is_empty() {
+            return Err(match all.first().and_then(|cell| cell.reason.as_deref()) {
+                Some(reason) => reason.to_owned(),
+                None => format!("row {row} was not asked for"),
+            });
+        }
+        Ok(measured)
+    }
+}
+
+/// "swap 3, fork 5" for those with more than none.
+fn list(cells: &[&Cell], of: &dyn Fn(&Cell) -> u64) -> String {
+    let some: Vec<String> = cells
+        .iter()
+        .filter(|cell| of(cell) > 0)
+        .map(|cell| format!("{} {}", cell.column, of(cell)))
+        .collect();
+    some.join(", ")
+}
+
 fn first_touch(matrix: &Matrix) -> Claim {
-    let check = || {
-        let (none, touched) = (
-            matrix.faults("none", "none")?,
-            matrix.faults("touched", "none")?,
-        );
+    let answer = || {
+        let none = matrix.faults("none", "none")?;
+        let mut evidence = format!("none {none}");
+        let mut others = 0;
+        for row in ["touched", "populate", "mlock"] {
+            let faults = matrix.faults(row, "none")?;
+            others += faults;
+            evidence.push_str(&format!(", {row} {faults}"));
+        }
         Ok((
-            none > 0 && touched == 0,
-            format!("{none} IO page faults on untouched memory, {touched} on touched memory"),
+            none > 0 && others == 0,
+            format!("IO page faults without activity: {evidence}"),
         ))
     };
-    claim("the first touch of unprepared memory faults", check())
+    claim(
+        "the first touch of unprepared memory faults; touched, populated and locked memory does not",
+        answer(),
+    )
+}
+
+fn tail(matrix: &Matrix, ratio: &Ratio) -> Claim {
+    let answer = || {
+        let latency = matrix.figures("none", "none")?.latency_ns;
+        Ok((
+            latency.p99 >= latency.p50 + ratio.io_fault_ns,
+            format!(
+                "p50 {} ns, p99 {} ns; one fault costs {} ns",
+                latency.p50, latency.p99, ratio.io_fault_ns
+            ),
+        ))
+    };
+    claim(
+        "the tail of unprepared memory is set by the fault",
+        answer(),
+    )
+}
+
+fn no_swap(matrix: &Matrix) -> Claim {
+    let answer = || {
+        let locked = matrix.figures("mlock", "swap")?;
+        let gone: u64 = locked.steps.iter().map(|step| step.memory.gone).sum();
+        let touched = matrix.faults("touched", "swap")?;
+        Ok((
+            locked.faults.device == 0 && gone == 0 && touched > 0,
+            format!(
+                "mlock: {} IO page faults, {gone} pages taken; touched: {touched} faults",
+                locked.faults.device
+            ),
+        ))
+    };
+    claim("mlock keeps swap-out away", answer())
+}
+
+fn still_faults(matrix: &Matrix, column: &str, what: &str) -> Claim {
+    let answer = || {
+        let faults = matrix.faults("mlock", column)?;
+        Ok((
+            faults > 0,
+            format!("{faults} IO page faults on locked memory"),
+        ))
+    };
+    claim(
+        format!("mlock does not keep {what} away: locked memory faults"),
+        answer(),
+    )
+}
+
+fn stays(matrix: &Matrix, row: &str) -> Claim {
+    let answer = || {
+        let cells = matrix.row(row)?;
+        let moved = list(&cells, &|cell| cell.disturbed_pages().unwrap_or(0));
+        Ok(if moved.is_empty() {
+            (true, format!("no page moved in {} columns", cells.len()))
+        } else {
+            (false, format!("pages moved or taken: {moved}"))
+        })
+    };
+    claim(
+        format!("memory pinned by {row} stays where it is in every column"),
+        answer(),
+    )
+}
+
+fn no_fault(matrix: &Matrix, row: &str) -> Claim {
+    let answer = || {
+        let cells = matrix.row(row)?;
+        let faults = list(&cells, &|cell| cell.device_faults().unwrap_or(0));
+        Ok(if faults.is_empty() {
+            (true, format!("no IO page fault in {} columns", cells.len()))
+        } else {
+            (false, format!("IO page faults: {faults}"))
+        })
+    };
+    claim(
+        format!("memory pinned by {row} takes no IO page fault in any column"),
+        answer(),
+    )
+}
+
+/// Above this, p99/p50 is not close to 1.
+const STEADY_PERCENT: u64 = 150;
+
+fn steady(matrix: &Matrix, row: &str) -> Claim {
+    let answer = || {
+        let latency = matrix.figures(row, "none")?.latency_ns;
+        Ok((
+            latency.p99 * 100 <= latency.p50 * STEADY_PERCENT,
+            format!(
+                "p99/p50 = {:.2} ({} ns, {} ns)",
+                latency.p99 as f64 / latency.p50 as f64,
+                latency.p99,
+                latency.p50
+            ),
+        ))
+    };
+    claim(
+        format!("p99/p50 of memory pinned by {row} is close to 1 (at most 1.5)"),
+        answer(),
+    )
+}
+
+fn released(release: &[Release], row: &str) -> Claim {
+    let answer = || {
+        let release = release
+            .iter()
+            .find(|release| release.row == row)
+            .ok_or("was not tried")?;
+        match (release.pinned, release.acquired, release.released) {
+            (Some(pinned), Some(acquired), Some(released)) => Ok((
+                pinned > 0 && acquired == released,
+                format!("{pinned} pages pinned; acquired {acquired}, released {released}"),
+            )),
+            _ => Err(release.reason.clone().unwrap_or_default()),
+        }
+    };
+    claim(
+        format!("everything pinned by {row} is unpinned after kill -9 under DMA"),
+        answer(),
+    )
+}
+
+fn queue_is_its_own(rules: &Rules) -> Claim {
+    let attempts: Vec<String> = rules
+        .child
+        .iter()
+        .map(|(attempt, outcome)| format!("{attempt}: {outcome}"))
+        .collect();
+    let refused = !rules.child.is_empty() && rules.child.values().all(|it| it != "allowed");
+    claim(
+        "a child inherits no mapping of its parent's queue and is refused the use of it",
+        Ok((refused && rules.parent_goes_on, attempts.join(", "))),
+    )
+}
+
+fn counts_agree(matrix: &Matrix) -> Claim {
+    let answer = || {
+        let measured: Vec<&Cell> = matrix
+            .0
+            .iter()
+            .filter(|cell| cell.status == Status::Ok)
+            .collect();
+        if measured.is_empty() {
+            return Err("no cell was measured".to_owned());
+        }
+        let differing: Vec<String> = measured
+            .iter()
+            .filter_map(|cell| {
+                let faults = &cell.measured()?.faults;
+                let guest = faults.guest.unwrap_or(faults.device);
+                (faults.device != faults.smmu || faults.device != guest).then(|| {
+                    format!(
+                        "{} under {}: {}, {}, {guest}",
+                        cell.row, cell.column, faults.device, faults.smmu
+                    )
+                })
+            })
+            .collect();
+        Ok(if differing.is_empty() {
+            (true, format!("in all of {} cells", measured.len()))
+        } else {
+            (false, differing.join("; "))
+        })
+    };
+    claim(
+        "device, SMMU and kernel count the same IO page faults",
+        answer(),
+    )
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::rc::Rc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Bit 31 of word 1 of an event record: Stall (IHI 0070, *Event records*).
 const STALL: u64 = 1 << 31;
@@ -24,13 +24,40 @@ pub struct Fault {
     pub aborted: bool,
 }
 
+/// A stall as the SMMU began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// When.
+    pub at_ns: u64,
+    /// Why.
+    pub kind: FaultKind,
+}
+
 /// All of a run, in order of time.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// As the device saw them.
     pub device: Vec<Fault>,
+    /// As the SMMU saw them.
+    pub stalls: Vec<Stall>,
     /// When the SMMU wrote records of stalls.
-    pub smmu_ns: Vec<u64>,
+    pub records_ns: Vec<u64>,
+}
+
+/// Which of the four faults of a translation it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// F_TRANSLATION: the page was not there.
+    Translation,
+    /// F_ADDR_SIZE.
+    AddressSize,
+    /// F_ACCESS: its access flag was clear.
+    Access,
+    /// F_PERMISSION: it was there, but not for writing.
+    Permission,
+    /// Another.
+    Other,
 }
 
 /// Takes a trace's lines as [`stallbox_trace::Tracer`] writes them, one a call.
@@ -46,6 +73,11 @@ enum Line {
         stalls: u32,
         latency_ns: u64,
         aborted: bool,
+    },
+    SmmuFault {
+        time_ns: u64,
+        kind: FaultKind,
+        stalls: bool,
     },
     EventRecord {
         time_ns: u64,
@@ -63,7 +95,12 @@ impl Sink {
 
     fn line(&self, line: &[u8]) -> io::Result<()> {
         // Walks and commands are by far the most: no need to understand them.
-        if ![b"\"device_fault\"".as_slice(), b"\"event_record\""]
+        let wanted = [
+            b"\"device_fault\"".as_slice(),
+            b"\"smmu_fault\"",
+            b"\"event_record\"",
+        ];
+        if !wanted
             .iter()
             .any(|wanted| line.windows(wanted.len()).any(|at| at == *wanted))
         {
@@ -83,14 +120,22 @@ impl Sink {
                 write,
                 aborted,
             }),
+            Line::SmmuFault {
+                time_ns,
+                kind,
+                stalls: true,
+            } => self.0.borrow_mut().stalls.push(Stall {
+                at_ns: time_ns,
+                kind,
+            }),
             Line::EventRecord { time_ns, words } => {
                 let word = words[1].trim_start_matches("0x");
                 let word = u64::from_str_radix(word, 16).map_err(io::Error::other)?;
                 if word & STALL != 0 {
-                    self.0.borrow_mut().smmu_ns.push(time_ns);
+                    self.0.borrow_mut().records_ns.push(time_ns);
                 }
             }
-            Line::Other => {}
+            Line::SmmuFault { .. } | Line::Other => {}
         }
         Ok(())
     }
@@ -127,6 +172,16 @@ mod tests {
         tracer.emit(Event::Console {
             line: "\"event\":\"device_fault\"".into(),
         });
+        for stalls in [true, false] {
+            tracer.emit(Event::SmmuFault {
+                stream: 8,
+                substream: Some(1),
+                address: 0x1000,
+                write: true,
+                kind: stallbox_trace::FaultKind::Access,
+                stalls,
+            });
+        }
         tracer.emit(Event::DeviceFault {
             stream: 8,
             pasid: Some(1),
@@ -139,7 +194,14 @@ mod tests {
         });
         tracer.finish().unwrap();
         let faults = sink.take();
-        assert_eq!(faults.smmu_ns, [5000]);
+        assert_eq!(faults.records_ns, [5000]);
+        assert_eq!(
+            faults.stalls,
+            [Stall {
+                at_ns: 5000,
+                kind: FaultKind::Access,
+            }]
+        );
         assert_eq!(
             faults.device,
             [Fault {

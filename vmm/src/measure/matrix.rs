@@ -1,6 +1,8 @@
 //! The rows and columns of the matrix: the names that the guest's `pinbench` knows, and what they
 //! are called in tables.
 
+use stallbox_firmware::layout;
+
 /// A way of preparing memory, or an activity of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heading {
@@ -54,7 +56,49 @@ pub const COLUMNS: &[Heading] = &[
     heading("none", "nothing", "no activity"),
     heading("swap", "swap-out", "MADV_PAGEOUT to a zram disk"),
     heading("migrate", "migration", "move_pages to the other NUMA node"),
+    heading(
+        "numa_balancing",
+        "NUMA bal.",
+        "automatic NUMA balancing: hinting faults, and pages that follow the CPU",
+    ),
+    heading(
+        "compaction",
+        "compaction",
+        "/proc/sys/vm/compact_memory, with holes to fill",
+    ),
+    heading("collapse", "collapse", "MADV_COLLAPSE to a huge page"),
+    heading("khugepaged", "khugepaged", "MADV_HUGEPAGE and the daemon"),
+    heading("ksm", "KSM", "MADV_MERGEABLE and ksmd, on equal pages"),
+    heading(
+        "cma",
+        "CMA",
+        "allocations from the contiguous memory area in which the memory lies",
+    ),
+    heading("fork", "fork", "fork, and writes that copy"),
+    heading(
+        "file",
+        "file reclaim",
+        "sources are clean pages of a file; memory.reclaim takes file pages",
+    ),
+    heading(
+        "memcg",
+        "memcg",
+        "memory.reclaim of half of the process's control group",
+    ),
 ];
+
+/// What a column adds to the kernel's command line.
+///
+/// Movable memory comes from the CMA area only while that holds more than half of what is free in its
+/// zone (mm/page_alloc.c: __rmqueue), so it is large, and on node 0, where the operations run.
+pub fn command_line(column: &str, memory_bytes: u64) -> String {
+    if column == "cma" {
+        let base = layout::RAM_BASE + memory_bytes / 8;
+        format!("cma={}M@{base:#x}", (memory_bytes >> 20) * 5 / 16)
+    } else {
+        String::new()
+    }
+}
 
 /// The heading of this name.
 pub fn find(headings: &'static [Heading], name: &str) -> Option<&'static Heading> {

@@ -7,6 +7,7 @@
 //! trace between its first and its last operation: guest and trace share one clock.
 
 mod claims;
+mod csv;
 mod faults;
 mod guest;
 mod matrix;
@@ -26,13 +27,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Accelerator, MeasureArgs};
 use crate::run::{create, guest_files};
+use claims::Beside;
 use guest::{Plan, Ran};
 use matrix::{COLUMNS, Heading, ROWS};
 use report::{Cell, Host, Report, Settings};
-use said::{Said, Status};
+use said::{Ratio, Release, Rules, Said, Status};
 
 const CPUS: u8 = 2;
 const NODES: u8 = 2;
+
+/// What the guest is called that measures beside the matrix.
+const BESIDE: &str = "beside";
 
 /// Exit status if a claim fails or a cell could not be measured.
 const FAILED: u8 = 1;
@@ -44,25 +49,50 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let columns = chosen("--columns", COLUMNS, &args.columns)?;
     let settings = settings(args);
     let plan = plan(args)?;
-    let jobs = jobs(args, columns.len());
+    let jobs = jobs(args, columns.len() + 1);
 
     let progress = bar((rows.len() * columns.len()) as u64);
-    let outcomes = measure(&plan, &settings, &rows, &columns, jobs, &progress);
+    let scripts = scripts(&settings, &rows, &columns);
+    let mut outcomes = measure(&plan, &scripts, jobs, &progress).into_iter();
     progress.finish_and_clear();
+    let mut beside = Collected::default();
     let mut cells = Vec::new();
     let mut trace_hashes = BTreeMap::new();
-    for (column, outcome) in columns.iter().zip(outcomes) {
+    for (column, outcome) in columns.iter().zip(&mut outcomes) {
         let ran = outcome.with_context(|| format!("the guest of column {}", column.name))?;
         trace_hashes.insert(column.name, ran.trace_hash.clone());
-        cells.extend(cells_of(&rows, column, &ran)?);
+        cells.extend(cells_of(&rows, column, &ran, &mut beside)?);
     }
-    let claims = claims::check(&cells);
+    let ran = outcomes
+        .next()
+        .context("nothing was run beside the matrix")?
+        .context("the guest beside the matrix")?;
+    trace_hashes.insert(BESIDE, ran.trace_hash.clone());
+    for line in &ran.results {
+        beside.take(Said::parse(line)?);
+    }
+
+    let missing = |what: &str| format!("the guest reported no {what}; status {}", ran.status);
+    let page_fault = beside.ratio.with_context(|| missing("ratio"))?;
+    let rules = beside.rules.with_context(|| missing("rules"))?;
+    let claims = claims::check(
+        &cells,
+        &Beside {
+            ratio: &page_fault,
+            release: &beside.release,
+            rules: &rules,
+        },
+    );
     let report = Report {
-        schema: 1,
+        schema: report::SCHEMA,
+        kernel: beside.kernel.unwrap_or_default(),
         settings,
         rows: rows.iter().map(|row| row.name).collect(),
         columns: columns.iter().map(|column| column.name).collect(),
         cells,
+        page_fault,
+        release: beside.release,
+        rules,
         claims,
         trace_hashes,
         host: Host {
@@ -71,19 +101,30 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
         },
     };
     print!("{}", table::render(&report));
-    if let Some(path) = &args.json {
-        let mut file = create(path, "--json")?;
-        serde_json::to_writer_pretty(&mut file, &report).context("cannot write --json")?;
-        file.write_all(b"\n")
-            .and_then(|()| file.flush())
-            .context("cannot write --json")?;
-    }
+    write_files(args, &report)?;
     let failed = report.claims.iter().any(|claim| claim.pass == Some(false))
         || report
             .cells
             .iter()
             .any(|cell| cell.status == Status::Failed);
     Ok(if failed { FAILED } else { 0 })
+}
+
+fn write_files(args: &MeasureArgs, report: &Report) -> Result<()> {
+    if let Some(path) = &args.json {
+        let mut file = create(path, "--json")?;
+        serde_json::to_writer_pretty(&mut file, report).context("cannot write --json")?;
+        file.write_all(b"\n")
+            .and_then(|()| file.flush())
+            .context("cannot write --json")?;
+    }
+    if let Some(path) = &args.csv {
+        let mut file = create(path, "--csv")?;
+        csv::write(report, &mut file)
+            .and_then(|()| file.flush())
+            .context("cannot write --csv")?;
+    }
+    Ok(())
 }
 
 fn chosen(
@@ -153,27 +194,59 @@ fn jobs(args: &MeasureArgs, guests: usize) -> usize {
     wanted.min(guests)
 }
 
-/// The guest of each column, in their order, some at the same time.
+/// What a guest is booted with.
+struct Script {
+    /// Added to the kernel's command line.
+    append: String,
+    /// Run by its shell.
+    text: String,
+}
+
+/// A guest for each column, and one for what is measured beside them.
+fn scripts(settings: &Settings, rows: &[&Heading], columns: &[&'static Heading]) -> Vec<Script> {
+    let rows: String = rows
+        .iter()
+        .map(|row| format!(" --row {}", row.name))
+        .collect();
+    // The kernel's log must not cost the guest time.
+    let quiet = "dmesg -n 1";
+    let column = |column: &&Heading| Script {
+        append: matrix::command_line(column.name, settings.memory_bytes),
+        text: format!(
+            "{quiet}; exec pinbench --column {} --regions {} --slots {} --passes {} --result \
+             --quiet{rows}",
+            column.name, settings.regions, settings.slots, settings.passes
+        ),
+    };
+    let beside = ["ratio", "rules", "release"]
+        .map(|command| format!("pinbench {command} --result --quiet"))
+        .join(" && ");
+    let beside = Script {
+        append: String::new(),
+        text: format!("{quiet}; {beside}"),
+    };
+    columns.iter().map(column).chain([beside]).collect()
+}
+
+/// The guests, in their order, some at the same time.
 fn measure(
     plan: &Plan,
-    settings: &Settings,
-    rows: &[&Heading],
-    columns: &[&'static Heading],
+    scripts: &[Script],
     jobs: usize,
     progress: &ProgressBar,
 ) -> Vec<Result<Ran>> {
     let next = AtomicUsize::new(0);
     let outcomes: Vec<Mutex<Option<Result<Ran>>>> =
-        columns.iter().map(|_| Mutex::default()).collect();
+        scripts.iter().map(|_| Mutex::default()).collect();
     thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(column) = columns.get(index) else {
+                    let Some(script) = scripts.get(index) else {
                         break;
                     };
-                    let ran = guest::run(plan, "", script(settings, rows, column), &|| {
+                    let ran = guest::run(plan, &script.append, script.text.clone(), &|| {
                         progress.inc(1);
                     });
                     *outcomes[index].lock().expect("nobody panics with it") = Some(ran);
@@ -190,28 +263,45 @@ fn measure(
         .collect()
 }
 
-/// The kernel's log must not cost the guest time.
-fn script(settings: &Settings, rows: &[&Heading], column: &Heading) -> String {
-    let rows: String = rows
-        .iter()
-        .map(|row| format!(" --row {}", row.name))
-        .collect();
-    format!(
-        "dmesg -n 1; exec pinbench --column {} --regions {} --slots {} --passes {} --result \
-         --quiet{rows}",
-        column.name, settings.regions, settings.slots, settings.passes
-    )
+/// What guests said that is no cell.
+#[derive(Default)]
+struct Collected {
+    kernel: Option<String>,
+    ratio: Option<Ratio>,
+    rules: Option<Rules>,
+    release: Vec<Release>,
+}
+
+impl Collected {
+    /// Keeps it, and hands a cell back.
+    fn take(&mut self, said: Said) -> Option<said::Cell> {
+        match said {
+            Said::Guest { kernel } => self.kernel = Some(kernel),
+            Said::Cell(cell) => return Some(*cell),
+            Said::Ratio(ratio) => self.ratio = Some(ratio),
+            Said::Release(release) => self.release.push(release),
+            Said::Rules(rules) => self.rules = Some(rules),
+        }
+        None
+    }
 }
 
 /// A cell for each row; what the guest left out has failed.
-fn cells_of(rows: &[&'static Heading], column: &'static Heading, ran: &Ran) -> Result<Vec<Cell>> {
+fn cells_of(
+    rows: &[&'static Heading],
+    column: &'static Heading,
+    ran: &Ran,
+    beside: &mut Collected,
+) -> Result<Vec<Cell>> {
     let mut said = BTreeMap::new();
     for line in &ran.results {
-        let Said::Cell(cell) = Said::parse(line)?;
+        let Some(cell) = beside.take(Said::parse(line)?) else {
+            continue;
+        };
         if cell.column != column.name {
             bail!("the guest measured column {} instead", cell.column);
         }
-        said.insert(cell.row.clone(), *cell);
+        said.insert(cell.row.clone(), cell);
     }
     Ok(rows
         .iter()

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::claims::Claim;
-use super::faults::Fault;
-use super::said::{self, Latency, Prepare, Status, Step};
+use super::faults::{Fault, FaultKind, Faults};
+use super::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
+
+/// Version of the form.
+pub const SCHEMA: u32 = 1;
 
 /// Everything. Fields are added at need; what is there keeps its name and meaning.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Version of this form.
     pub schema: u32,
+    /// The guest's kernel: `uname -r`.
+    pub kernel: String,
     /// What was measured with.
     pub settings: Settings,
     /// Names of the rows, in order.
@@ -21,6 +26,12 @@ pub struct Report {
     pub columns: Vec<&'static str>,
     /// A cell for each row of each column, column after column.
     pub cells: Vec<Cell>,
+    /// An IO page fault against a CPU page fault.
+    pub page_fault: Ratio,
+    /// What is left of pins when their process is killed.
+    pub release: Vec<Release>,
+    /// What a child may do with its parent's queue.
+    pub rules: Rules,
     /// What is claimed, and whether it holds.
     pub claims: Vec<Claim>,
     /// The trace's hash of each column's guest.
@@ -93,7 +104,7 @@ pub struct Figures {
 }
 
 /// The same faults, counted in three places, and what became of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FaultCounts {
     /// Stalls, as the device saw them.
     pub device: u64,
@@ -105,6 +116,8 @@ pub struct FaultCounts {
     pub retries: u64,
     /// Transactions that were aborted in the end.
     pub aborted: u64,
+    /// Which of the four faults of a translation they were.
+    pub kinds: BTreeMap<FaultKind, u64>,
     /// How long a transaction waited: median, 99th percentile, greatest.
     pub wait_ns: Option<Waits>,
 }
@@ -142,12 +155,7 @@ pub struct Host {
 
 impl Cell {
     /// A cell as the guest told it, with the faults that fell into its time.
-    pub fn new(
-        row: &'static str,
-        column: &'static str,
-        said: said::Cell,
-        faults: &super::faults::Faults,
-    ) -> Cell {
+    pub fn new(row: &'static str, column: &'static str, said: said::Cell, faults: &Faults) -> Cell {
         Cell {
             row,
             column,
@@ -162,6 +170,16 @@ impl Cell {
         self.measured().map(|figures| figures.faults.device)
     }
 
+    /// Used pages of the prepared memory that steps moved or took away.
+    pub fn disturbed_pages(&self) -> Option<u64> {
+        let figures = self.measured()?;
+        let pages = figures
+            .steps
+            .iter()
+            .map(|step| step.memory.moved + step.memory.gone);
+        Some(pages.sum())
+    }
+
     /// The figures, if the cell is good.
     pub fn measured(&self) -> Option<&Figures> {
         self.figures.as_ref().filter(|_| self.status == Status::Ok)
@@ -169,7 +187,7 @@ impl Cell {
 }
 
 impl Figures {
-    fn new(said: said::Figures, faults: &super::faults::Faults) -> Figures {
+    fn new(said: said::Figures, faults: &Faults) -> Figures {
         let time = said.start_ns..=said.end_ns;
         let own: Vec<Fault> = faults
             .device
@@ -177,7 +195,11 @@ impl Figures {
             .filter(|fault| time.contains(&fault.answered_ns))
             .copied()
             .collect();
-        let smmu = faults.smmu_ns.iter().filter(|at| time.contains(at)).count();
+        let records = faults.records_ns.iter().filter(|at| time.contains(at));
+        let mut kinds = BTreeMap::new();
+        for stall in faults.stalls.iter().filter(|it| time.contains(&it.at_ns)) {
+            *kinds.entry(stall.kind).or_default() += 1;
+        }
         let duration_ns = said.end_ns.saturating_sub(said.start_ns);
         let mut steps = said.steps;
         for step in &mut steps {
@@ -192,13 +214,14 @@ impl Figures {
                 .unwrap_or(u64::MAX),
             faults: FaultCounts {
                 device: own.iter().map(|fault| u64::from(fault.stalls)).sum(),
-                smmu: smmu as u64,
+                smmu: records.count() as u64,
                 guest: said.faults_guest,
                 retries: own
                     .iter()
                     .map(|fault| u64::from(fault.stalls.saturating_sub(1)))
                     .sum(),
                 aborted: own.iter().filter(|fault| fault.aborted).count() as u64,
+                kinds,
                 wait_ns: waits(&own),
             },
             latency_ns: said.latency_ns,
@@ -228,4 +251,122 @@ fn waits(faults: &[Fault]) -> Option<Waits> {
         p99: at(99),
         max: at(100),
     })
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::said::Said;
+    use super::*;
+
+    /// Two cells as `pinbench` and the trace describe them.
+    pub fn sample() -> Report {
+        let lines = [
+            r#"{"kind":"cell","row":"none","column":"swap","status":"ok","op_bytes":4096,
+                "ops":100,"start_ns":5000,"end_ns":1005000,"faults_guest":3,
+                "latency_ns":{"min":3000,"p50":3800,"p99":50000,"p999":60000,"max":60000},
+                "quantiles_ns":[3000,3800,60000],
+                "prepare":{"ns":4000,"present_pages":0,"locked_pages":0,"pinned_pages":0},
+                "steps":[{"start_ns":105000,"end_ns":205000,"refused":null,
+                          "memory":{"pages":8,"moved":1,"gone":2},
+                          "bystander":{"pages":8,"moved":0,"gone":8}}],
+                "counters":{"pswpout":11}}"#,
+            r#"{"kind":"cell","row":"mempinfd","column":"swap","status":"unavailable",
+                "reason":"this kernel has none"}"#,
+        ];
+        let fault = |answered_ns, latency_ns, stalls| Fault {
+            answered_ns,
+            latency_ns,
+            stalls,
+            write: true,
+            aborted: false,
+        };
+        let faults = Faults {
+            // The first belongs to an earlier cell.
+            device: vec![
+                fault(4000, 20000, 1),
+                fault(50000, 20000, 1),
+                fault(250_000, 40000, 2),
+            ],
+            stalls: Vec::new(),
+            records_ns: vec![3000, 31000, 211_000, 230_000],
+        };
+        let cells = lines.map(|line| match Said::parse(line).unwrap() {
+            Said::Cell(cell) => {
+                let row = if cell.row == "none" {
+                    "none"
+                } else {
+                    "mempinfd"
+                };
+                Cell::new(row, "swap", *cell, &faults)
+            }
+            other => panic!("{other:?}"),
+        });
+        Report {
+            schema: SCHEMA,
+            kernel: "6.12.107".to_owned(),
+            settings: Settings {
+                quick: true,
+                regions: 1,
+                slots: 4,
+                passes: 4,
+                cpus: 2,
+                nodes: 2,
+                memory_bytes: 512 << 20,
+                seed: 1,
+            },
+            rows: vec!["none", "mempinfd"],
+            columns: vec!["swap"],
+            cells: cells.into(),
+            page_fault: Ratio {
+                rounds: 200,
+                cpu_fault_ns: 850,
+                io_fault_ns: 20680,
+                ratio: 24.3,
+            },
+            release: Vec::new(),
+            rules: Rules {
+                child: BTreeMap::new(),
+                parent_goes_on: true,
+            },
+            claims: vec![Claim {
+                name: "a < b".to_owned(),
+                pass: Some(true),
+                evidence: "1 & 2".to_owned(),
+            }],
+            trace_hashes: BTreeMap::new(),
+            host: Host {
+                seconds: 1.5,
+                jobs: 2,
+            },
+        }
+    }
+
+    #[test]
+    fn a_cell_has_the_faults_of_its_own_time() {
+        let report = sample();
+        let figures = report.cells[0].measured().unwrap();
+        assert_eq!(figures.faults.device, 3);
+        assert_eq!(figures.faults.smmu, 3);
+        assert_eq!(figures.faults.retries, 1);
+        let waits = figures.faults.wait_ns.unwrap();
+        assert_eq!((waits.p50, waits.max), (20000, 40000));
+        assert_eq!(report.cells[0].disturbed_pages(), Some(3));
+    }
+
+    #[test]
+    fn times_of_a_cell_count_from_its_first_operation() {
+        let report = sample();
+        let figures = report.cells[0].measured().unwrap();
+        assert_eq!(figures.steps[0].start_ns, 100_000);
+        let begun: Vec<u64> = figures.timeline.iter().map(|fault| fault.at_ns).collect();
+        assert_eq!(begun, [25000, 205_000]);
+    }
+
+    #[test]
+    fn throughput_is_that_of_the_whole_duration() {
+        let report = sample();
+        // 100 operations of 4096 bytes in a millisecond.
+        let figures = report.cells[0].measured().unwrap();
+        assert_eq!(figures.throughput_bytes_per_s, 409_600_000);
+    }
 }

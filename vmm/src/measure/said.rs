@@ -10,8 +10,56 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Said {
+    /// Which kernel it is.
+    Guest {
+        /// `uname -r`.
+        kernel: String,
+    },
     /// A cell of the matrix.
     Cell(Box<Cell>),
+    /// An IO page fault against a CPU page fault.
+    Ratio(Ratio),
+    /// Who ends a pin.
+    Release(Release),
+    /// What a child may do with its parent's queue.
+    Rules(Rules),
+}
+
+/// An IO page fault against a CPU page fault on the same absent page: medians.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Ratio {
+    /// How often each was measured.
+    pub rounds: u64,
+    /// The CPU's first write.
+    pub cpu_fault_ns: u64,
+    /// An operation whose destination is absent, less one whose destination is there.
+    pub io_fault_ns: u64,
+    /// The second by the first.
+    pub ratio: f64,
+}
+
+/// Pins, before and after the process that holds them is killed while the device uses them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Release {
+    /// The row whose interface it is.
+    pub row: String,
+    /// Why it could not be tried.
+    pub reason: Option<String>,
+    /// Pages pinned while the process lived.
+    pub pinned: Option<i64>,
+    /// Growth of nr_foll_pin_acquired over all of it.
+    pub acquired: Option<i64>,
+    /// Growth of nr_foll_pin_released over all of it.
+    pub released: Option<i64>,
+}
+
+/// What a child may do with its parent's queue.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Rules {
+    /// The errno of each attempt, or "allowed".
+    pub child: BTreeMap<String, String>,
+    /// Whether the parent's queue worked afterwards.
+    pub parent_goes_on: bool,
 }
 
 /// How a cell ended.

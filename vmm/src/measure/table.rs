@@ -3,26 +3,38 @@
 use std::fmt::Write;
 
 use super::matrix::{self, COLUMNS, ROWS};
-use super::report::{Cell, Report};
+use super::report::{Cell, Figures, Report};
 use super::said::Status;
 
-/// Faults and tail latency of every cell, then what could not be measured, then the claims.
+/// The grids, what could not be measured, what preparing costs, the claims.
 pub fn render(report: &Report) -> String {
     let mut text = String::from("\nIO page faults\n\n");
-    text.push_str(&grid(report, &|cell| match cell.device_faults() {
-        Some(faults) => faults.to_string(),
-        None => missing(cell),
+    let show = |of: &dyn Fn(&Figures) -> String| {
+        grid(report, &|cell| {
+            cell.measured().map_or_else(|| missing(cell), of)
+        })
+    };
+    text.push_str(&show(&|figures| count(figures.faults.device)));
+    text.push_str("\nUsed pages of the prepared memory that the activity moved or took away\n\n");
+    text.push_str(&grid(report, &|cell| {
+        cell.disturbed_pages().map_or_else(|| missing(cell), count)
     }));
-    text.push_str("\np50 / p99 of an operation, in microseconds of virtual time\n\n");
-    text.push_str(&grid(report, &|cell| match cell.measured() {
-        Some(figures) => format!(
-            "{} / {}",
-            microseconds(figures.latency_ns.p50),
-            microseconds(figures.latency_ns.p99)
-        ),
-        None => missing(cell),
-    }));
+    text.push_str("\np99 latency of an operation, µs of virtual time\n\n");
+    text.push_str(&show(&|figures| microseconds(figures.latency_ns.p99)));
+    text.push_str("\nGreatest latency, µs\n\n");
+    text.push_str(&show(&|figures| microseconds(figures.latency_ns.max)));
     text.push_str(&notes(report));
+    text.push_str("\nCost of preparing\n\n");
+    text.push_str(&costs(report));
+    let fault = &report.page_fault;
+    writeln!(
+        text,
+        "\nA page fault on the same absent page: CPU {} µs, IO {} µs, ratio {:.1} (literature: 3 to 80)",
+        microseconds(fault.cpu_fault_ns),
+        microseconds(fault.io_fault_ns),
+        fault.ratio
+    )
+    .expect("strings take all");
     text.push('\n');
     for claim in &report.claims {
         let mark = match claim.pass {
@@ -34,6 +46,34 @@ pub fn render(report: &Report) -> String {
         writeln!(text, "             {}", claim.evidence).expect("strings take all");
     }
     text
+}
+
+/// From the first column in which a row was measured; preparing is the same in most.
+fn costs(report: &Report) -> String {
+    let mut lines = vec![
+        ["", "time µs", "present", "locked", "pinned pages"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for row in &report.rows {
+        let cells = report.cells.iter().filter(|cell| cell.row == *row);
+        let Some(figures) = cells.filter_map(Cell::measured).next() else {
+            continue;
+        };
+        let prepare = figures.prepare;
+        lines.push(vec![
+            matrix::find(ROWS, row).map_or("", |it| it.title).to_owned(),
+            microseconds(prepare.ns),
+            count(prepare.present_pages),
+            count(prepare.locked_pages),
+            count(prepare.pinned_pages),
+        ]);
+    }
+    align(&lines)
+}
+
+fn count(number: u64) -> String {
+    number.to_string()
 }
 
 fn missing(cell: &Cell) -> String {
