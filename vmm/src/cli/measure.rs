@@ -24,6 +24,9 @@ pub struct MeasureArgs {
     /// Writes a line for each cell.
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Writes a page with plots; it needs nothing else to be read.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
     #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
     pub image: Option<String>,

@@ -60,6 +60,19 @@ pub enum FaultKind {
     Other,
 }
 
+impl FaultKind {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Translation => "translation",
+            FaultKind::AddressSize => "address size",
+            FaultKind::Access => "access flag",
+            FaultKind::Permission => "permission",
+            FaultKind::Other => "other",
+        }
+    }
+}
+
 /// Takes a trace's lines as [`stallbox_trace::Tracer`] writes them, one a call.
 #[derive(Clone, Default)]
 pub struct Sink(Rc<RefCell<Faults>>);

@@ -10,6 +10,7 @@ mod claims;
 mod csv;
 mod faults;
 mod guest;
+mod html;
 mod matrix;
 mod report;
 mod said;
@@ -123,6 +124,12 @@ fn write_files(args: &MeasureArgs, report: &Report) -> Result<()> {
         csv::write(report, &mut file)
             .and_then(|()| file.flush())
             .context("cannot write --csv")?;
+    }
+    if let Some(path) = &args.html {
+        let mut file = create(path, "--html")?;
+        file.write_all(html::render(report).as_bytes())
+            .and_then(|()| file.flush())
+            .context("cannot write --html")?;
     }
     Ok(())
 }

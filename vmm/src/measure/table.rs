@@ -130,8 +130,19 @@ fn align(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// Each reason once, with the cells it is about.
 fn notes(report: &Report) -> String {
+    let mut text = String::new();
+    for (mark, place, reason) in reasons(report) {
+        write!(text, "\n{mark}: {place}: {reason}").expect("strings take all");
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// Each reason for which there are no figures, once: mark, cells that it is about, reason.
+pub fn reasons(report: &Report) -> Vec<(&'static str, String, &str)> {
     let mut reasons: Vec<(&str, Vec<&Cell>)> = Vec::new();
     for cell in &report.cells {
         let Some(reason) = cell.reason.as_deref() else {
@@ -142,35 +153,33 @@ fn notes(report: &Report) -> String {
             None => reasons.push((reason, vec![cell])),
         }
     }
-    let mut text = String::new();
-    for (reason, cells) in reasons {
-        let first = cells[0];
-        let place = if cells.iter().all(|cell| cell.row == first.row) && cells.len() > 1 {
-            format!("row {}", first.row)
-        } else if cells.iter().all(|cell| cell.column == first.column) && cells.len() > 1 {
-            format!("column {}", first.column)
-        } else {
-            cells
-                .iter()
-                .map(|cell| format!("{} under {}", cell.row, cell.column))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let mark = if cells.iter().any(|cell| cell.status == Status::Failed) {
-            "FAILED"
-        } else {
-            "n/a"
-        };
-        write!(text, "\n{mark}: {place}: {reason}").expect("strings take all");
+    reasons
+        .into_iter()
+        .map(|(reason, cells)| {
+            let failed = cells.iter().any(|cell| cell.status == Status::Failed);
+            let mark = if failed { "FAILED" } else { "n/a" };
+            (mark, place(&cells), reason)
+        })
+        .collect()
+}
+
+fn place(cells: &[&Cell]) -> String {
+    let first = cells[0];
+    if cells.len() > 1 && cells.iter().all(|cell| cell.row == first.row) {
+        return format!("row {}", first.row);
     }
-    if !text.is_empty() {
-        text.push('\n');
+    if cells.len() > 1 && cells.iter().all(|cell| cell.column == first.column) {
+        return format!("column {}", first.column);
     }
-    text
+    let names: Vec<String> = cells
+        .iter()
+        .map(|cell| format!("{} under {}", cell.row, cell.column))
+        .collect();
+    names.join(", ")
 }
 
 /// Three digits.
-fn microseconds(ns: u64) -> String {
+pub fn microseconds(ns: u64) -> String {
     let us = ns as f64 / 1000.0;
     let decimals = match us {
         us if us < 9.995 => 2,
