@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "pinbench.h"
+#include "timing.h"
 
 #define KSM "/sys/kernel/mm/ksm/"
 #define KHUGEPAGED "/sys/kernel/mm/transparent_hugepage/khugepaged/"
@@ -25,6 +26,8 @@
 
 /* Virtual time that a daemon of the kernel may take for a step. */
 #define DAEMON_MS_MAX 400u
+/* The same for a scan that comes with a tick. */
+#define NUMA_MS_MAX 40u
 
 int activity_failed(struct cell *cell, const char *what, int err)
 {
@@ -77,8 +80,16 @@ static bool bystander_moved(const struct memory *m, unsigned region, uint64_t *b
 		return false;
 	for (unsigned i = 0; i < m->slots; i++)
 		moved += now[i] != before[i];
-	/* One page may be the one that the others are merged with, or end up where it was. */
-	return moved + 1 >= m->slots;
+	/* Some may be those that others are merged with, or be passed over. */
+	return 2 * moved >= m->slots;
+}
+
+static int64_t counted(const struct cell *cell, const char *name)
+{
+	for (unsigned i = 0; cell->column->counters[i]; i++)
+		if (!strcmp(cell->column->counters[i], name))
+			return cell->counted[i];
+	return -1;
 }
 
 /* --- none --- */
@@ -148,6 +159,8 @@ static const char *no_numa_balancing(char *why, size_t size)
 		{ NUMA_DEBUG "scan_delay_ms", 1 },
 		{ NUMA_DEBUG "scan_period_min_ms", 1 },
 		{ NUMA_DEBUG "scan_period_max_ms", 1 },
+		/* The larger, the longer the period is at least; task_scan_min. */
+		{ NUMA_DEBUG "scan_size_mb", 16 },
 	};
 	const char *reason = no_second_node(why, size);
 
@@ -180,7 +193,7 @@ static int enter_numa(struct cell *cell)
 static int step_numa(struct cell *cell, unsigned region, struct step *step)
 {
 	const struct memory *m = &cell->bystander;
-	uint64_t before[SLOTS_MAX];
+	uint64_t before[SLOTS_MAX], end;
 	int err = get_frames(destination_of(m, region, 0), m->slots, before);
 
 	(void)step;
@@ -188,15 +201,20 @@ static int step_numa(struct cell *cell, unsigned region, struct step *step)
 		err = put_number(NUMA_BALANCING, 1);
 	if (err)
 		return activity_failed(cell, NUMA_BALANCING, err);
-	/* Two faults of a page are needed before it moves (kernel/sched/fair.c:
-	 * should_numa_migrate_memory), so two scans with accesses after each. */
-	for (unsigned ms = 0; ms < DAEMON_MS_MAX && !bystander_moved(m, region, before); ms++) {
-		for (unsigned slot = 0; slot < m->slots; slot++) {
-			(void)*(volatile uint8_t *)source_of(m, region, slot);
-			(void)*(volatile uint8_t *)destination_of(m, region, slot);
+	/*
+	 * Two faults of a page are needed before it moves (kernel/sched/fair.c:
+	 * should_numa_migrate_memory), so two scans with accesses after each; and a scan comes
+	 * with a tick that finds this thread at work.
+	 */
+	end = now_ns() + NUMA_MS_MAX * 1000000ull;
+	do {
+		for (unsigned i = 0; i < 64; i++) {
+			for (unsigned slot = 0; slot < m->slots; slot++) {
+				(void)*(volatile uint8_t *)source_of(m, region, slot);
+				(void)*(volatile uint8_t *)destination_of(m, region, slot);
+			}
 		}
-		sleep_ms(1);
-	}
+	} while (!bystander_moved(m, region, before) && now_ns() < end);
 	put_number(NUMA_BALANCING, 0);
 	return 0;
 }
@@ -205,6 +223,12 @@ static void leave_numa(struct cell *cell)
 {
 	(void)cell;
 	put_number(NUMA_BALANCING, 0);
+}
+
+/* Free pages wait on lists of each CPU, thousands of them, before anybody else can have them. */
+static void shorten_cpu_lists(void)
+{
+	put_number("/proc/sys/vm/percpu_pagelist_high_fraction", 1000000);
 }
 
 /* --- compaction --- */
@@ -236,8 +260,8 @@ static const char *no_compaction(char *why, size_t size)
 {
 	if (access(COMPACT, W_OK) < 0)
 		return because(why, size, "no " COMPACT " (CONFIG_COMPACTION)");
-	/* Free pages on the lists of a CPU are no holes; so let there be few. */
-	put_number("/proc/sys/vm/percpu_pagelist_high_fraction", 1000000);
+	/* Free pages on the lists of a CPU are no holes. */
+	shorten_cpu_lists();
 	return NULL;
 }
 
@@ -394,6 +418,9 @@ static void leave_ksm(struct cell *cell)
 
 /* --- cma: allocations from the contiguous memory allocator's area --- */
 
+#define CMA_FILLER (8u << 20)
+#define CMA_PART_MIN 1024u /* pages */
+
 static char cma_area[96];
 
 static const char *no_cma(char *why, size_t size)
@@ -402,8 +429,10 @@ static const char *no_cma(char *why, size_t size)
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		snprintf(cma_area, sizeof(cma_area), CMA "%s/", names[i]);
-		if (access(cma_area, F_OK) == 0)
+		if (access(cma_area, F_OK) == 0) {
+			shorten_cpu_lists();
 			return NULL;
+		}
 	}
 	return because(why, size, "no area in " CMA " (CONFIG_CMA_DEBUGFS, cma= on the command line)");
 }
@@ -426,19 +455,43 @@ static int64_t cma_pages(const char *file)
 
 static int enter_cma(struct cell *cell)
 {
+	/* What is on the lists of this CPU need not be of the area, and would be taken first. */
+	void *filler = mmap(NULL, CMA_FILLER, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (filler == MAP_FAILED)
+		return activity_failed(cell, "filler", -errno);
 	cell->baseline = (uint64_t)cma_pages("used");
 	return 0;
 }
 
-/* The area's next part: what lives there has to go. */
+/*
+ * The area's next part, in one piece: what lives there has to go. All of the area but a little is
+ * allocated in the end; it would be all if others had no piece of it.
+ */
 static int step_cma(struct cell *cell, unsigned region, struct step *step)
 {
-	const uint64_t part = (uint64_t)cma_pages("count") / (cell->memory.regions + 1);
+	const uint64_t free = (uint64_t)cma_pages("count") - cell->baseline;
+	uint64_t part = free / cell->memory.regions;
 	int err = put_cma("alloc", part);
 
 	(void)region;
 	(void)step;
+	while (err && part > CMA_PART_MIN) {
+		part = part * 7 / 8;
+		err = put_cma("alloc", part);
+	}
 	return err ? activity_failed(cell, "an allocation from the CMA area", err) : 0;
+}
+
+/* Where the bystander lies is not known, but what had to go was moved. */
+static const char *nothing_allocated(const struct cell *cell)
+{
+	if (counted(cell, "cma_alloc_success") < (int64_t)cell->step_count)
+		return "the activity did not take place: the CMA area gave no pages";
+	if (counted(cell, "pgmigrate_success") <= 0)
+		return "the activity did not take place: nothing had to leave the CMA area";
+	return NULL;
 }
 
 static void leave_cma(struct cell *cell)
@@ -509,9 +562,9 @@ const struct activity activities[] = {
 	{ "khugepaged", huge_counters, no_khugepaged, NULL, step_khugepaged, NULL,
 	  bystander_stayed },
 	{ "ksm", ksm_counters, no_ksm, enter_ksm, step_ksm, leave_ksm, bystander_stayed },
-	{ "cma", cma_counters, no_cma, enter_cma, step_cma, leave_cma, bystander_always_stayed },
+	{ "cma", cma_counters, no_cma, enter_cma, step_cma, leave_cma, nothing_allocated },
 	{ "fork", fork_counters, NULL, NULL, step_fork, end_child, bystander_stayed },
-	{ "file", file_counters, no_files, enter_file, step_file, leave_group, bystander_stayed },
+	{ "file", file_counters, no_files, enter_file, step_file, NULL, bystander_stayed },
 	{ "memcg", memcg_counters, no_groups, enter_group, step_memcg, leave_group,
 	  bystander_always_stayed },
 };

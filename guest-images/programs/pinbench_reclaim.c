@@ -21,9 +21,6 @@
 #define GROUPS "/sys/fs/cgroup/"
 #define GROUP GROUPS "pinbench/"
 
-/* A page that was used lately is given another chance, so one try may find nothing. */
-#define RECLAIM_TRIES 8u
-
 const char *const swap_counters[] = { "pswpout", "swpout_zero", "pswpin", "swpin_zero", NULL };
 const char *const file_counters[] = { "pgsteal_file", "pgscan_file", "workingset_refault_file",
 				      "pgactivate", NULL };
@@ -146,7 +143,7 @@ int step_memcg(struct cell *cell, unsigned region, struct step *step)
 	return err && err != -EAGAIN ? activity_failed(cell, GROUP "memory.reclaim", err) : 0;
 }
 
-/* --- file: clean pages of a file go back to it --- */
+/* --- file: clean pages of a file are dropped, by MADV_PAGEOUT --- */
 
 /* Busybox makes the file system; it is in the image anyway. */
 static int make_file_system(void)
@@ -160,7 +157,8 @@ static int make_file_system(void)
 		int null = open("/dev/null", O_WRONLY);
 
 		dup2(null, STDOUT_FILENO);
-		execl("/bin/busybox", "mke2fs", DISK, (char *)NULL);
+		/* zram has sectors of a page, and a block cannot be smaller. */
+		execl("/bin/busybox", "mke2fs", "-b", "4096", DISK, (char *)NULL);
 		_exit(127);
 	}
 	if (waitpid(pid, &status, 0) < 0)
@@ -181,7 +179,7 @@ const char *no_files(char *why, size_t size)
 	mkdir(FILES, 0755);
 	if (mount(DISK, FILES, "ext2", MS_NOSUID | MS_NODEV, NULL) < 0)
 		return because(why, size, "ext2 on " DISK ": %s (CONFIG_EXT2_FS)", strerror(errno));
-	return mount_groups(why, size);
+	return NULL;
 }
 
 /* A file of zeros on the disk, of which no page is in memory. */
@@ -210,11 +208,8 @@ static int make_file(const char *path, size_t bytes)
 int enter_file(struct cell *cell)
 {
 	const size_t bytes = (size_t)cell->memory.regions * cell->memory.slots * PAGE;
-	int err = enter_group(cell);
 	int fd;
 
-	if (err)
-		return err;
 	cell->file = make_file(FILES "/memory", bytes);
 	fd = make_file(FILES "/bystander", bytes);
 	if (cell->file < 0 || fd < 0)
@@ -222,28 +217,14 @@ int enter_file(struct cell *cell)
 	return make_bystander(cell, fd, false);
 }
 
-/* Reclaim in the process's group, of file pages only. */
+/* Only of sources: they are the file's. */
 int step_file(struct cell *cell, unsigned region, struct step *step)
 {
-	const struct memory *m = &cell->bystander;
-	uint64_t frames[SLOTS_MAX];
-	char text[64];
+	const size_t bytes = (size_t)cell->memory.slots * PAGE;
 
-	(void)step;
-	snprintf(text, sizeof(text), "%llu swappiness=0", 2ull * m->slots * PAGE);
-	for (unsigned i = 0; i < RECLAIM_TRIES; i++) {
-		unsigned present = 0;
-		int err = put_text(GROUP "memory.reclaim", text);
-
-		/* EAGAIN: less than asked for. */
-		if (err && err != -EAGAIN)
-			return activity_failed(cell, GROUP "memory.reclaim", err);
-		if (get_frames(source_of(m, region, 0), m->slots, frames))
-			break;
-		for (unsigned slot = 0; slot < m->slots; slot++)
-			present += frames[slot] != 0;
-		if (!present)
-			break;
-	}
+	if (madvise(source_of(&cell->bystander, region, 0), bytes, MADV_PAGEOUT) < 0)
+		return activity_failed(cell, "MADV_PAGEOUT", -errno);
+	if (madvise(source_of(&cell->memory, region, 0), bytes, MADV_PAGEOUT) < 0)
+		step->error = errno;
 	return 0;
 }

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod browser;
 mod guest;
 mod measure;
 mod run;
@@ -27,6 +28,7 @@ mod stallbox;
 mod stalls;
 mod trace;
 
+pub use browser::Browser;
 pub use guest::{ENGINE, Guest};
 pub use measure::{Measured, measure};
 pub use run::{Run, Summary};

@@ -12,12 +12,16 @@ use crate::{image, slots, stallbox};
 pub struct Measured {
     /// What `--json` wrote.
     pub json: Value,
+    /// What `--csv` wrote.
+    pub csv: String,
+    /// What `--html` wrote.
+    pub html: String,
     status: Option<i32>,
     table: String,
     errors: String,
 }
 
-/// Runs `stallbox measure` with these options, one guest at a time.
+/// Runs `stallbox measure` with these options.
 pub fn measure(options: &[&str]) -> Measured {
     // Without it no guest can be booted; Stallbox would say so, but less clearly.
     image();
@@ -25,8 +29,12 @@ pub fn measure(options: &[&str]) -> Measured {
     let path = |name| folder.path().join(name);
     let slot = slots::take();
     let output = Command::new(stallbox())
-        .args(["measure", "--jobs", "1", "--json"])
+        .args(["measure", "--json"])
         .arg(path("json"))
+        .arg("--csv")
+        .arg(path("csv"))
+        .arg("--html")
+        .arg(path("html"))
         .args(options)
         .stdin(Stdio::null())
         .output()
@@ -34,6 +42,8 @@ pub fn measure(options: &[&str]) -> Measured {
     drop(slot);
     let read = |name| fs::read_to_string(path(name)).unwrap_or_default();
     Measured {
+        csv: read("csv"),
+        html: read("html"),
         json: serde_json::from_str(&read("json")).unwrap_or(Value::Null),
         status: output.status.code(),
         table: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -61,6 +71,29 @@ impl Measured {
     /// All of standard error.
     pub fn errors(&self) -> &str {
         &self.errors
+    }
+
+    /// The JSON without what belongs to the host.
+    pub fn essence(&self) -> Value {
+        let mut json = self.json.clone();
+        let host = json.as_object_mut().and_then(|json| json.remove("host"));
+        assert!(host.is_some(), "the JSON has no part for the host\n{self}");
+        json
+    }
+
+    /// What became of a claim: the first whose name begins so.
+    #[track_caller]
+    pub fn claim(&self, begin: &str) -> &Value {
+        let claims = self.json["claims"].as_array();
+        claims
+            .into_iter()
+            .flatten()
+            .find(|claim| {
+                claim["name"]
+                    .as_str()
+                    .is_some_and(|it| it.starts_with(begin))
+            })
+            .unwrap_or_else(|| panic!("there is no claim \"{begin}...\"\n{self}"))
     }
 
     /// A cell of the JSON.

@@ -1,19 +1,73 @@
-//! `stallbox measure`: each cell says what the kernel really did.
+//! `stallbox measure`: each cell says what the kernel really did, and each claim follows from it.
 
-use stallbox_tests::measure;
+use std::sync::OnceLock;
 
-/// Small, and without the pin interfaces.
-const ROWS: &str = "none,touched,mlock,mlockall_onfault,hugetlb";
+use serde_json::Value;
+use stallbox_tests::{Browser, Guest, Measured, measure};
+
+/// The whole matrix in its quick form, measured once for all tests.
+fn whole() -> &'static Measured {
+    static WHOLE: OnceLock<Measured> = OnceLock::new();
+    WHOLE.get_or_init(|| measure(&["--quick"]).status(0))
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let names = list.as_array().into_iter().flatten();
+    names.filter_map(Value::as_str).collect()
+}
+
+/// Rows without the pin interfaces, and those that have their pages before the device comes.
+const ROWS: [&str; 7] = [
+    "none",
+    "touched",
+    "populate",
+    "mlock",
+    "mlockall_onfault",
+    "hugetlb",
+    "thp",
+];
+const PRESENT: [&str; 5] = ["touched", "populate", "mlock", "hugetlb", "thp"];
+/// Two pages in each of the 2 x 16 slots of --quick.
+const USED_PAGES: u64 = 64;
+
+#[test]
+fn the_guest_knows_the_rows_and_columns_of_the_matrix() {
+    let run = Guest::new().run("pinbench list").success();
+    let measured = whole();
+    let list = format!(
+        "rows: {}\ncolumns: {}\n",
+        names(&measured.json["rows"]).join(" "),
+        names(&measured.json["columns"]).join(" ")
+    );
+    assert_eq!(run.output(), list, "{run}");
+}
+
+#[test]
+fn no_cell_fails() {
+    let measured = whole();
+    let cells = measured.json["cells"].as_array().unwrap();
+    let (rows, columns) = (&measured.json["rows"], &measured.json["columns"]);
+    assert_eq!(cells.len(), names(rows).len() * names(columns).len());
+    for cell in cells {
+        assert_ne!(cell["status"], "failed", "{cell}\n{measured}");
+        // What cannot be done is said, and has no figures.
+        let unavailable = cell["status"] == "unavailable";
+        assert_eq!(cell["reason"].is_string(), unavailable, "{cell}");
+        assert_eq!(cell["ops"].is_null(), unavailable, "{cell}");
+    }
+    for row in ROWS {
+        assert_eq!(measured.cell(row, "none")["status"], "ok", "{measured}");
+    }
+}
 
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn what_is_not_there_faults_once_and_what_is_there_does_not() {
-    let measured = measure(&["--quick", "--rows", ROWS, "--columns", "none"]).status(0);
-    // Two pages in each of the 2 x 16 slots of --quick.
+    let measured = whole();
     for row in ["none", "mlockall_onfault"] {
-        assert_eq!(measured.faults(row, "none"), 64, "{measured}");
+        assert_eq!(measured.faults(row, "none"), USED_PAGES, "{measured}");
     }
-    for row in ["touched", "mlock", "hugetlb"] {
+    for row in PRESENT {
         assert_eq!(measured.faults(row, "none"), 0, "{measured}");
     }
 }
@@ -21,17 +75,41 @@ fn what_is_not_there_faults_once_and_what_is_there_does_not() {
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn device_smmu_and_kernel_count_the_same_faults() {
-    let measured = measure(&["--quick", "--rows", ROWS, "--columns", "swap,migrate"]).status(0);
-    for row in ROWS.split(',') {
-        for column in ["swap", "migrate"] {
-            let faults = measured.faults(row, column);
-            for place in ["/faults/smmu", "/faults/guest"] {
-                assert_eq!(
-                    measured.number(row, column, place),
-                    faults,
-                    "{row}, {column}\n{measured}"
-                );
-            }
+    let measured = whole();
+    for cell in measured.json["cells"].as_array().unwrap() {
+        if cell["status"] != "ok" {
+            continue;
+        }
+        let faults = &cell["faults"];
+        assert_eq!(faults["device"], faults["smmu"], "{cell}");
+        assert_eq!(faults["device"], faults["guest"], "{cell}");
+        // The same once more, by kind, and one by one.
+        let kinds = faults["kinds"].as_object().unwrap().values();
+        let kinds: u64 = kinds.filter_map(Value::as_u64).sum();
+        assert_eq!(faults["device"].as_u64(), Some(kinds), "{cell}");
+        let retries = faults["retries"].as_u64().unwrap();
+        let begun = cell["timeline"].as_array().unwrap().len() as u64;
+        assert_eq!(faults["device"].as_u64(), Some(begun + retries), "{cell}");
+    }
+}
+
+#[test]
+fn each_activity_leaves_its_traces() {
+    let measured = whole();
+    for (column, counter) in [
+        ("swap", "pswpout"),
+        ("migrate", "pgmigrate_success"),
+        ("compaction", "pgmigrate_success"),
+        ("collapse", "thp_collapse_alloc"),
+        ("khugepaged", "thp_collapse_alloc"),
+        ("memcg", "pgsteal_anon"),
+    ] {
+        for row in ROWS {
+            let pointer = format!("/counters/{counter}");
+            assert!(
+                measured.number(row, column, &pointer) > 0,
+                "{row}, {column}\n{measured}"
+            );
         }
     }
 }
@@ -39,14 +117,7 @@ fn device_smmu_and_kernel_count_the_same_faults() {
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn locked_memory_is_not_swapped_and_yet_moved() {
-    let measured = measure(&[
-        "--quick",
-        "--rows",
-        "touched,mlock",
-        "--columns",
-        "swap,migrate",
-    ])
-    .status(0);
+    let measured = whole();
     assert!(measured.faults("touched", "swap") > 0, "{measured}");
     assert_eq!(measured.faults("mlock", "swap"), 0, "{measured}");
     assert_eq!(measured.number("mlock", "swap", "/steps/0/memory/gone"), 0);
@@ -57,10 +128,130 @@ fn locked_memory_is_not_swapped_and_yet_moved() {
     // All of a region's used pages, and the device met some on their way.
     assert_eq!(
         measured.number("mlock", "migrate", "/steps/0/memory/moved"),
-        32,
+        USED_PAGES / 2,
         "{measured}"
     );
     assert!(measured.faults("mlock", "migrate") > 0, "{measured}");
+}
+
+#[test]
+fn preparing_has_its_price() {
+    let measured = whole();
+    let cost = |row, field| measured.number(row, "none", &format!("/prepare/{field}"));
+    // Two regions of 512 pages.
+    for row in PRESENT {
+        assert_eq!(cost(row, "present_pages"), 1024, "{row}");
+        assert!(cost(row, "ns") > 10 * cost("none", "ns"), "{row}");
+    }
+    assert_eq!(cost("none", "present_pages"), 0);
+    assert_eq!(cost("mlock", "locked_pages"), 1024);
+    assert_eq!(cost("touched", "locked_pages"), 0);
+    for row in ROWS {
+        assert_eq!(cost(row, "pinned_pages"), 0, "{row}");
+    }
+}
+
+#[test]
+fn a_child_is_refused_its_parents_queue() {
+    let measured = whole();
+    let child = &measured.json["rules"]["child"];
+    // drivers/misc/uacce/uacce.c: uacce_fops_mmap, uacce_start_queue.
+    for (attempt, errno) in [
+        ("access_to_mapping", "EFAULT"),
+        ("mmap_mmio", "EEXIST"),
+        ("mmap_dus", "EEXIST"),
+        ("start_queue", "EINVAL"),
+    ] {
+        assert_eq!(child[attempt], errno, "{attempt}");
+    }
+    assert_eq!(measured.json["rules"]["parent_goes_on"], true);
+}
+
+#[test]
+fn an_io_page_fault_costs_a_multiple_of_a_cpu_page_fault() {
+    let fault = &whole().json["page_fault"];
+    let ratio = fault["io_fault_ns"].as_f64().unwrap() / fault["cpu_fault_ns"].as_f64().unwrap();
+    assert!((3.0..80.0).contains(&ratio), "{fault}");
+    assert!((ratio - fault["ratio"].as_f64().unwrap()).abs() < 0.1);
+}
+
+#[test]
+fn two_measurements_differ_in_host_times_only() {
+    let run = |jobs| {
+        measure(&[
+            "--quick",
+            "--rows",
+            "none,mlock,thp",
+            "--columns",
+            "migrate,collapse,memcg",
+            "--jobs",
+            jobs,
+        ])
+        .status(0)
+        .essence()
+    };
+    assert_eq!(run("1"), run("2"));
+}
+
+#[test]
+fn the_csv_has_a_line_for_each_cell() {
+    let measured = whole();
+    let lines: Vec<&str> = measured.csv.split_terminator("\r\n").collect();
+    let cells = measured.json["cells"].as_array().unwrap();
+    assert_eq!(lines.len(), 1 + cells.len());
+    assert!(lines[0].starts_with("row,column,status,reason,ops,"));
+    for (line, cell) in lines[1..].iter().zip(cells) {
+        let begin = format!(
+            "{},{},{},",
+            cell["row"].as_str().unwrap(),
+            cell["column"].as_str().unwrap(),
+            cell["status"].as_str().unwrap()
+        );
+        assert!(line.starts_with(&begin), "{line}");
+    }
+}
+
+#[test]
+fn the_page_reads_on_a_desk_and_on_a_phone() {
+    let Some(browser) = Browser::find() else {
+        return;
+    };
+    let measured = whole();
+    let page = &measured.html;
+    for width in [1280, 390] {
+        let found = browser.evaluate(
+            page,
+            width,
+            "({width: innerWidth,
+               content: document.documentElement.scrollWidth,
+               fetched: performance.getEntriesByType('resource').length,
+               rows: document.querySelectorAll('table')[0].tBodies[0].rows.length,
+               claims: document.querySelectorAll('.claims li').length,
+               small: [...document.querySelectorAll('figure svg')]
+                   .filter(svg => svg.getBoundingClientRect().width < 300).length,
+               plots: document.querySelectorAll('figure svg').length,
+               unnamed: document.querySelectorAll('svg:not([aria-label]):not([aria-hidden])').length,
+               tiny: [...document.querySelectorAll('p, td, th, li')]
+                   .filter(it => parseFloat(getComputedStyle(it).fontSize) < 14).length})",
+        );
+        assert_eq!(found["width"], width, "{found}");
+        // Nothing makes the whole page scroll sideways, and nothing is too small to read.
+        assert_eq!(found["content"], width, "{found}");
+        assert_eq!(found["small"], 0, "{found}");
+        assert_eq!(found["tiny"], 0, "{found}");
+        assert_eq!(found["fetched"], 0, "{found}");
+        assert_eq!(found["unnamed"], 0, "{found}");
+        let rows = names(&measured.json["rows"]).len();
+        assert_eq!(found["rows"], rows, "{found}");
+        let claims = measured.json["claims"].as_array().unwrap().len();
+        assert_eq!(found["claims"], claims, "{found}");
+        assert!(found["plots"].as_u64().unwrap() >= 18, "{found}");
+        // The page as it is, with its policy, can be drawn.
+        let picture = browser.picture(page, width);
+        assert!(picture.starts_with(b"\x89PNG"));
+        // More than one colour takes.
+        assert!(picture.len() > 20_000, "{} bytes", picture.len());
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::faults::FaultKind;
 use super::report::{Cell, Figures};
 use super::said::{Ratio, Release, Rules, Status};
 
@@ -42,6 +43,8 @@ pub fn check(cells: &[Cell], beside: &Beside) -> Vec<Claim> {
     for row in PINNED {
         claims.push(stays(&matrix, row));
         claims.push(no_fault(&matrix, row));
+        claims.push(only_aged(&matrix, row));
+        claims.push(only_unmapped(&matrix, row));
         claims.push(steady(&matrix, row));
         claims.push(released(beside.release, row));
     }
@@ -193,10 +196,23 @@ fn still_faults(matrix: &Matrix, column: &str, what: &str) -> Claim {
     )
 }
 
+/// Pinned pages of a file are still its cache, which reclaim unmaps before it looks for pins.
+const FILE: &str = "file";
+/// Reclaim ages pinned pages like others, and leaves them where they are.
+const AGED: &str = "memcg";
+
 fn stays(matrix: &Matrix, row: &str) -> Claim {
     let answer = || {
         let cells = matrix.row(row)?;
-        let moved = list(&cells, &|cell| cell.disturbed_pages().unwrap_or(0));
+        let left = |cell: &Cell| {
+            let steps = cell.measured().map_or(&[][..], |figures| &figures.steps);
+            let moves = steps.iter().map(|step| step.memory);
+            // Not present is not gone where it is only unmapped; `only_unmapped` looks at that.
+            moves
+                .map(|it| it.moved + if cell.column == FILE { 0 } else { it.gone })
+                .sum()
+        };
+        let moved = list(&cells, &left);
         Ok(if moved.is_empty() {
             (true, format!("no page moved in {} columns", cells.len()))
         } else {
@@ -211,7 +227,8 @@ fn stays(matrix: &Matrix, row: &str) -> Claim {
 
 fn no_fault(matrix: &Matrix, row: &str) -> Claim {
     let answer = || {
-        let cells = matrix.row(row)?;
+        let mut cells = matrix.row(row)?;
+        cells.retain(|cell| cell.column != FILE && cell.column != AGED);
         let faults = list(&cells, &|cell| cell.device_faults().unwrap_or(0));
         Ok(if faults.is_empty() {
             (true, format!("no IO page fault in {} columns", cells.len()))
@@ -220,7 +237,50 @@ fn no_fault(matrix: &Matrix, row: &str) -> Claim {
         })
     };
     claim(
-        format!("memory pinned by {row} takes no IO page fault in any column"),
+        format!(
+            "anonymous memory pinned by {row} takes no IO page fault in any column but that of \
+             reclaim"
+        ),
+        answer(),
+    )
+}
+
+fn only_aged(matrix: &Matrix, row: &str) -> Claim {
+    let answer = || {
+        let faults = &matrix.figures(row, AGED)?.faults;
+        let access = faults.kinds.get(&FaultKind::Access).copied().unwrap_or(0);
+        Ok((
+            faults.device == access,
+            format!(
+                "{} IO page faults, {access} of them F_ACCESS: reclaim clears the access flag of \
+                 pinned pages too",
+                faults.device
+            ),
+        ))
+    };
+    claim(
+        format!("reclaim makes memory pinned by {row} fault on the access flag only"),
+        answer(),
+    )
+}
+
+fn only_unmapped(matrix: &Matrix, row: &str) -> Claim {
+    let answer = || {
+        let figures = matrix.figures(row, FILE)?;
+        let moved: u64 = figures.steps.iter().map(|step| step.memory.moved).sum();
+        let unmapped: u64 = figures.steps.iter().map(|step| step.memory.gone).sum();
+        let read = figures.counters.get("workingset_refault_file");
+        let read = read.copied().unwrap_or(0);
+        Ok((
+            moved == 0 && read == 0,
+            format!(
+                "{unmapped} pages unmapped, {} IO page faults, {moved} moved, {read} read again",
+                figures.faults.device
+            ),
+        ))
+    };
+    claim(
+        format!("pages of a file pinned by {row} are unmapped by reclaim at most, never dropped"),
         answer(),
     )
 }
@@ -313,4 +373,76 @@ fn counts_agree(matrix: &Matrix) -> Claim {
         "device, SMMU and kernel count the same IO page faults",
         answer(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::sample;
+    use super::*;
+
+    /// The sample's measured cell as that of a pin interface in another column.
+    fn pinned(column: &'static str) -> Vec<Cell> {
+        let mut cells = sample().cells;
+        cells.truncate(1);
+        cells[0].row = "uacce_ctrl";
+        cells[0].column = column;
+        cells
+    }
+
+    #[test]
+    fn a_pinned_page_that_moves_fails_the_claim() {
+        let claim = stays(&Matrix(&pinned("swap")), "uacce_ctrl");
+        assert_eq!(claim.pass, Some(false));
+        // One moved and two taken in the sample.
+        assert_eq!(claim.evidence, "pages moved or taken: swap 3");
+    }
+
+    #[test]
+    fn a_pinned_page_that_faults_fails_the_claim() {
+        let claim = no_fault(&Matrix(&pinned("ksm")), "uacce_ctrl");
+        assert_eq!(claim.pass, Some(false));
+        assert_eq!(claim.evidence, "IO page faults: ksm 3");
+    }
+
+    #[test]
+    fn faults_of_another_kind_than_ageing_fail_the_claim() {
+        let mut cells = pinned(AGED);
+        assert_eq!(only_aged(&Matrix(&cells), "uacce_ctrl").pass, Some(false));
+        let faults = &mut cells[0].figures.as_mut().unwrap().faults;
+        faults.kinds = [(FaultKind::Access, faults.device)].into();
+        assert_eq!(only_aged(&Matrix(&cells), "uacce_ctrl").pass, Some(true));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_checked() {
+        let cells = sample().cells;
+        let claim = no_fault(&Matrix(&cells), "mempinfd");
+        assert_eq!(claim.pass, None);
+        assert_eq!(claim.evidence, "this kernel has none");
+        assert_eq!(steady(&Matrix(&cells), "uacce_ctrl").pass, None);
+    }
+
+    #[test]
+    fn pins_that_stay_after_a_kill_fail_the_claim() {
+        let release = |released| Release {
+            row: "uacce_ctrl".to_owned(),
+            reason: None,
+            pinned: Some(512),
+            acquired: Some(512),
+            released: Some(released),
+        };
+        assert_eq!(released(&[release(512)], "uacce_ctrl").pass, Some(true));
+        assert_eq!(released(&[release(511)], "uacce_ctrl").pass, Some(false));
+        assert_eq!(released(&[], "uacce_ctrl").pass, None);
+    }
+
+    #[test]
+    fn counts_that_differ_fail_the_claim() {
+        let mut cells = sample().cells;
+        assert_eq!(counts_agree(&Matrix(&cells)).pass, Some(true));
+        cells[0].figures.as_mut().unwrap().faults.guest = Some(2);
+        let claim = counts_agree(&Matrix(&cells));
+        assert_eq!(claim.pass, Some(false));
+        assert_eq!(claim.evidence, "none under swap: 3, 3, 2");
+    }
 }

@@ -24,12 +24,12 @@ pub struct Fault {
     pub aborted: bool,
 }
 
-/// A stall as the SMMU began it.
+/// A record of a stall, as the SMMU wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
     /// When.
     pub at_ns: u64,
-    /// Why.
+    /// Which fault.
     pub kind: FaultKind,
 }
 
@@ -38,14 +38,12 @@ pub struct Stall {
 pub struct Faults {
     /// As the device saw them.
     pub device: Vec<Fault>,
-    /// As the SMMU saw them.
+    /// As the SMMU reported them.
     pub stalls: Vec<Stall>,
-    /// When the SMMU wrote records of stalls.
-    pub records_ns: Vec<u64>,
 }
 
 /// Which of the four faults of a translation it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// F_TRANSLATION: the page was not there.
@@ -61,6 +59,17 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// By the number of an event record (IHI 0070, *Event records*).
+    fn of_event(id: u8) -> FaultKind {
+        match id {
+            0x10 => FaultKind::Translation,
+            0x11 => FaultKind::AddressSize,
+            0x12 => FaultKind::Access,
+            0x13 => FaultKind::Permission,
+            _ => FaultKind::Other,
+        }
+    }
+
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
@@ -87,11 +96,6 @@ enum Line {
         latency_ns: u64,
         aborted: bool,
     },
-    SmmuFault {
-        time_ns: u64,
-        kind: FaultKind,
-        stalls: bool,
-    },
     EventRecord {
         time_ns: u64,
         words: [String; 4],
@@ -108,11 +112,7 @@ impl Sink {
 
     fn line(&self, line: &[u8]) -> io::Result<()> {
         // Walks and commands are by far the most: no need to understand them.
-        let wanted = [
-            b"\"device_fault\"".as_slice(),
-            b"\"smmu_fault\"",
-            b"\"event_record\"",
-        ];
+        let wanted = [b"\"device_fault\"".as_slice(), b"\"event_record\""];
         if !wanted
             .iter()
             .any(|wanted| line.windows(wanted.len()).any(|at| at == *wanted))
@@ -133,25 +133,22 @@ impl Sink {
                 write,
                 aborted,
             }),
-            Line::SmmuFault {
-                time_ns,
-                kind,
-                stalls: true,
-            } => self.0.borrow_mut().stalls.push(Stall {
-                at_ns: time_ns,
-                kind,
-            }),
             Line::EventRecord { time_ns, words } => {
-                let word = words[1].trim_start_matches("0x");
-                let word = u64::from_str_radix(word, 16).map_err(io::Error::other)?;
-                if word & STALL != 0 {
-                    self.0.borrow_mut().records_ns.push(time_ns);
+                if word(&words[1])? & STALL != 0 {
+                    self.0.borrow_mut().stalls.push(Stall {
+                        at_ns: time_ns,
+                        kind: FaultKind::of_event(word(&words[0])? as u8),
+                    });
                 }
             }
-            Line::SmmuFault { .. } | Line::Other => {}
+            Line::Other => {}
         }
         Ok(())
     }
+}
+
+fn word(text: &str) -> io::Result<u64> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).map_err(io::Error::other)
 }
 
 impl Write for Sink {
@@ -178,23 +175,13 @@ mod tests {
         let sink = Sink::default();
         let tracer = Tracer::new(timeline.clone(), Some(Box::new(sink.clone())));
         timeline.advance_to(Time::from_ns(5000));
-        // F_TRANSLATION with the Stall bit, and C_BAD_CD without it, as Linux decodes them.
-        for words in [[0x10, 0x8000_0001, 0x1000, 0], [0x0a, 0, 0, 0]] {
+        // F_ACCESS with the Stall bit, and C_BAD_CD without it, as Linux decodes them.
+        for words in [[0x12, 0x8000_0001, 0x1000, 0], [0x0a, 0, 0, 0]] {
             tracer.emit(Event::EventRecord { words });
         }
         tracer.emit(Event::Console {
             line: "\"event\":\"device_fault\"".into(),
         });
-        for stalls in [true, false] {
-            tracer.emit(Event::SmmuFault {
-                stream: 8,
-                substream: Some(1),
-                address: 0x1000,
-                write: true,
-                kind: stallbox_trace::FaultKind::Access,
-                stalls,
-            });
-        }
         tracer.emit(Event::DeviceFault {
             stream: 8,
             pasid: Some(1),
@@ -207,7 +194,6 @@ mod tests {
         });
         tracer.finish().unwrap();
         let faults = sink.take();
-        assert_eq!(faults.records_ns, [5000]);
         assert_eq!(
             faults.stalls,
             [Stall {

@@ -78,7 +78,7 @@ pub const COLUMNS: &[Heading] = &[
     heading(
         "file",
         "file reclaim",
-        "sources are clean pages of a file; memory.reclaim takes file pages",
+        "sources are clean pages of an ext2 file; MADV_PAGEOUT drops them",
     ),
     heading(
         "memcg",

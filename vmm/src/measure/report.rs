@@ -195,7 +195,6 @@ impl Figures {
             .filter(|fault| time.contains(&fault.answered_ns))
             .copied()
             .collect();
-        let records = faults.records_ns.iter().filter(|at| time.contains(at));
         let mut kinds = BTreeMap::new();
         for stall in faults.stalls.iter().filter(|it| time.contains(&it.at_ns)) {
             *kinds.entry(stall.kind).or_default() += 1;
@@ -214,7 +213,7 @@ impl Figures {
                 .unwrap_or(u64::MAX),
             faults: FaultCounts {
                 device: own.iter().map(|fault| u64::from(fault.stalls)).sum(),
-                smmu: records.count() as u64,
+                smmu: kinds.values().sum(),
                 guest: said.faults_guest,
                 retries: own
                     .iter()
@@ -255,6 +254,7 @@ fn waits(faults: &[Fault]) -> Option<Waits> {
 
 #[cfg(test)]
 pub mod tests {
+    use super::super::faults::Stall;
     use super::super::said::Said;
     use super::*;
 
@@ -287,8 +287,12 @@ pub mod tests {
                 fault(50000, 20000, 1),
                 fault(250_000, 40000, 2),
             ],
-            stalls: Vec::new(),
-            records_ns: vec![3000, 31000, 211_000, 230_000],
+            stalls: [3000, 31000, 211_000, 230_000]
+                .map(|at_ns| Stall {
+                    at_ns,
+                    kind: FaultKind::Translation,
+                })
+                .into(),
         };
         let cells = lines.map(|line| match Said::parse(line).unwrap() {
             Said::Cell(cell) => {
