@@ -59,7 +59,8 @@ impl Browser {
     /// A picture of the page as it is, in PNG.
     pub fn picture(&self, page: &str, width: u32) -> Vec<u8> {
         let path = self.folder.path().join("picture.png");
-        self.run(page, width, &[&format!("--screenshot={}", path.display())]);
+        let option = format!("--screenshot={}", path.display());
+        self.run(&framed(page, width), &[&option]);
         fs::read(&path).expect("Chromium took no picture")
     }
 
