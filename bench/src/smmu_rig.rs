@@ -7,8 +7,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
-use stallbox_smmu::testing::{USER_RW, cd_sva, ste_stage1};
+use anyhow::{Context, Result, ensure};
+use stallbox_smmu::testing::{STAGE2_RW, USER_RW, cd_sva, ste_nested, ste_stage1};
 use stallbox_smmu::{
     Access, Config, ExternalAbort, Interrupts, Line, Memory, NoProbe, Smmu, StreamId, SubstreamId,
     Timeline, Transaction,
@@ -28,6 +28,13 @@ const QUEUE_LOG2: u32 = 7;
 const TABLES: u64 = 0x10_0000;
 const RAM_BYTES: usize = 64 << 20;
 const PAGE: u64 = 0x1000;
+/// Stage 2's tables: one each of levels 0 and 1, two of level 2.
+const STAGE2: u64 = 0x200_0000;
+const VMID: u16 = 1;
+/// The context descriptors of many processes, as a power of two of them.
+const CONTEXTS: u64 = 0x300_0000;
+const CONTEXTS_LOG2: u64 = 14;
+const BLOCK: u64 = 0x20_0000;
 /// A page's descriptor says this frame and those that follow.
 const FRAMES: u64 = 0x8000_0000;
 
@@ -81,6 +88,14 @@ pub fn transaction(address: u64) -> Transaction {
     }
 }
 
+/// The transaction of process `number` at `address`; process 0 has SubstreamID 1.
+pub fn transaction_of(number: u32, address: u64) -> Transaction {
+    Transaction {
+        substream: Some(SubstreamId(SSID + number)),
+        ..transaction(address)
+    }
+}
+
 /// The address of page `index`, counted from [`BASE`].
 pub fn page(index: u64) -> u64 {
     BASE + index * PAGE
@@ -118,6 +133,44 @@ impl Rig {
         rig.store(CONTEXT_TABLE + 64 * u64::from(SSID), &cd_sva(ASID, TABLES));
         rig.make_tables();
         rig.enable();
+        Ok(rig)
+    }
+
+    /// [`Rig::new`], with stage 2 behind stage 1: everything is where it was, in blocks of 2 MiB.
+    pub fn nested() -> Result<Rig> {
+        let rig = Rig::new()?;
+        rig.store(STAGE2, &[(STAGE2 + PAGE) | 3]);
+        let tables = [(0, STAGE2 + 2 * PAGE), (FRAMES, STAGE2 + 3 * PAGE)];
+        for (first, table) in tables {
+            rig.store(STAGE2 + PAGE + 8 * (first >> 30), &[table | 3]);
+            for block in 0..512 {
+                let leaf = (first + block * BLOCK) | STAGE2_RW & !2;
+                rig.store(table + 8 * block, &[leaf]);
+            }
+        }
+        rig.store(
+            STREAM_TABLE + 64 * u64::from(SID),
+            &ste_nested(CONTEXT_TABLE, 3, VMID, STAGE2),
+        );
+        Ok(rig)
+    }
+
+    /// [`Rig::new`], with `count` processes that have an ASID each and share their tables.
+    pub fn with_processes(count: u32) -> Result<Rig> {
+        let rig = Rig::new()?;
+        let ssids = SSID..SSID + count;
+        ensure!(
+            u64::from(ssids.end) <= 1 << CONTEXTS_LOG2,
+            "more processes than there are contexts"
+        );
+        for ssid in ssids {
+            let asid = u16::try_from(ssid).context("more processes than there are ASIDs")?;
+            rig.store(CONTEXTS + 64 * u64::from(ssid), &cd_sva(asid, TABLES));
+        }
+        rig.store(
+            STREAM_TABLE + 64 * u64::from(SID),
+            &ste_stage1(CONTEXTS, CONTEXTS_LOG2),
+        );
         Ok(rig)
     }
 

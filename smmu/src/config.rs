@@ -71,7 +71,7 @@ impl Overrides {
     }
 
     /// `access`, as it is translated and reported. What writes is data, and stays so.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn apply(&self, access: Access) -> Access {
         if self.privileged.is_none() && self.instruction.is_none() {
             return access;
@@ -171,7 +171,7 @@ impl Stages {
     }
 
     /// The tag of `context`'s translations.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tag(&self, context: &Context) -> Tag {
         Tag {
             space: Space::Stage1(context.regime.world),
@@ -554,7 +554,7 @@ impl<T: Clone> Cache<T> {
     }
 
     /// The structure of stream `sid`, context `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, sid: u32, index: u32) -> Option<&T> {
         let (at, value) = &self.slots[self.slot(sid, index)];
         if *at == key(sid, index) {

@@ -112,6 +112,7 @@ struct FirstWalk<'a> {
 }
 
 impl<'a> FirstWalk<'a> {
+    #[inline(always)]
     fn start(transaction: &'a Transaction, context: &'a Context) -> Result<FirstWalk<'a>, Refusal> {
         let (address, access) = (transaction.address, transaction.access);
         match context.regime.half(address, access) {

@@ -18,7 +18,7 @@ use crate::walker::{ADDRESS_BITS, Granule, Leaf, Permissions, World};
 const WAYS: usize = 4;
 
 /// Every size that a leaf can have, as a power of two; an entry's class is its place here.
-const SIZES: [u32; 10] = [12, 14, 16, 21, 25, 29, 30, 36, 39, 42];
+const SIZES: [u8; 10] = [12, 14, 16, 21, 25, 29, 30, 36, 39, 42];
 
 /// Which translations an entry belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Space {
 }
 
 impl Space {
-    #[inline]
+    #[inline(always)]
     const fn number(self) -> u64 {
         match self {
             Space::Stage1(World::El1) => 0,
@@ -99,14 +99,14 @@ const SPACE: u64 = 3 << SPACE_SHIFT;
 /// The kind of an entry is twice its class, one more if it is global.
 const KIND: u64 = 0x1f;
 
-#[inline]
+#[inline(always)]
 fn key(first: u64, kind: u32, space: Space) -> u64 {
     first | VALID | space.number() << SPACE_SHIFT | u64::from(kind)
 }
 
 /// A number for whoever may use an entry: the VMID, and below it the ASID, or for a global one, the
 /// ASID set.
-#[inline]
+#[inline(always)]
 fn owner(global: bool, tag: Tag) -> u32 {
     let within = if global { tag.aset.into() } else { tag.asid };
     u32::from(tag.vmid) << 16 | u32::from(within)
@@ -152,7 +152,7 @@ impl Entry {
     }
 
     /// The output for `address`, and how far the leaf reaches from there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn output(&self, address: u64) -> (u64, u64) {
         let mask = low_mask(self.size_bits.into());
         (self.output | address & mask, mask + 1 - (address & mask))
@@ -162,9 +162,9 @@ impl Entry {
     pub(crate) fn leaf(&self) -> Leaf {
         Leaf {
             output: self.output,
-            size_bits: self.size_bits.into(),
-            reach_bits: self.reach_bits.into(),
-            level: self.level.into(),
+            size_bits: self.size_bits,
+            reach_bits: self.reach_bits,
+            level: self.level,
             granule: self.granule,
             permissions: self.permissions,
             accessed: true,
@@ -246,7 +246,7 @@ impl Tlb {
 
     #[inline(always)]
     fn find(&self, address: u64, kind: u32, tag: Tag) -> Option<usize> {
-        let size_bits = SIZES[(kind / 2) as usize];
+        let size_bits = u32::from(SIZES[(kind / 2) as usize]);
         let first = address & !low_mask(size_bits);
         let (key, owner) = (key(first, kind, tag.space), owner(kind % 2 == 1, tag));
         let set = self.set(first, size_bits, owner);
@@ -293,19 +293,20 @@ impl Tlb {
         };
         let address = address & low_mask(ADDRESS_BITS);
         let kind = 2 * class as u32 + u32::from(leaf.global);
-        let first = address & !low_mask(leaf.size_bits);
+        let size_bits = u32::from(leaf.size_bits);
+        let first = address & !low_mask(size_bits);
         let entry = Entry {
             key: key(first, kind, tag.space),
             output: leaf.output,
             owner: owner(leaf.global, tag),
-            size_bits: leaf.size_bits as u8,
-            reach_bits: leaf.reach_bits as u8,
-            level: leaf.level as i8,
+            size_bits: leaf.size_bits,
+            reach_bits: leaf.reach_bits,
+            level: leaf.level,
             granule: leaf.granule,
             permissions: leaf.permissions,
         };
         self.forget(address, tag);
-        let set = self.set(first, leaf.size_bits, entry.owner);
+        let set = self.set(first, size_bits, entry.owner);
         let at = set + self.way_to_fill(set);
         self.drop_at(at);
         self.held[kind as usize] += 1;

@@ -560,12 +560,12 @@ impl Inner {
         if leaf.accessed && self.epoch.get() == asked.epoch {
             self.caches.borrow_mut().tlb.insert(address, tag, leaf);
         }
-        let mask = low_mask(leaf.size_bits);
+        let mask = leaf.mask();
         Translation {
             stalls: 0,
             address: leaf.at(address),
             remaining: mask + 1 - (address & mask),
-            size_log2: leaf.size_bits as u8,
+            size_log2: leaf.size_bits,
         }
     }
 
@@ -586,12 +586,12 @@ impl Inner {
             && let Some(leaf) = self.second_cached(second, address, needs, asked)
         {
             bump(&self.counts.tlb_hits);
-            let mask = low_mask(leaf.size_bits);
+            let mask = leaf.mask();
             let translation = Translation {
                 stalls: 0,
                 address: leaf.at(address),
                 remaining: mask + 1 - (address & mask),
-                size_log2: leaf.size_bits as u8,
+                size_log2: leaf.size_bits,
             };
             return self.spend_hit(transaction, asked, translation).await;
         }
@@ -677,7 +677,7 @@ impl Stages {
     }
 
     /// The context that a transaction uses: *Substreams*.
-    #[inline]
+    #[inline(always)]
     fn select(&self, transaction: &Transaction) -> Result<Selected<'_>, Unselected> {
         let Some(contexts) = &self.contexts else {
             return match transaction.substream {

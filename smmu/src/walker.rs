@@ -132,7 +132,7 @@ pub(crate) const ADDRESS_BITS: u32 = 56;
 impl Regime {
     /// Which half `address` belongs to; none if it is in neither, or that half is not to be walked
     /// for `access`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn half(&self, address: u64, access: Access) -> Option<&Half> {
         let upper = bit(address, 55);
         let half = &self.halves[usize::from(upper)];
@@ -307,7 +307,7 @@ impl Permissions {
     }
 
     /// What `access` needs.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn needed(access: Access) -> Permissions {
         let kind = if access.write {
             Permissions::WRITE
@@ -326,7 +326,7 @@ impl Permissions {
     }
 
     /// Whether `access` is permitted.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn allow(self, access: Access) -> bool {
         self.include(Permissions::needed(access))
     }
@@ -348,17 +348,18 @@ impl std::ops::BitAnd for Permissions {
     }
 }
 
-/// A translation: what the TLB keeps, and what a transaction is answered from.
+/// A translation: what the TLB keeps, and what a transaction is answered from. Two words, to be
+/// handed on in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leaf {
     /// Physical address of the first byte; at stage 1, an intermediate one if stage 2 is to follow.
     pub(crate) output: u64,
     /// Its size as a power of two.
-    pub(crate) size_bits: u32,
+    pub(crate) size_bits: u8,
     /// The size of the page or block in whose descriptor it was found. With two stages it is that
     /// of stage 1, which an invalidation by address means.
-    pub(crate) reach_bits: u32,
-    pub(crate) level: i32,
+    pub(crate) reach_bits: u8,
+    pub(crate) level: i8,
     pub(crate) granule: Granule,
     pub(crate) permissions: Permissions,
     /// Software has set the access flag or had it set: the translation may be kept.
@@ -369,14 +370,20 @@ pub(crate) struct Leaf {
 impl Leaf {
     /// The output for `address`, which is in it.
     pub(crate) fn at(&self, address: u64) -> u64 {
-        self.output | address & low_mask(self.size_bits)
+        self.output | address & self.mask()
+    }
+
+    /// The address bits that it leaves as they are.
+    #[inline]
+    pub(crate) fn mask(&self) -> u64 {
+        low_mask(self.size_bits.into())
     }
 
     /// This one, of stage 1, followed by `next` of stage 2, for `address`.
     pub(crate) fn then(&self, next: &Leaf, address: u64) -> Leaf {
         let size_bits = self.size_bits.min(next.size_bits);
         Leaf {
-            output: next.at(self.at(address)) & !low_mask(size_bits),
+            output: next.at(self.at(address)) & !low_mask(size_bits.into()),
             size_bits,
             permissions: self.permissions & next.permissions,
             accessed: self.accessed && next.accessed,
@@ -428,8 +435,8 @@ pub(crate) struct Above {
 pub(crate) struct Found {
     pub(crate) raw: Descriptor,
     output: u64,
-    size_bits: u32,
-    level: i32,
+    size_bits: u8,
+    level: i8,
     granule: Granule,
     above: Above,
 }
@@ -481,7 +488,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Begins the walk for `address`, which `tree` covers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start(tree: &Tree, had: bool, address: u64) -> Walk {
         let level = tree.level.into();
         Walk {
@@ -536,8 +543,8 @@ impl Walk {
         Ok(Some(Found {
             raw: descriptor,
             output: self.output(descriptor, self.leaf_bits)?,
-            size_bits: self.leaf_bits,
-            level: self.level,
+            size_bits: self.leaf_bits as u8,
+            level: self.level as i8,
             granule: self.granule,
             above: self.above,
         }))

@@ -13,7 +13,7 @@ enum Action {
     Invalidate { whose: Whose, scope: Option<Scope> },
 }
 
-const SHAPES: [(Granule, i32, u32); 10] = [
+const SHAPES: [(Granule, i8, u8); 10] = [
     (Granule::K4, 3, 12),
     (Granule::K4, 2, 21),
     (Granule::K4, 1, 30),
@@ -149,7 +149,9 @@ fn covered(item: &Item, scope: &Scope) -> bool {
     let last = first + (1 << leaf.reach_bits) - 1;
     !(last < scope.first || first > scope.last)
         && scope.granule.is_none_or(|granule| granule == leaf.granule)
-        && scope.level.is_none_or(|level| level == leaf.level)
+        && scope
+            .level
+            .is_none_or(|level| level == i32::from(leaf.level))
 }
 
 fn doomed(item: &Item, whose: Whose, scope: Option<Scope>) -> bool {
