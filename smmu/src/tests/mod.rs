@@ -6,6 +6,7 @@ mod ats;
 mod attributes;
 mod commands;
 mod config_cache;
+mod conformance;
 mod events;
 mod first_light;
 mod fuzzed;
