@@ -1,8 +1,10 @@
 //! Things that happen to an SMMU from outside the architecture: what a fault plan or a person makes
-//! of it, beyond the [verdicts](crate::Verdict) at its own points.
+//! of it, beyond the [verdicts](crate::Verdict) at its own points, and what it keeps, to be shown.
 
 use crate::smmu::Smmu;
 use crate::tlb::{Scope, Whose};
+
+pub use crate::tlb::TlbEntry;
 
 impl Smmu {
     /// Writes an event record, as if the SMMU had found a reason to: it is lost if the queue is
@@ -23,5 +25,12 @@ impl Smmu {
     pub fn evict(&self, address: Option<u64>) -> u32 {
         let tlb = &mut self.0.caches.borrow_mut().tlb;
         tlb.invalidate(Whose::Anyone, address.map(Scope::address))
+    }
+
+    /// What the TLB holds, in the order of input addresses.
+    pub fn tlb(&self) -> Vec<TlbEntry> {
+        let mut entries = self.0.caches.borrow().tlb.list();
+        entries.sort_by_key(|entry| (entry.asid, entry.address, entry.bytes));
+        entries
     }
 }

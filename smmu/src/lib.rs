@@ -64,6 +64,7 @@ pub use ats::{
 };
 pub use fault::Stall;
 pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
+pub use inject::TlbEntry;
 pub use pri::{PageRequest, PageResponse, PageResponseCode};
 pub use probe::{NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};

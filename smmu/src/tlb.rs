@@ -173,6 +173,25 @@ impl Entry {
     }
 }
 
+/// One cached leaf, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlbEntry {
+    /// Whether it is one of stage 2: then its input is an intermediate address.
+    pub stage2: bool,
+    /// Whose it is.
+    pub vmid: u16,
+    /// Whose it is; `None` for a global one, and for one of stage 2.
+    pub asid: Option<u16>,
+    /// First input address.
+    pub address: u64,
+    /// How many bytes it covers.
+    pub bytes: u64,
+    /// Where they are.
+    pub output: u64,
+    /// The level at which the leaf was found.
+    pub level: i8,
+}
+
 /// Addresses that an invalidation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
@@ -351,6 +370,22 @@ impl Tlb {
             }
         }
         dropped
+    }
+
+    /// All entries.
+    pub(crate) fn list(&self) -> Vec<TlbEntry> {
+        let valid = self.entries.iter().filter(|entry| entry.is_valid());
+        valid
+            .map(|entry| TlbEntry {
+                stage2: entry.is_of(Space::Stage2),
+                vmid: (entry.owner >> 16) as u16,
+                asid: (!entry.is_global() && !entry.is_of(Space::Stage2)).then_some(entry.asid()),
+                address: entry.first(),
+                bytes: low_mask(entry.size_bits.into()) + 1,
+                output: entry.output,
+                level: entry.level,
+            })
+            .collect()
     }
 
     /// Forgets what `whose` names, of any address or of those in `scope`; says how many entries

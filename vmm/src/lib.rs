@@ -12,6 +12,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod confine;
+pub mod control;
 pub mod engine;
 mod host;
 pub mod image;

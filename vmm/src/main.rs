@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stallbox_vmm::cli::{Action, Cli, PlanAction};
 use stallbox_vmm::outcome::Outcome;
-use stallbox_vmm::{image, measure, plan, run};
+use stallbox_vmm::{control, image, measure, plan, run};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     let done = match &cli.action {
         Action::Run(args) => run::run(args),
         Action::Measure(args) => measure::run(args),
+        Action::Inspect(args) => control::inspect(args),
         Action::Plan(PlanAction::Check(args)) => plan::check(args),
         Action::Image(args) => image::run(args),
     };

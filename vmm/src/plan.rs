@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use stallbox_faultplan::Plan;
+use stallbox_faultplan::{Effect, Plan};
 
 use crate::cli::PlanCheckArgs;
 
@@ -28,4 +28,11 @@ pub fn check(args: &PlanCheckArgs) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// The name of a rule that pauses the run, if there is one.
+pub fn pausing_rule(plan: &Plan) -> Option<&str> {
+    let mut rules = plan.rules.iter();
+    let rule = rules.find(|rule| rule.effects.contains(&Effect::Pause))?;
+    Some(&rule.name)
 }

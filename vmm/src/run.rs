@@ -18,6 +18,7 @@ use crate::boot;
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
 use crate::confine;
+use crate::control::Control;
 use crate::engine::{self, Watch};
 use crate::latency::LatencyModel;
 use crate::machine::World;
@@ -81,7 +82,25 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let world = world;
     let entry = boot::load(&world, &machine, &guest)?;
     let started = Instant::now();
+    world.faults.set_paused(args.paused);
+    let control = args.control.as_deref().map(Control::listen).transpose()?;
+    if let Some(rule) = plan::pausing_rule(&machine.plan) {
+        if control.is_none() {
+            bail!("rule \"{rule}\" pauses the run, and without --control nobody can let it go on");
+        }
+        if !engine.is_repeatable() {
+            bail!("rule \"{rule}\" pauses the run, which only --engine soft can do");
+        }
+    }
+    if args.paused && !engine.is_repeatable() {
+        bail!("--paused: only --engine soft can be paused");
+    }
+    world.faults.set_pausable(engine.is_repeatable());
+    if control.is_some() {
+        confine::allow_answers();
+    }
     let mut watch = Outside {
+        control,
         // Only our own init says when it is ready. A person waits for the prompt.
         hold_input: args.initrd.is_none() && args.kernel.is_none() && !terminal.is_interactive(),
         terminal,
@@ -219,6 +238,7 @@ pub(crate) fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {
 
 /// The user, and the host's clock: both outside the world.
 struct Outside {
+    control: Option<Control>,
     terminal: Terminal,
     deadline: Option<Instant>,
     quit: bool,
@@ -228,6 +248,9 @@ struct Outside {
 
 /// How often the terminal is asked for keys while the guest idles.
 const KEY_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often the control socket is looked at while the machine is paused.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Outside {
     fn is_held(&self, world: &World) -> bool {
@@ -260,6 +283,22 @@ impl Watch for Outside {
             return Some(Outcome::Timeout);
         }
         self.type_keys(world);
+        if let Some(control) = &mut self.control {
+            control.serve(world);
+            while world.faults.is_paused() && !self.quit {
+                std::thread::sleep(PAUSE_INTERVAL);
+                if self
+                    .deadline
+                    .is_some_and(|deadline| Instant::now() >= deadline)
+                {
+                    return Some(Outcome::Timeout);
+                }
+                control.serve(world);
+                if let Some(Key::Quit) = self.terminal.poll() {
+                    self.quit = true;
+                }
+            }
+        }
         self.quit.then_some(Outcome::Quit)
     }
 

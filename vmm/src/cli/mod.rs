@@ -1,6 +1,7 @@
 //! The command line: a file for each command.
 
 mod image;
+mod inspect;
 mod measure;
 mod plan;
 mod run;
@@ -8,6 +9,7 @@ mod run;
 use clap::{Parser, Subcommand};
 
 pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
+pub use inspect::{InspectArgs, What};
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::{Accelerator, RunArgs};
@@ -41,4 +43,8 @@ pub enum Action {
     ///
     /// Exit status: 0, or 125 for an error.
     Image(ImageArgs),
+    /// Looks at a machine that runs with --control, and interferes.
+    ///
+    /// Exit status: 1 if the machine refused, 125 if there is none.
+    Inspect(InspectArgs),
 }

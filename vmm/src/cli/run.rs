@@ -60,6 +60,12 @@ pub struct RunArgs {
     /// Fault plan: what goes wrong, where and when (docs/fault-plans.md).
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// Live control: a Unix socket at this path, for `stallbox inspect` (docs/inspect.md).
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
+    /// Waits, before the first instruction, until `stallbox inspect SOCKET resume`.
+    #[arg(long, requires = "control")]
+    pub paused: bool,
     /// Writes the trace, a JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

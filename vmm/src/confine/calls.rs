@@ -183,6 +183,11 @@ pub(super) fn allowed(role: Role) -> Result<Rules> {
     Ok(rules)
 }
 
+/// What answering clients of a listening socket takes.
+pub(super) fn answers() -> Rules {
+    rules(&[&[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto]])
+}
+
 fn rules(lists: &[&[i64]]) -> Rules {
     lists
         .iter()

@@ -28,6 +28,8 @@ pub use files::FileLock;
 
 /// Whether [`process`] was called. One for all: the kernel's confinement is the process's, too.
 static CONFINED: AtomicBool = AtomicBool::new(false);
+/// Whether clients of the control socket are to be answered.
+static ANSWERS: AtomicBool = AtomicBool::new(false);
 
 /// What a thread does, which decides what it may ask the kernel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,12 @@ impl Role {
     }
 }
 
+/// From now on threads that confine themselves may answer clients of a socket that listens already:
+/// for the thread that owns the world.
+pub fn allow_answers() {
+    ANSWERS.store(true, Ordering::SeqCst);
+}
+
 /// Confines what the process can reach. To be called when every file is open and before there are
 /// other threads, which would not be confined. Tells how far files are locked away.
 pub fn process() -> Result<FileLock> {
@@ -70,11 +78,11 @@ pub fn thread(role: Role) -> Result<()> {
     // The kernel obeys the strictest of all filters. This one comes first: it is in force while
     // the second is installed, which is the last time that seccomp(2) may be called.
     install(calls::refused()?, SeccompAction::Allow, REFUSE)?;
-    install(
-        calls::allowed(role)?,
-        SeccompAction::Trap,
-        SeccompAction::Allow,
-    )
+    let mut allowed = calls::allowed(role)?;
+    if role != Role::Vcpu && ANSWERS.load(Ordering::SeqCst) {
+        allowed.extend(calls::answers());
+    }
+    install(allowed, SeccompAction::Trap, SeccompAction::Allow)
 }
 
 const REFUSE: SeccompAction = SeccompAction::Errno(libc::EACCES as u32);

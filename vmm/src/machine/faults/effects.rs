@@ -62,6 +62,7 @@ impl Faults {
                 self.tracer.emit(Event::Marker { name: name.clone() });
                 self.marker(name);
             }
+            Effect::Pause if !self.is_pausable() => return failed("this engine does not stop"),
             Effect::Pause => self.paused.set(true),
         }
         what

@@ -44,6 +44,7 @@ pub struct Faults {
     fault_loop: Option<u64>,
     loops: Cell<u64>,
     paused: Cell<bool>,
+    pausable: Cell<bool>,
     /// Points that checkers want to be told of, beside the plan's.
     more_points: Cell<Points>,
 }
@@ -69,6 +70,7 @@ impl Faults {
             fault_loop: plan.fault_loop,
             loops: Cell::default(),
             paused: Cell::default(),
+            pausable: Cell::default(),
             more_points: Cell::default(),
         });
         if !plan.is_empty() {
@@ -152,6 +154,16 @@ impl Faults {
     /// Stops the run, or lets it go on.
     pub fn set_paused(&self, paused: bool) {
         self.paused.set(paused);
+    }
+
+    /// Whether the engine stops when the run is to be paused.
+    pub fn is_pausable(&self) -> bool {
+        self.pausable.get()
+    }
+
+    /// See [`Faults::is_pausable`].
+    pub fn set_pausable(&self, pausable: bool) {
+        self.pausable.set(pausable);
     }
 
     /// A rule at a time fires then, and again if it has a period.

@@ -1,0 +1,97 @@
+//! Options of `stallbox inspect`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Options of `stallbox inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The socket of a run with --control.
+    #[arg(value_name = "SOCKET")]
+    pub socket: PathBuf,
+    /// Prints the answer as it came: one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// What to ask for.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be asked for. Numbers are decimal, or hexadecimal with 0x.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Whether it is paused, and how many stalls and rules there are.
+    Status,
+    /// Stops virtual time.
+    Pause,
+    /// Lets it go on.
+    Resume {
+        /// Only for so many nanoseconds of virtual time.
+        for_ns: Option<String>,
+    },
+    /// The transactions that wait for software, with their tags.
+    Stalls,
+    /// A stream table entry, or all that are valid and let something through.
+    Ste {
+        /// StreamID.
+        stream: Option<String>,
+    },
+    /// A context descriptor, or all of a stream that are valid.
+    Cd {
+        /// StreamID.
+        stream: String,
+        /// PASID.
+        pasid: Option<String>,
+    },
+    /// The walk of an address through the page tables of a PASID.
+    Pt {
+        /// StreamID.
+        stream: String,
+        /// PASID.
+        pasid: String,
+        /// Input address.
+        address: String,
+    },
+    /// What the TLB holds.
+    Tlb,
+    /// The state of the SMMU's queues.
+    Queues,
+    /// The rules of the fault plan, and how often they matched and fired.
+    Rules,
+    /// The gates, and how many wait at them.
+    Gates,
+    /// Opens a gate.
+    Open {
+        /// Its name.
+        gate: String,
+    },
+    /// Closes a gate.
+    Close {
+        /// Its name.
+        gate: String,
+    },
+    /// Tells a marker, as the guest can.
+    Marker {
+        /// Its name.
+        name: String,
+    },
+    /// Switches a rule on or off.
+    Switch {
+        /// Its name.
+        rule: String,
+        /// on or off.
+        #[arg(value_parser = ["on", "off"])]
+        state: String,
+    },
+    /// Adds the rules of a fault plan.
+    Inject {
+        /// The plan: a file, or its text.
+        plan: String,
+    },
+    /// Does something now: what could stand in a rule's `do`, such as 'evict_tlb = "all"'.
+    Now {
+        /// Effects, in TOML.
+        effects: String,
+    },
+}

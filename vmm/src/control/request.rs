@@ -1,0 +1,263 @@
+//! What can be asked for over the control socket, and the answers.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use stallbox_faultplan::{Effect, Plan, Rule};
+use stallbox_timeline::Span;
+
+use super::tables::{Tables, hex};
+use crate::machine::World;
+
+/// A request: one line of JSON. `docs/inspect.md` is the reference.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Request {
+    Status,
+    Pause,
+    Resume {
+        #[serde(default, deserialize_with = "maybe_number")]
+        for_ns: Option<u64>,
+    },
+    Stalls,
+    Ste {
+        #[serde(default, deserialize_with = "maybe_number")]
+        stream: Option<u64>,
+    },
+    Cd {
+        #[serde(deserialize_with = "number")]
+        stream: u64,
+        #[serde(default, deserialize_with = "maybe_number")]
+        pasid: Option<u64>,
+    },
+    Pt {
+        #[serde(deserialize_with = "number")]
+        stream: u64,
+        #[serde(deserialize_with = "number")]
+        pasid: u64,
+        #[serde(deserialize_with = "number")]
+        address: u64,
+    },
+    Tlb,
+    Queues,
+    Rules,
+    Gates,
+    Open {
+        gate: String,
+    },
+    Close {
+        gate: String,
+    },
+    Marker {
+        name: String,
+    },
+    Switch {
+        rule: String,
+        on: bool,
+    },
+    /// Adds the rules of a plan.
+    Inject {
+        plan: String,
+    },
+    /// Does what a rule's `do` could do elsewhere, now.
+    Now {
+        effects: String,
+    },
+}
+
+/// A JSON integer, or a string with a decimal or hexadecimal one.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Integer(u64),
+        Text(String),
+    }
+    match Number::deserialize(deserializer)? {
+        Number::Integer(number) => Ok(number),
+        Number::Text(text) => {
+            let parsed = match text.strip_prefix("0x") {
+                Some(hex) => u64::from_str_radix(hex, 16),
+                None => text.parse(),
+            };
+            parsed.map_err(|_| serde::de::Error::custom(format!("\"{text}\" is no number")))
+        }
+    }
+}
+
+fn maybe_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    number(deserializer).map(Some)
+}
+
+/// The answer to one line.
+pub(super) fn answer(line: &str, world: &World) -> Value {
+    let answered = serde_json::from_str(line)
+        .context("this is no request")
+        .and_then(|request| perform(request, world));
+    let time_ns = world.timeline.now().as_ns();
+    match answered {
+        Ok(answer) => json!({ "ok": true, "time_ns": time_ns, "answer": answer }),
+        Err(error) => json!({ "ok": false, "time_ns": time_ns, "error": format!("{error:#}") }),
+    }
+}
+
+fn id(value: u64, what: &str) -> Result<u32> {
+    u32::try_from(value).with_context(|| format!("{value:#x} is no {what}: it has 32 bits"))
+}
+
+fn perform(request: Request, world: &World) -> Result<Value> {
+    let faults = &world.faults;
+    let tables = Tables {
+        smmu: &world.smmu,
+        ram: &world.ram,
+    };
+    let effect = |effect: &Effect| Ok(json!(faults.perform("control", effect)));
+    match request {
+        Request::Status => Ok(json!({
+            "paused": faults.is_paused(),
+            "stalls": world.smmu.outstanding_stalls().len(),
+            "rules": faults.player().counts().len(),
+            "fault_loops": faults.loops(),
+            "ready": world.control.ready_ns().is_some(),
+        })),
+        Request::Pause | Request::Resume { for_ns: Some(_) } if !faults.is_pausable() => {
+            bail!("this engine cannot be paused: only soft can")
+        }
+        Request::Pause => {
+            faults.set_paused(true);
+            Ok(json!("paused"))
+        }
+        Request::Resume { for_ns } => {
+            if let Some(ns) = for_ns {
+                let faults = faults.clone();
+                world
+                    .timeline
+                    .after(Span::from_ns(ns), move || faults.set_paused(true));
+            }
+            faults.set_paused(false);
+            Ok(json!("running"))
+        }
+        Request::Stalls => Ok(stalls(world)),
+        Request::Ste { stream: None } => tables.list_stes(),
+        Request::Ste {
+            stream: Some(stream),
+        } => tables.show_ste(id(stream, "StreamID")?),
+        Request::Cd {
+            stream,
+            pasid: None,
+        } => tables.list_cds(id(stream, "StreamID")?),
+        Request::Cd {
+            stream,
+            pasid: Some(pasid),
+        } => tables.show_cd(id(stream, "StreamID")?, id(pasid, "PASID")?),
+        Request::Pt {
+            stream,
+            pasid,
+            address,
+        } => tables.show_walk(id(stream, "StreamID")?, id(pasid, "PASID")?, address),
+        Request::Tlb => Ok(tlb(world)),
+        Request::Queues => Ok(tables.show_queues()),
+        Request::Rules => Ok(rules(world)),
+        Request::Gates => {
+            let gates = faults.gates().list();
+            Ok(gates
+                .iter()
+                .map(|gate| {
+                    json!({
+                        "gate": gate.name, "open": gate.open, "waiting": gate.waiting,
+                        "passed": gate.passed,
+                    })
+                })
+                .collect())
+        }
+        Request::Open { gate } => effect(&Effect::Open(gate)),
+        Request::Close { gate } => {
+            faults.gates().close(&gate);
+            Ok(json!("closed"))
+        }
+        Request::Marker { name } => effect(&Effect::Marker(name)),
+        Request::Switch { rule, on } => match faults.player().switch(&rule, on) {
+            0 => bail!("there is no rule \"{rule}\""),
+            count => Ok(json!(format!("{count} switched"))),
+        },
+        Request::Inject { plan } => {
+            let rules = parse(&plan)?;
+            let count = rules.len();
+            for rule in rules {
+                if !faults.add(rule) {
+                    bail!("there are as many rules as can be");
+                }
+            }
+            Ok(json!(format!("{count} added")))
+        }
+        Request::Now { effects } => {
+            let text = format!("[[rule]]\nat = \"marker\"\n[rule.do]\n{effects}\n");
+            let rules = parse(&text)?;
+            let all = rules.iter().flat_map(|rule| &rule.effects);
+            Ok(all.map(|it| json!(faults.perform("control", it))).collect())
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Rule>> {
+    let plan = Plan::parse(text).map_err(|error| error.named("request"))?;
+    if plan.seed.is_some() || plan.fault_loop.is_some() || plan.smmu != Default::default() {
+        bail!("only rules can be added while the machine runs");
+    }
+    if plan.rules.is_empty() {
+        bail!("there is no rule in it");
+    }
+    Ok(plan.rules)
+}
+
+fn stalls(world: &World) -> Value {
+    let stalls = world.smmu.outstanding_stalls();
+    stalls
+        .iter()
+        .map(|stall| {
+            let transaction = &stall.transaction;
+            json!({
+                "stream": transaction.stream.0,
+                "pasid": transaction.substream.map(|substream| substream.0),
+                "stag": stall.stag,
+                "address": hex(transaction.address),
+                "access": if transaction.access.write { "write" } else { "read" },
+            })
+        })
+        .collect()
+}
+
+fn tlb(world: &World) -> Value {
+    let entries = world.smmu.tlb();
+    entries
+        .iter()
+        .map(|entry| {
+            json!({
+                "asid": entry.asid,
+                "address": hex(entry.address),
+                "bytes": hex(entry.bytes),
+                "output": hex(entry.output),
+                "level": entry.level,
+                "stage": if entry.stage2 { 2 } else { 1 },
+                "vmid": entry.vmid,
+            })
+        })
+        .collect()
+}
+
+fn rules(world: &World) -> Value {
+    let counts = world.faults.player().counts();
+    counts
+        .iter()
+        .map(|count| {
+            json!({
+                "rule": count.rule.name,
+                "line": count.rule.line,
+                "at": count.rule.at.name(),
+                "on": count.on,
+                "matched": count.matched,
+                "fired": count.fired,
+            })
+        })
+        .collect()
+}
