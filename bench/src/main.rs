@@ -9,6 +9,7 @@ mod deflate;
 mod emulator;
 mod footprint;
 mod guest;
+mod plans;
 mod report;
 mod series;
 mod smmu_rig;

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Action::Inspect(args) => control::inspect(args),
         Action::Plan(PlanAction::Check(args)) => plan::check(args),
         Action::Image(args) => image::run(args),
+        Action::Plan(PlanAction::Schema) => plan::schema(),
     };
     match done {
         Ok(status) => ExitCode::from(status),

@@ -30,6 +30,12 @@ pub fn check(args: &PlanCheckArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// `stallbox plan schema`.
+pub fn schema() -> Result<u8> {
+    println!("{:#}", stallbox_faultplan::schema());
+    Ok(0)
+}
+
 /// The name of a rule that pauses the run, if there is one.
 pub fn pausing_rule(plan: &Plan) -> Option<&str> {
     let mut rules = plan.rules.iter();

@@ -43,6 +43,7 @@ mod player;
 mod point;
 mod read;
 mod rule;
+mod schema;
 
 pub use error::{Mistake, PlanError};
 pub use gates::{GateState, Gates};
@@ -52,5 +53,6 @@ pub use player::{Fired, Player, RuleCount};
 pub use point::{Actions, Matches, Point};
 pub use rule::{
     Access, Act, Attempt, DeviceEvent, Effect, FaultKind, Filter, GateRef, Ring, Rule, Stag,
-    Subject, When,
+    Subject, Touch, When,
 };
+pub use schema::schema;

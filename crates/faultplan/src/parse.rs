@@ -10,7 +10,8 @@ use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::point::{Actions, Matches, Point};
 use crate::read::{Reader, Table, Value, parse_number};
 use crate::rule::{
-    Access, Act, Attempt, DeviceEvent, Effect, FaultKind, Filter, GateRef, Ring, Rule, Stag, When,
+    Access, Act, Attempt, DeviceEvent, Effect, FaultKind, Filter, GateRef, Ring, Rule, Stag, Touch,
+    When,
 };
 
 /// Most rules of a plan.
@@ -18,7 +19,7 @@ pub const RULES_MAX: usize = 10_000;
 /// Longest text of a plan.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 /// Longest time a plan can name: an hour. More is a slip of units.
-const LONGEST_NS: u64 = 3_600_000_000_000;
+pub(crate) const LONGEST_NS: u64 = 3_600_000_000_000;
 
 /// Which tag a stall gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,13 +292,7 @@ impl<'r, 's> Parser<'r, 's> {
         filter.stream = table
             .integer("stream", 0..=u64::from(u32::MAX))
             .map(|it| it as u32);
-        filter.pasid = table.get("pasid").and_then(|value| {
-            if value.get_ref().as_str() == Some("none") {
-                return Some(None);
-            }
-            let pasid = self.reader.integer(value, "pasid", 0..=0xf_ffff);
-            pasid.map(|it| Some(it as u32))
-        });
+        filter.pasid = table.get("pasid").and_then(|value| self.pasid(value));
         filter.address = table.get("address").and_then(|value| self.addresses(value));
         filter.access = table
             .get("access")
@@ -723,6 +718,11 @@ impl<'r, 's> Parser<'r, 's> {
             let parsed = events.iter().filter_map(|event| self.device_event(event));
             effects.extend(parsed.map(Effect::DeviceEvent));
         }
+        if let Some(value) = table.get("touch")
+            && let Some(touch) = self.touch(value, rule.at)
+        {
+            effects.push(Effect::Touch(touch));
+        }
         if let Some(vector) = table.integer("raise_msi", 0..=31) {
             effects.push(Effect::RaiseMsi(vector as u8));
         }
@@ -756,6 +756,52 @@ impl<'r, 's> Parser<'r, 's> {
         rule.effects = effects;
     }
 
+    /// `{ count = 2000, stride = 4096, access = "write" }`.
+    fn touch(&self, value: &Value<'s>, at: Point) -> Option<Touch> {
+        let table = self.reader.table(value, "touch")?;
+        table.only(&["stream", "pasid", "address", "stride", "count", "access"]);
+        for (key, flag) in [("stream", Matches::STREAM), ("address", Matches::ADDRESS)] {
+            if table.get(key).is_none() && !at.matches().has(flag) {
+                self.reader.mistake(
+                    value.span(),
+                    format!("`{key}` is missing"),
+                    Some(format!(
+                        "what is at \"{}\" has none to take over",
+                        at.name()
+                    )),
+                );
+            }
+        }
+        let access = match table.get("access") {
+            Some(value) => self.reader.choice(value, "access", &["read", "write"])?,
+            None => "read",
+        };
+        Some(Touch {
+            stream: table
+                .integer("stream", 0..=u64::from(u32::MAX))
+                .map(|it| it as u32),
+            pasid: table.get("pasid").and_then(|value| self.pasid(value)),
+            address: table.integer("address", 0..=u64::MAX),
+            stride: match table.get("stride") {
+                Some(value) => self.reader.integer(value, "stride", 0..=1 << 48)?,
+                None => 4096,
+            },
+            count: match table.get("count") {
+                Some(value) => self.reader.integer(value, "count", 1..=65536)? as u32,
+                None => 1,
+            },
+            write: access == "write",
+        })
+    }
+
+    fn pasid(&self, value: &Value<'s>) -> Option<Option<u32>> {
+        if value.get_ref().as_str() == Some("none") {
+            return Some(None);
+        }
+        let pasid = self.reader.integer(value, "pasid", 0..=0xf_ffff);
+        pasid.map(|it| Some(it as u32))
+    }
+
     /// `{ ring = "aeq", queue = 3, kind = 1 }`.
     fn device_event(&self, value: &Value<'s>) -> Option<DeviceEvent> {
         let table = self.reader.table(value, "device_events")?;
@@ -785,7 +831,7 @@ impl<'r, 's> Parser<'r, 's> {
     }
 }
 
-const WHEN_KEYS: [&str; 8] = [
+pub(crate) const WHEN_KEYS: [&str; 8] = [
     "nth",
     "every",
     "probability",
@@ -796,11 +842,12 @@ const WHEN_KEYS: [&str; 8] = [
     "before_marker",
 ];
 
-const EFFECT_KEYS: [&str; 10] = [
+pub(crate) const EFFECT_KEYS: [&str; 11] = [
     "write_records",
     "run_commands",
     "evict_tlb",
     "device_events",
+    "touch",
     "raise_msi",
     "device_error",
     "device_reset",

@@ -326,6 +326,23 @@ pub struct DeviceEvent {
     pub kind: u8,
 }
 
+/// Accesses that no job asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// StreamID; that of what the rule took, if not given.
+    pub stream: Option<u32>,
+    /// PASID, or explicitly none; that of what the rule took, if not given.
+    pub pasid: Option<Option<u32>>,
+    /// The first address; that of what the rule took, if not given.
+    pub address: Option<u64>,
+    /// How far the next is.
+    pub stride: u64,
+    /// How many.
+    pub count: u32,
+    /// Writes, as far as translation is concerned; nothing is written.
+    pub write: bool,
+}
+
 /// What happens elsewhere because a rule fired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -337,6 +354,8 @@ pub enum Effect {
     EvictTlb(Option<u64>),
     /// The device writes this entry.
     DeviceEvent(DeviceEvent),
+    /// The device touches memory: accesses of a byte each, whose data nobody uses.
+    Touch(Touch),
     /// The device sends this interrupt.
     RaiseMsi(u8),
     /// The device reports errors: bits of the queue manager's and the engine's status registers.

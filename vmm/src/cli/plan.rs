@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 pub enum PlanAction {
     /// Reads fault plans and says what their rules are; mistakes are shown with their lines.
     Check(PlanCheckArgs),
+    /// Prints the JSON schema of fault plans, for editors.
+    Schema,
 }
 
 /// Options of `stallbox plan check`.

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use stallbox_faultplan::{DeviceEvent, Effect};
+use stallbox_faultplan::{DeviceEvent, Effect, Subject, Touch};
+use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction};
 use stallbox_trace::Event;
 
 use super::Faults;
@@ -42,6 +43,7 @@ impl Faults {
                 }
                 None => return failed(NO_DEVICE),
             },
+            Effect::Touch(touch) => self.touch(&smmu, touch),
             Effect::RaiseMsi(vector) => match zip {
                 Some(zip) => zip.inject_interrupt(*vector),
                 None => return failed(NO_DEVICE),
@@ -67,6 +69,60 @@ impl Faults {
         }
         what
     }
+
+    /// Accesses of which nobody uses the data: a task each, since each may wait for software.
+    fn touch(&self, smmu: &Smmu, touch: &Touch) {
+        for index in 0..touch.count {
+            let transaction = Transaction {
+                stream: StreamId(touch.stream.unwrap_or_default()),
+                substream: touch.pasid.flatten().map(SubstreamId),
+                address: touch
+                    .address
+                    .unwrap_or_default()
+                    .wrapping_add(touch.stride.wrapping_mul(index.into())),
+                access: if touch.write {
+                    Access::WRITE
+                } else {
+                    Access::READ
+                },
+            };
+            let (smmu, tracer, timeline) =
+                (smmu.clone(), self.tracer.clone(), self.timeline.clone());
+            self.timeline.spawn(async move {
+                let asked = timeline.now();
+                let outcome = smmu.translate(transaction).await;
+                let stalls = match &outcome {
+                    Ok(translation) => translation.stalls,
+                    Err(aborted) => aborted.stalls,
+                };
+                if stalls > 0 {
+                    tracer.emit(Event::DeviceFault {
+                        stream: transaction.stream.0,
+                        pasid: transaction.substream.map(|substream| substream.0),
+                        address: transaction.address,
+                        write: transaction.access.write,
+                        stalls,
+                        page_request_groups: 0,
+                        latency_ns: timeline.now().since(asked).as_ns(),
+                        aborted: outcome.is_err(),
+                    });
+                }
+            });
+        }
+    }
+}
+
+/// The effect with what the rule took filled in.
+pub(super) fn filled_in(effect: &Effect, subject: &Subject<'_>) -> Effect {
+    match effect {
+        Effect::Touch(touch) => Effect::Touch(Touch {
+            stream: touch.stream.or(subject.stream),
+            pasid: touch.pasid.or(Some(subject.pasid)),
+            address: touch.address.or(subject.address.map(|(first, _)| first)),
+            ..*touch
+        }),
+        other => other.clone(),
+    }
 }
 
 fn describe(effect: &Effect) -> String {
@@ -87,6 +143,11 @@ fn describe(effect: &Effect) -> String {
             let ring = if *failure { "aeq" } else { "eq" };
             format!("device_events {ring} queue {queue} kind {kind}")
         }
+        Effect::Touch(touch) => format!(
+            "touch {} from {:#x}",
+            touch.count,
+            touch.address.unwrap_or_default()
+        ),
         Effect::RaiseMsi(vector) => format!("raise_msi {vector}"),
         Effect::DeviceError { qm, zip } => format!("device_error qm {qm:#x} zip {zip:#x}"),
         Effect::DeviceReset => "device_reset".to_owned(),

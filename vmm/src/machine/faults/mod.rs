@@ -226,7 +226,7 @@ impl Faults {
             .as_ref()
             .and_then(|gate| self.gates.come(gate, &self.timeline));
         for effect in &rule.effects {
-            self.do_soon(&rule.name, effect.clone());
+            self.do_soon(&rule.name, effects::filled_in(effect, subject));
         }
         Taken { rule, wait, delay }
     }

@@ -1,0 +1,185 @@
+//! Live control: a machine that is stopped at an event, looked at, and let go.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{fs, str};
+
+use serde_json::Value;
+use stallbox_tests::{Guest, Run, stallbox};
+
+const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command --out /tmp/out";
+
+/// The second stall's record waits at a gate, and the machine stops there.
+const PLAN: &str = "[[rule]]\nname = 'hold'\nat = 'record'\nmatch = { stalled = true, nth = 2 }\n\
+                    do = { gate = 'g', pause = true }\n";
+
+fn inspect(socket: &Path, words: &[&str]) -> (Value, String, Option<i32>) {
+    let output = Command::new(stallbox())
+        .arg("inspect")
+        .arg("--json")
+        .arg(socket)
+        .args(words)
+        .output()
+        .expect("cannot start stallbox inspect");
+    let text = str::from_utf8(&output.stdout).unwrap().to_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let answer = serde_json::from_str(&text).unwrap_or(Value::Null);
+    (answer, errors, output.status.code())
+}
+
+#[track_caller]
+fn ask(socket: &Path, words: &[&str]) -> Value {
+    let (answer, errors, status) = inspect(socket, words);
+    assert_eq!(status, Some(0), "{words:?}: {answer} {errors}");
+    answer["answer"].clone()
+}
+
+/// Runs the job under [`PLAN`]; `look` is called once the machine is paused.
+fn paused(look: impl FnOnce(&Path)) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.toml");
+    fs::write(&plan, PLAN).unwrap();
+    let socket: PathBuf = folder.path().join("s");
+    thread::scope(|scope| {
+        let guest = Guest::new()
+            .option("--plan", &plan)
+            .option("--control", &socket)
+            .traced();
+        let run = scope.spawn(move || guest.run(JOB));
+        let end = Instant::now() + Duration::from_secs(200);
+        while inspect(&socket, &["status"]).0["answer"]["paused"] != Value::Bool(true) {
+            assert!(
+                Instant::now() < end && !run.is_finished(),
+                "it never paused"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        look(&socket);
+        run.join().unwrap()
+    })
+}
+
+#[test]
+fn a_paused_machine_is_looked_at_and_let_go() {
+    let run = paused(|socket| {
+        let stalls = ask(socket, &["stalls"]);
+        assert_eq!(stalls.as_array().unwrap().len(), 1);
+        let stall = &stalls[0];
+        assert_eq!((&stall["stream"], &stall["pasid"]), (&8.into(), &1.into()));
+        let address = stall["address"].as_str().unwrap();
+
+        // What the driver wrote: arm_smmu_make_cdtable_ste, arm_smmu_make_sva_cd.
+        let ste = ask(socket, &["ste", "8"]);
+        assert_eq!(
+            (&ste["config"], &ste["v"]),
+            (&"stage 1".into(), &true.into())
+        );
+        assert_eq!(ste["words"][0].as_str().unwrap().len(), 18);
+        assert_eq!(ask(socket, &["ste"]).as_array().unwrap().len(), 1);
+        let cd = ask(socket, &["cd", "0x8", "1"]);
+        assert_eq!((&cd["v"], &cd["s"]), (&true.into(), &true.into()));
+        assert_eq!(cd["granule"], "4 KiB");
+        assert_eq!(ask(socket, &["cd", "8"]).as_array().unwrap().len(), 2);
+
+        // The page is not mapped, which is why it stalls.
+        let walk = ask(socket, &["pt", "8", "1", address]);
+        let outcome = walk["outcome"].as_str().unwrap();
+        assert!(outcome.starts_with("F_TRANSLATION at level"), "{walk}");
+        assert_eq!(walk["asid"], cd["asid"]);
+
+        // The job's first page is in the TLB, where the tables say too.
+        let tlb = ask(socket, &["tlb"]);
+        let entries = tlb.as_array().unwrap();
+        let cached = entries
+            .iter()
+            .find(|entry| entry["asid"] == cd["asid"])
+            .unwrap();
+        let walk = ask(
+            socket,
+            &["pt", "8", "1", cached["address"].as_str().unwrap()],
+        );
+        assert_eq!(walk["output"], cached["output"], "{walk}");
+
+        let queues = ask(socket, &["queues"]);
+        let event = &queues["queues"][1];
+        assert_eq!(
+            (&event["queue"], &event["queued"]),
+            (&"event".into(), &0.into())
+        );
+        let rules = ask(socket, &["rules"]);
+        assert_eq!(
+            (&rules[0]["matched"], &rules[0]["fired"]),
+            (&2.into(), &1.into())
+        );
+        assert_eq!(ask(socket, &["gates"])[0]["waiting"], 1);
+
+        // Virtual time stands, and moves as far as it is let.
+        let at = |socket: &Path| inspect(socket, &["status"]).0["time_ns"].as_u64().unwrap();
+        let before = at(socket);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(at(socket), before);
+        ask(socket, &["resume", "5000"]);
+        let end = Instant::now() + Duration::from_secs(60);
+        while ask(socket, &["status"])["paused"] != Value::Bool(true) {
+            assert!(Instant::now() < end, "it does not stop again");
+        }
+        assert!((5000..10_000).contains(&(at(socket) - before)));
+
+        assert_eq!(
+            ask(socket, &["now", "evict_tlb = 'all'"])[0],
+            format!("evict_tlb all: {} entries", entries.len())
+        );
+        assert!(ask(socket, &["tlb"]).as_array().unwrap().is_empty());
+        ask(
+            socket,
+            &[
+                "inject",
+                "[[rule]]\nname='late'\nat='walk_step'\ndo.delay=50",
+            ],
+        );
+        assert_eq!(ask(socket, &["rules"]).as_array().unwrap().len(), 2);
+        assert_eq!(ask(socket, &["open", "g"]), "open g: 1 released");
+        ask(socket, &["resume"]);
+    });
+    let run = run.success();
+    let trace = run.trace();
+    // What a person did is in the trace; what was looked at is not.
+    let effects: Vec<_> = trace
+        .iter()
+        .filter(|record| record.event == "effect" && record.text("by") == Some("control"))
+        .map(|record| record.text("what").unwrap().to_owned())
+        .collect();
+    assert_eq!(effects, ["evict_tlb all", "open g"], "{run}");
+    let late = trace
+        .iter()
+        .filter(|record| record.event == "injection" && record.text("rule") == Some("late"));
+    assert!(late.count() > 0, "{run}");
+}
+
+#[test]
+fn nonsense_is_refused_with_a_reason() {
+    let run = paused(|socket| {
+        let refused = |words: &[&str]| {
+            let (answer, _, status) = inspect(socket, words);
+            assert_eq!(status, Some(1), "{words:?}: {answer}");
+            answer["error"].as_str().unwrap().to_owned()
+        };
+        assert!(refused(&["ste", "0x10000"]).contains("beyond the stream table"));
+        assert!(
+            refused(&["cd", "9"]).contains("no stage 1") || !refused(&["cd", "9", "1"]).is_empty()
+        );
+        assert!(refused(&["switch", "nobody", "on"]).contains("no rule \"nobody\""));
+        assert!(
+            refused(&["inject", "[[rule]]\nat='recrod'\ndo.drop=true"]).contains("did you mean")
+        );
+        assert!(refused(&["now", "drop = true"]).contains("cannot be done"));
+        ask(socket, &["open", "g"]);
+        ask(socket, &["resume"]);
+    });
+    run.success();
+    let nobody = inspect(Path::new("/no/such/socket"), &["status"]);
+    assert_eq!(nobody.2, Some(125));
+    assert!(nobody.1.contains("no machine listens"), "{}", nobody.1);
+}
