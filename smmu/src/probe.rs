@@ -8,7 +8,7 @@ use stallbox_timeline::Span;
 use crate::verdict::{OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, Verdict};
 use crate::{
     AtsCompletion, EventType, InvalidateRequest, Line, PageRequest, PageResponse, StreamId,
-    Transaction, TranslationRequest,
+    Transaction, Translation, TranslationRequest,
 };
 
 /// A part of the SMMU's work that can be given a latency.
@@ -274,6 +274,10 @@ pub trait Probe {
     /// A walk for `transaction` read the descriptor at `address`. Told where
     /// [`Points::DESCRIPTOR`](crate::Points::DESCRIPTOR) is watched.
     fn descriptor_read(&self, _transaction: &Transaction, _address: u64, _descriptor: u64) {}
+
+    /// Whoever asked gets this translation, and uses it at once. Told where
+    /// [`Points::TRANSLATED`](crate::Points::TRANSLATED) is watched.
+    fn translated(&self, _transaction: &Transaction, _translation: &Translation) {}
 }
 
 /// No latency, nobody watching.
@@ -320,6 +324,10 @@ impl<P: Probe + ?Sized> Probe for Rc<P> {
 
     fn descriptor_read(&self, transaction: &Transaction, address: u64, descriptor: u64) {
         (**self).descriptor_read(transaction, address, descriptor);
+    }
+
+    fn translated(&self, transaction: &Transaction, translation: &Translation) {
+        (**self).translated(transaction, translation);
     }
 }
 

@@ -139,9 +139,15 @@ impl Smmu {
             None => {}
         }
         let outcome = smmu.translate(&transaction, attempt, shutdowns).await;
-        if outcome.is_err() {
-            bump(&smmu.counts.aborts);
-            smmu.note(&Note::Terminated { transaction });
+        match &outcome {
+            Ok(translation) if smmu.watches(Points::TRANSLATED) => {
+                smmu.probe.translated(&transaction, translation);
+            }
+            Ok(_) => {}
+            Err(_) => {
+                bump(&smmu.counts.aborts);
+                smmu.note(&Note::Terminated { transaction });
+            }
         }
         outcome
     }
@@ -259,7 +265,8 @@ impl Inner {
     /// [`Inner::hit`], unless the probe has to be asked first.
     #[inline(always)]
     fn unwatched_hit(&self, transaction: &Transaction) -> Option<Hit> {
-        if self.watches(Points::TRANSLATION) {
+        let asked = Points::TRANSLATION | Points::TRANSLATED;
+        if self.watched.get().has_any(asked) {
             return None;
         }
         self.hit(transaction)

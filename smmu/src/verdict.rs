@@ -30,6 +30,14 @@ impl Points {
     pub const DESCRIPTOR: Points = Points(1 << 4);
     /// A page request arrived: [`Probe::on_page_request`](crate::Probe::on_page_request).
     pub const PAGE_REQUEST: Points = Points(1 << 5);
+    /// A translation is about to be used: [`Probe::translated`](crate::Probe::translated).
+    pub const TRANSLATED: Points = Points(1 << 6);
+
+    /// Whether any of `other` is among them.
+    #[inline(always)]
+    pub const fn has_any(self, other: Points) -> bool {
+        self.0 & other.0 != 0
+    }
 
     /// Whether all of `other` is among them.
     #[inline(always)]

@@ -1,11 +1,13 @@
 //! What a run is made of. Types only; the command line and files fill them in.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::ValueEnum;
 use stallbox_faultplan::Plan;
 use stallbox_firmware::layout;
 
+use crate::check::{CheckConfig, Symbols};
 use crate::latency::LatencyModel;
 
 /// Everything that decides a run's course: two runs of equal configuration and files are the same.
@@ -31,6 +33,10 @@ pub struct MachineConfig {
     pub seed: u64,
     /// What goes wrong.
     pub plan: Plan,
+    /// Which checkers are on.
+    pub check: CheckConfig,
+    /// The guest kernel's symbols.
+    pub symbols: Option<Rc<Symbols>>,
 }
 
 impl MachineConfig {

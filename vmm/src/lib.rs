@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod boot;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod confine;

@@ -26,6 +26,8 @@ impl Outcome {
     pub const NO_STATUS: u8 = 122;
     /// Exit status for the time limit; the same as that of timeout(1).
     pub const TIMEOUT: u8 = 124;
+    /// Exit status of a run that succeeded, but of which a checker reported something.
+    pub const REPORTED: u8 = 123;
     /// Exit status for an error of Stallbox or its user.
     pub const ERROR: u8 = 125;
 

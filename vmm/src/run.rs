@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,7 @@ use stallbox_timeline::Span;
 use stallbox_trace::Summary;
 
 use crate::boot;
+use crate::check::{CheckConfig, Symbols};
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
 use crate::confine;
@@ -44,10 +46,17 @@ struct Report {
     boot_ns: Option<u64>,
     /// Instructions retired by all vCPUs, where the engine counts them.
     instructions: Option<u64>,
+    /// Reports of checkers.
+    #[serde(skip_serializing_if = "is_zero")]
+    check_reports: u32,
     /// The guest command's exit status, if it ended.
     guest_status: Option<u8>,
     /// Host time, for comparison; not part of what a run repeats.
     host_ms: u64,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Runs, and gives Stallbox's exit status.
@@ -81,6 +90,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     engine.plug(&mut world);
     let world = world;
     let entry = boot::load(&world, &machine, &guest)?;
+    world.checkers.kernel_loaded(entry.pc)?;
     let started = Instant::now();
     world.faults.set_paused(args.paused);
     let control = args.control.as_deref().map(Control::listen).transpose()?;
@@ -123,6 +133,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         outcome = Outcome::Panic;
     }
     watch.terminal.close();
+    world.checkers.finish();
 
     let report = Report {
         engine: engine.name(),
@@ -131,6 +142,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         virtual_ns: world.timeline.now().as_ns(),
         boot_ns: world.control.ready_ns(),
         instructions: vcpus.retired(),
+        check_reports: world.checkers.reports(),
         guest_status: world.control.exit(),
         host_ms: started.elapsed().as_millis() as u64,
     };
@@ -147,6 +159,14 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         }
         file.flush().context("cannot write --results")?;
     }
+    let reports = world.checkers.reports();
+    if reports > 0 {
+        let unshown = match world.checkers.unshown() {
+            0 => String::new(),
+            unshown => format!(", {unshown} of them not shown"),
+        };
+        eprintln!("stallbox: checkers reported {reports}{unshown}");
+    }
     if let Some(complaint) = outcome.complaint(command) {
         eprintln!("stallbox: {complaint}");
         if matches!(outcome, Outcome::Timeout | Outcome::Asleep) {
@@ -162,7 +182,12 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             }
         }
     }
-    Ok(outcome.status(command))
+    let status = outcome.status(command);
+    Ok(if reports > 0 && status == 0 {
+        Outcome::REPORTED
+    } else {
+        status
+    })
 }
 
 fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
@@ -187,7 +212,32 @@ fn machine_config(args: &RunArgs) -> Result<MachineConfig> {
             .map(plan::read)
             .transpose()?
             .unwrap_or_default(),
+        check: check_config(args)?,
+        symbols: symbols(args)?,
     })
+}
+
+fn check_config(args: &RunArgs) -> Result<CheckConfig> {
+    let mut config = CheckConfig::default();
+    for text in &args.check {
+        config.add(text)?;
+    }
+    Ok(config)
+}
+
+/// The symbols that the user named; with our own kernel and a checker on, those beside it.
+fn symbols(args: &RunArgs) -> Result<Option<Rc<Symbols>>> {
+    let beside = || {
+        if args.check.is_empty() || args.kernel.is_some() {
+            return None;
+        }
+        let image = guest_images::cached(&guest_images::source_root())?;
+        let map = image.kernel.with_file_name("System.map");
+        map.exists().then_some(map)
+    };
+    let path = args.symbols.clone().or_else(beside);
+    let symbols = path.as_deref().map(Symbols::read).transpose()?;
+    Ok(symbols.map(Rc::new))
 }
 
 fn guest_config(args: &RunArgs) -> Result<GuestConfig> {

@@ -161,7 +161,7 @@ impl Cpu {
     /// Interrupts are looked at when it begins and after whatever in it can change them; from
     /// outside they change only between runs. [`Bus::attention`] is asked after each access to
     /// something other than RAM and after system instructions, and goes before [`Exit::Budget`];
-    /// with any other exit, the caller must ask it.
+    /// with any other exit, the caller must ask it. [`Bus::wants_stop`] is asked after each block.
     pub fn run<B: Bus>(&mut self, bus: &mut B, budget: u64) -> Exit {
         self.slice_start_retired = self.retired;
         let end = self.retired.saturating_add(budget);
@@ -197,6 +197,9 @@ impl Cpu {
             let insns = insns.get(..budget).unwrap_or(insns);
             if let Some(exit) = self.run_block(bus, insns) {
                 return exit;
+            }
+            if bus.wants_stop() {
+                return Exit::Attention;
             }
             if self.resync || self.touched_device {
                 if bus.attention() {

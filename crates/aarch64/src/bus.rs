@@ -52,4 +52,9 @@ pub trait Bus {
     /// Whether a device access or system register write since the last call wants the engine to
     /// look before the next instruction (a new earlier event, another vCPU's interrupt).
     fn attention(&mut self) -> bool;
+    /// Whether the engine wants to look at the CPU as it is after this block, whatever it did.
+    #[inline(always)]
+    fn wants_stop(&self) -> bool {
+        false
+    }
 }

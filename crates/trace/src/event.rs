@@ -360,6 +360,23 @@ pub enum Event {
         /// How often it has stalled.
         stalls: u32,
     },
+    /// A checker found something.
+    Report {
+        /// Which checker.
+        check: &'static str,
+        /// What it found.
+        what: String,
+        /// StreamID.
+        stream: u32,
+        /// PASID.
+        pasid: Option<u32>,
+        /// Input address.
+        #[serde(serialize_with = "maybe_hex")]
+        address: Option<u64>,
+        /// Physical address.
+        #[serde(serialize_with = "maybe_hex")]
+        output: Option<u64>,
+    },
     /// Text on the console.
     Console {
         /// One line, without its end.

@@ -29,6 +29,7 @@ pub enum Action {
     /// Boots a guest; its command's exit status becomes Stallbox's.
     ///
     /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
+    /// 123 the command succeeded but a checker reported something,
     /// 124 the time limit was reached, 125 an error of Stallbox or of the command line.
     Run(Box<RunArgs>),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.

@@ -66,6 +66,14 @@ pub struct RunArgs {
     /// Waits, before the first instruction, until `stallbox inspect SOCKET resume`.
     #[arg(long, requires = "control")]
     pub paused: bool,
+    /// Checkers: tlb, stall, dma, separated by commas; tlb and stall may have a limit in
+    /// microseconds, as in stall=5000 (docs/checkers.md; repeatable).
+    #[arg(long, value_name = "NAME[=US],...")]
+    pub check: Vec<String>,
+    /// Symbols of the guest's kernel, vmlinux or System.map, for backtraces. Without it and
+    /// without --kernel, those of the project's own kernel.
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
     /// Writes the trace, a JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::machine::World;
 
 pub use client::inspect;
+pub(crate) use tables::context_is_valid;
 
 /// More connections than this wait.
 const CLIENTS_MAX: usize = 8;

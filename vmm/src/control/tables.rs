@@ -28,6 +28,14 @@ pub(super) fn hex(value: u64) -> String {
     format!("{value:#x}")
 }
 
+/// Whether a PASID's context descriptor, as it is in memory, is valid.
+pub(crate) fn context_is_valid(smmu: &Smmu, ram: &GuestRam, stream: u32, pasid: u32) -> bool {
+    let tables = Tables { smmu, ram };
+    tables
+        .cd(stream, pasid)
+        .is_ok_and(|(_, words)| words[0] & 1 << 31 != 0)
+}
+
 pub(super) struct Tables<'a> {
     pub(super) smmu: &'a Smmu,
     pub(super) ram: &'a GuestRam,

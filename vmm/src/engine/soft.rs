@@ -18,6 +18,7 @@ use stallbox_timeline::{Span, Time};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
 use super::{Vcpus, Watch, psci};
+use crate::check::{Caller, Half, PageWatch, Store};
 use crate::confine;
 use crate::machine::World;
 use crate::outcome::Outcome;
@@ -159,9 +160,22 @@ impl<'a> Soft<'a> {
             end,
             instruction: self.instruction,
             attention: false,
+            watch: self.world.checkers.watch(),
         };
         let exit = core.cpu.run(&mut bus, budget);
         core.now = now + self.instruction * (core.cpu.retired - before);
+        if let Some(watch) = self.world.checkers.watch()
+            && watch.is_pending()
+        {
+            let cpu = &core.cpu;
+            self.world.checkers.stored(&Caller {
+                cpu: index,
+                pc: cpu.pc,
+                frame: cpu.x[29],
+                link: cpu.x[30],
+                half: Half::upper(cpu.sys.ttbr1, cpu.sys.tcr),
+            });
+        }
         let broadcasts = core.cpu.take_broadcasts();
         for (other, core) in self.cores.iter_mut().enumerate() {
             if other != index {
@@ -276,9 +290,11 @@ struct CoreBus<'a> {
     end: Time,
     instruction: Span,
     attention: bool,
+    /// Pages whose stores a checker wants to know of.
+    watch: Option<&'a PageWatch>,
 }
 
-impl CoreBus<'_> {
+impl<'a> CoreBus<'a> {
     fn time(&self, when: u64) -> Time {
         self.start + self.instruction * when
     }
@@ -306,6 +322,32 @@ impl CoreBus<'_> {
         let answered = self.world.write_device(self.time(when), address, data);
         self.touched();
         if answered { Ok(()) } else { Err(BusError) }
+    }
+
+    /// A store to RAM of which a checker may want to know.
+    #[cold]
+    fn watched(&mut self, watch: &PageWatch, when: u64, offset: usize, old: u64) {
+        let at = offset & !7;
+        let new = self.ram.get_atomic_ref::<AtomicU64>(at);
+        if let Ok(new) = new {
+            watch.stored(Store {
+                time_ps: self.time(when).as_ps(),
+                at: RAM_BASE + at as u64,
+                old,
+                new: new.load(Ordering::Relaxed),
+            });
+        }
+    }
+
+    /// The descriptor that a store to a watched page is about to change.
+    #[inline(always)]
+    fn before_store(&self, offset: usize) -> Option<(&'a PageWatch, u64)> {
+        let watch = self.watch?;
+        if !watch.watches(offset) {
+            return None;
+        }
+        let old = self.ram.get_atomic_ref::<AtomicU64>(offset & !7).ok()?;
+        Some((watch, old.load(Ordering::Relaxed)))
     }
 
     /// The offset in RAM of `address`, if an access of `bytes` lies there.
@@ -355,12 +397,17 @@ impl Bus for CoreBus<'_> {
     #[inline(always)]
     fn write(&mut self, when: u64, address: u64, size: Size, value: u64) -> Result<(), BusError> {
         if let Some(offset) = self.ram_offset(address, size.bytes()) {
-            return match size {
+            let before = self.before_store(offset);
+            let stored = match size {
                 Size::Byte => store!(self, offset, AtomicU8, value as u8),
                 Size::Half => store!(self, offset, AtomicU16, value as u16),
                 Size::Word => store!(self, offset, AtomicU32, value as u32),
                 Size::Double => store!(self, offset, AtomicU64, value),
             };
+            if let Some((watch, old)) = before {
+                self.watched(watch, when, offset, old);
+            }
+            return stored;
         }
         self.write_device(when, address, &value.to_le_bytes()[..size.bytes() as usize])
     }
@@ -380,8 +427,14 @@ impl Bus for CoreBus<'_> {
     #[inline(always)]
     fn write_pair(&mut self, when: u64, address: u64, value: u128) -> Result<(), BusError> {
         if let Some(offset) = self.ram_offset(address, 16) {
-            store!(self, offset, AtomicU64, value as u64)?;
-            return store!(self, offset + 8, AtomicU64, (value >> 64) as u64);
+            for (offset, value) in [(offset, value as u64), (offset + 8, (value >> 64) as u64)] {
+                let before = self.before_store(offset);
+                store!(self, offset, AtomicU64, value)?;
+                if let Some((watch, old)) = before {
+                    self.watched(watch, when, offset, old);
+                }
+            }
+            return Ok(());
         }
         self.write_device(when, address, &value.to_le_bytes())
     }
@@ -422,6 +475,11 @@ impl Bus for CoreBus<'_> {
     #[inline(always)]
     fn fiq(&self) -> bool {
         self.board.gic.fiq(self.cpu)
+    }
+
+    #[inline(always)]
+    fn wants_stop(&self) -> bool {
+        self.watch.is_some_and(PageWatch::is_pending)
     }
 
     #[inline(always)]

@@ -29,6 +29,7 @@ use stallbox_timeline::{Time, Timeline};
 use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
+use crate::check::Checkers;
 use crate::config::{Ats, MachineConfig, Revision};
 use crate::latency::Latency;
 pub use ats::AtcProbe;
@@ -72,6 +73,8 @@ pub struct World {
     pub smmu: Smmu,
     /// The fault plan.
     pub faults: Rc<Faults>,
+    /// The checkers that are on.
+    pub checkers: Rc<Checkers>,
     /// ttyS0.
     pub console: Rc<Console>,
     /// ttyS0's input side.
@@ -103,15 +106,20 @@ impl World {
         let latency = Rc::new(config.latency.sampler(config.seed));
         let faults = Faults::new(&config.plan, config.seed, &timeline, &tracer);
         let memory = memory::Physical::new(ram.clone(), interrupts.clone(), tracer.clone());
-        let smmu = smmu::build(
-            config,
+        let checkers = Checkers::new(
+            &config.check,
+            config.symbols.clone(),
             &timeline,
-            &memory,
-            &*interrupts,
-            &latency,
             &tracer,
-            &faults,
-        )?;
+            &ram,
+        );
+        let probe = probe::SmmuProbe::new(
+            latency.clone(),
+            tracer.clone(),
+            faults.clone(),
+            checkers.clone(),
+        );
+        let smmu = smmu::build(config, &timeline, &memory, &*interrupts, probe)?;
 
         let functions = (config.ats() != Ats::Off).then(Rc::<ats::Functions>::default);
         if let Some(functions) = &functions {
@@ -125,6 +133,7 @@ impl World {
             console,
             control: Control::new(tracer.clone(), faults.clone()),
             faults,
+            checkers,
             timeline,
             ram,
             tracer,
@@ -214,7 +223,9 @@ impl World {
         if let Some(engine) = config.test_engine {
             self.plug_test_engine(engine, &bridge, memory, latency);
         }
-        self.faults.attach(self.smmu.clone(), accelerator_of_plan);
+        let points = self.checkers.attach(&self.smmu);
+        self.faults
+            .attach(self.smmu.clone(), accelerator_of_plan, points);
         self.map(layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
             let region = Region {

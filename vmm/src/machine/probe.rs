@@ -5,27 +5,35 @@ use std::rc::Rc;
 use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep, DeviceVerdict, DmaAccess};
 use stallbox_smmu::{
     EventType, Line, Note, OnCommand, OnInterrupt, OnRecord, OnTranslation, Probe, Response, Step,
-    Transaction, Verdict,
+    Transaction, Translation, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
 
 use super::ats;
 use super::faults::Faults;
+use crate::check::Checkers;
 use crate::latency::{Latency, Part};
 
 pub(super) struct SmmuProbe {
     latency: Rc<Latency>,
     tracer: Tracer,
     faults: Rc<Faults>,
+    checkers: Rc<Checkers>,
 }
 
 impl SmmuProbe {
-    pub(super) fn new(latency: Rc<Latency>, tracer: Tracer, faults: Rc<Faults>) -> SmmuProbe {
+    pub(super) fn new(
+        latency: Rc<Latency>,
+        tracer: Tracer,
+        faults: Rc<Faults>,
+        checkers: Rc<Checkers>,
+    ) -> SmmuProbe {
         SmmuProbe {
             latency,
             tracer,
             faults,
+            checkers,
         }
     }
 }
@@ -64,7 +72,17 @@ impl Probe for SmmuProbe {
         self.faults.on_interrupt(line)
     }
 
+    fn descriptor_read(&self, transaction: &Transaction, address: u64, descriptor: u64) {
+        self.checkers
+            .descriptor_read(transaction, address, descriptor);
+    }
+
+    fn translated(&self, transaction: &Transaction, translation: &Translation) {
+        self.checkers.translated(transaction, translation);
+    }
+
     fn note(&self, note: &Note) {
+        self.checkers.noted(note);
         self.tracer.emit(match note {
             Note::Walk {
                 transaction,

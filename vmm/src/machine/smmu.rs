@@ -9,23 +9,18 @@ use stallbox_faultplan::{SmmuSettings, StallTags};
 use stallbox_firmware::layout::spi;
 use stallbox_smmu::{Config, Interrupts, Line, Memory, Smmu};
 use stallbox_timeline::Timeline;
-use stallbox_trace::Tracer;
 
 use super::InterruptController;
-use super::faults::Faults;
 use super::memory::Physical;
 use super::probe::SmmuProbe;
 use crate::config::{Ats, MachineConfig};
-use crate::latency::Latency;
 
 pub(super) fn build(
     config: &MachineConfig,
     timeline: &Timeline,
     memory: &Rc<Physical>,
     interrupts: &dyn InterruptController,
-    latency: &Rc<Latency>,
-    tracer: &Tracer,
-    faults: &Rc<Faults>,
+    probe: SmmuProbe,
 ) -> Result<Smmu> {
     let wires = Wires {
         event_queue: interrupts.spi(spi::intid(spi::SMMU_EVENTQ)),
@@ -42,7 +37,6 @@ pub(super) fn build(
     apply(&config.plan.smmu, &mut smmu);
     smmu.check().context("the SMMU's configuration")?;
     let memory: Rc<dyn Memory> = memory.clone();
-    let probe = SmmuProbe::new(latency.clone(), tracer.clone(), faults.clone());
     Ok(Smmu::new(
         smmu,
         timeline.clone(),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::faults::{Faults, Sink};
 use crate::boot;
+use crate::check::CheckConfig;
 use crate::config::{AcceleratorConfig, GuestConfig, MachineConfig, MemoryBackend};
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
@@ -55,6 +56,8 @@ impl Plan {
             latency,
             seed: self.seed,
             plan: stallbox_faultplan::Plan::default(),
+            check: CheckConfig::default(),
+            symbols: None,
         })
     }
 }

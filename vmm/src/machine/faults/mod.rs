@@ -21,6 +21,7 @@ use stallbox_timeline::{Gate, Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 
 use device::InFlight;
+pub(crate) use words::invalidated;
 
 /// What effects act on.
 struct Targets {
@@ -82,8 +83,10 @@ impl Faults {
         faults
     }
 
-    /// The machine is complete: from now on rules take effect.
-    pub(super) fn attach(self: &Rc<Self>, smmu: Smmu, zip: Option<Rc<Zip>>) {
+    /// The machine is complete: from now on rules take effect. `points` are those that others want
+    /// the SMMU to tell of.
+    pub(super) fn attach(self: &Rc<Self>, smmu: Smmu, zip: Option<Rc<Zip>>, points: Points) {
+        self.more_points.set(points);
         *self.targets.borrow_mut() = Some(Targets { smmu, zip });
         self.rules_changed();
         for rule in self.player.timed() {

@@ -107,6 +107,20 @@ fn tlbi_range(words: &[u64; 2]) -> (u64, u64) {
     )
 }
 
+/// The addresses whose translations an SMMU command invalidates, in 56 bits; `None` for another.
+pub(crate) fn invalidated(words: &[u64; 2]) -> Option<(u64, u64)> {
+    match words[0] & 0xff {
+        0x12 | 0x13 | 0x22 | 0x23 | 0x2a => {
+            let (first, last) = tlbi_range(words);
+            const ADDRESS: u64 = (1 << 56) - 1;
+            Some((first & ADDRESS, last & ADDRESS))
+        }
+        0x10 | 0x11 | 0x20 | 0x21 | 0x28 | 0x30 => Some((0, u64::MAX)),
+        // A context whose configuration is invalidated is gone, or has other tables.
+        _ => None,
+    }
+}
+
 pub(super) fn resume_tag(words: &[u64; 2]) -> u16 {
     words[1] as u16
 }

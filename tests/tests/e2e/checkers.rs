@@ -1,0 +1,152 @@
+//! Checkers: each finds a guest with its bug, and nothing in the stock kernel.
+//!
+//! The bugs are made by fault plans at the SMMU's side of the interface: a CMD_TLBI that is consumed
+//! without effect is, for everything behind the command queue, one that the kernel forgot.
+
+use std::fs;
+use std::path::Path;
+
+use stallbox_tests::{Guest, Record, Run};
+
+const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command --out /tmp/out";
+/// A checker reported something, and the command succeeded.
+const REPORTED: i32 = 123;
+
+fn example(guest: Guest, name: &str) -> Guest {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fault-plans");
+    guest.option("--plan", folder.join(format!("{name}.toml")))
+}
+
+fn reports(run: &Run) -> Vec<Record> {
+    let trace = run.trace().into_iter();
+    trace.filter(|record| record.event == "report").collect()
+}
+
+#[track_caller]
+fn complains(run: &Run, text: &str) {
+    assert!(run.errors().contains(text), "no \"{text}\"\n{run}");
+}
+
+#[test]
+fn the_stock_kernel_gives_no_cause() {
+    for (cpus, script) in [
+        (1, "zipabuse all"),
+        (
+            4,
+            "zipabuse kill-under-dma --rounds 20 & zipabuse storm --bytes 16384; wait",
+        ),
+    ] {
+        let run = Guest::new()
+            .cpus(cpus)
+            .option("--check", "tlb,stall,dma")
+            .traced()
+            .run(script)
+            .success();
+        assert!(run.summary().device_faults > 500, "{run}");
+        assert!(reports(&run).is_empty(), "{run}");
+        assert!(!run.errors().contains("check"), "{run}");
+    }
+}
+
+#[test]
+fn checkers_change_nothing_in_a_guest_of_one_cpu() {
+    let script = "zipabuse kill-under-dma --rounds 4";
+    let plain = Guest::new().run(script).success().summary();
+    let checked = Guest::new().option("--check", "tlb,stall,dma");
+    let checked = checked.run(script).success().summary();
+    assert_eq!(plain.trace_hash, checked.trace_hash);
+}
+
+/// A process whose unmapped memory stays in the TLB.
+fn without_invalidation(check: &str) -> Run {
+    let guest = Guest::new().option("--check", check).traced();
+    example(guest, "stale-tlb").run(
+        "echo marker go > /dev/ttyS1; zipabuse storm --queues 2 --depth 4 --bytes 16384; sleep 0.1",
+    )
+}
+
+#[test]
+fn tlb_finds_a_missing_invalidation_and_who_unmapped() {
+    let run = without_invalidation("tlb").status(REPORTED);
+    complains(&run, "check tlb: DMA through a stale translation");
+    complains(&run, "(unmapped)");
+    complains(&run, "no invalidation of this address was completed");
+    // The program's munmap, by name.
+    complains(&run, "__arm64_sys_munmap");
+    complains(&run, "this page so far:");
+    let found = reports(&run);
+    assert!(
+        found.iter().all(|it| it.text("check") == Some("tlb")),
+        "{run}"
+    );
+    assert!(found[0].text("output").is_some(), "{run}");
+}
+
+#[test]
+fn dma_finds_pages_that_were_freed() {
+    let run = without_invalidation("dma").status(REPORTED);
+    complains(&run, "check dma: DMA to a page that the guest has freed");
+    complains(&run, "the page's reference count is 0");
+    complains(&run, "__arm64_sys_munmap");
+    let found = reports(&run);
+    assert!(
+        found.iter().all(|it| it.text("check") == Some("dma")),
+        "{run}"
+    );
+}
+
+#[test]
+fn an_invalidation_that_is_only_late_is_none_of_its_business() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("late.toml");
+    let plan = "[[rule]]\nat='command'\nmatch={command='CMD_TLBI', after_marker='go'}\n\
+                do={delay=20000}\n";
+    fs::write(&path, plan).unwrap();
+    let run = Guest::new()
+        .option("--plan", &path)
+        .option("--check", "tlb,dma")
+        .traced()
+        .run("echo marker go > /dev/ttyS1; zipabuse storm --queues 2 --depth 4 --bytes 16384")
+        .success();
+    assert!(reports(&run).is_empty(), "{run}");
+}
+
+#[test]
+fn stall_finds_one_that_nobody_answers() {
+    let guest = Guest::new().option("--check", "stall=500000").traced();
+    let script = format!("timeout -s KILL 2 {JOB}; echo");
+    let run = example(guest, "lost-record").run(&script).status(REPORTED);
+    complains(&run, "a stall has had no answer for 500 ms");
+    assert_eq!(reports(&run).len(), 1, "{run}");
+}
+
+#[test]
+fn stall_finds_an_answer_that_nobody_waits_for() {
+    let guest = Guest::new().option("--check", "stall").traced();
+    let run = example(guest, "twice").run(JOB).status(REPORTED);
+    complains(&run, "a CMD_RESUME for which no stall waits");
+    complains(&run, "was answered before");
+    assert_eq!(reports(&run).len(), 1, "{run}");
+}
+
+#[test]
+fn stall_finds_an_answer_after_unbind() {
+    let guest = Guest::new().option("--check", "stall=3600000000").traced();
+    let script = format!(
+        "{JOB} & sleep 1; kill -9 $!; wait $!; sleep 1; echo marker gone > /dev/ttyS1; sleep 1"
+    );
+    let run = example(guest, "unbind-under-stall").run(&script);
+    let run = run.status(REPORTED);
+    complains(&run, "a stall was answered after its PASID was unbound");
+}
+
+#[test]
+fn what_a_checker_needs_is_asked_for() {
+    let run = Guest::new().option("--check", "tbl").run_raw(&["true"]);
+    complains(&run.status(125), "there are tlb, stall and dma");
+    let run = Guest::new()
+        .option("--symbols", "/dev/null")
+        .option("--check", "dma")
+        .run_raw(&["true"]);
+    complains(&run.status(125), "--symbols");
+}

@@ -1,0 +1,102 @@
+//! The guest kernel's symbols: from a `System.map`, or from the symbol table of a `vmlinux`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSymbol, SymbolKind};
+
+/// More than this is no symbol table of a kernel.
+const SYMBOLS_MAX: usize = 4_000_000;
+
+/// Addresses and names, in order.
+#[derive(Debug)]
+pub struct Symbols(Vec<(u64, Box<str>)>);
+
+impl Symbols {
+    /// Reads a file of either kind.
+    pub fn read(path: &Path) -> Result<Symbols> {
+        let bytes = std::fs::read(path).with_context(|| {
+            format!("cannot read the symbols in {} (--symbols)", path.display())
+        })?;
+        let parsed = if bytes.starts_with(b"\x7fELF") {
+            Symbols::of_elf(&bytes)
+        } else {
+            Symbols::of_map(&bytes)
+        };
+        parsed.with_context(|| format!("in the symbols {} (--symbols)", path.display()))
+    }
+
+    fn of_elf(bytes: &[u8]) -> Result<Symbols> {
+        let file = object::File::parse(bytes).context("this is no ELF file that can be read")?;
+        let symbols = file.symbols().filter(|symbol| {
+            symbol.is_definition()
+                && matches!(
+                    symbol.kind(),
+                    SymbolKind::Text | SymbolKind::Data | SymbolKind::Unknown | SymbolKind::Label
+                )
+        });
+        Symbols::sorted(symbols.filter_map(|symbol| {
+            let name = symbol.name().ok().filter(|name| is_name(name))?;
+            Some((symbol.address(), name.into()))
+        }))
+    }
+
+    /// Lines of `ffff800080000000 T _text`.
+    fn of_map(bytes: &[u8]) -> Result<Symbols> {
+        let text =
+            std::str::from_utf8(bytes).context("this is neither a vmlinux nor a System.map")?;
+        Symbols::sorted(text.lines().filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let address = u64::from_str_radix(words.next()?, 16).ok()?;
+            let name = words.nth(1).filter(|name| is_name(name))?;
+            Some((address, name.into()))
+        }))
+    }
+
+    fn sorted(symbols: impl Iterator<Item = (u64, Box<str>)>) -> Result<Symbols> {
+        let mut symbols: Vec<_> = symbols.take(SYMBOLS_MAX).collect();
+        symbols.sort();
+        if symbols.is_empty() {
+            bail!("there is no symbol in it: give the kernel's vmlinux or System.map");
+        }
+        Ok(Symbols(symbols))
+    }
+
+    /// The address of a symbol.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        let found = self.0.iter().find(|(_, known)| **known == *name)?;
+        Some(found.0)
+    }
+
+    /// `function+0x1c`, if the address is within 1 MiB behind a symbol.
+    pub fn name(&self, address: u64) -> Option<String> {
+        let after = self.0.partition_point(|(at, _)| *at <= address);
+        let (at, name) = self.0.get(after.checked_sub(1)?)?;
+        let offset = address - at;
+        (offset < 1 << 20).then(|| format!("{name}+{offset:#x}"))
+    }
+}
+
+/// Mapping symbols (`$x`, `$d`) and labels of the assembler are no names.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('$') && !name.starts_with(".L")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_the_name_before_it() {
+        let symbols = Symbols::of_map(
+            b"ffff800080010000 T first\nffff800080010100 t $x\nffff800080010200 T second\n",
+        )
+        .unwrap();
+        assert_eq!(symbols.name(0xffff_8000_8001_01fc).unwrap(), "first+0x1fc");
+        assert_eq!(symbols.name(0xffff_8000_8001_0200).unwrap(), "second+0x0");
+        assert_eq!(symbols.name(0xffff_8000_8000_ffff), None);
+        assert_eq!(symbols.name(0xffff_8000_9000_0000), None);
+        assert_eq!(symbols.address("second"), Some(0xffff_8000_8001_0200));
+        assert!(Symbols::of_map(b"nonsense").is_err());
+    }
+}
