@@ -334,7 +334,13 @@ impl Inner {
             stream,
             request,
         };
-        match self.probe.spend(Step::AtcInvalidate, None) {
+        let named = Transaction {
+            stream,
+            substream: request.substream,
+            address: request.address,
+            access: Access::READ,
+        };
+        match self.probe.spend(Step::AtcInvalidate, Some(&named)) {
             Span::ZERO => endpoints.invalidate(stream, request, completion),
             span => {
                 self.timeline.after(span, move || {

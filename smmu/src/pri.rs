@@ -22,7 +22,7 @@ use crate::spec::command::Raw;
 use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
 use crate::verdict::{OnPageRequest, Points, Verdict};
-use crate::{Line, StreamId, SubstreamId};
+use crate::{Access, Line, StreamId, SubstreamId, Transaction};
 
 /// A Page Request Message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,20 @@ impl PageRequest {
             privileged: false,
             last: true,
             index: 0,
+        }
+    }
+
+    /// The access that the page is for.
+    fn transaction(&self) -> Transaction {
+        Transaction {
+            stream: self.stream,
+            substream: self.substream,
+            address: self.address,
+            access: Access {
+                write: self.write,
+                privileged: self.privileged,
+                instruction: self.execute && !self.write,
+            },
         }
     }
 
@@ -143,7 +157,8 @@ impl Smmu {
     /// Lets the request take its time on the way to the queue.
     fn send_page_request(&self, request: PageRequest, act: OnPageRequest) {
         let inner = &self.0;
-        let span = inner.probe.spend(Step::PageRequest, None);
+        let asked = request.transaction();
+        let span = inner.probe.spend(Step::PageRequest, Some(&asked));
         let now = inner.timeline.now();
         let due = (now + span).max(inner.pri.last_due.get());
         if due <= now {
@@ -315,7 +330,13 @@ impl Inner {
             return;
         };
         // Never from inside the request that it answers, however fast.
-        let span = self.probe.spend(Step::PageResponse, None);
+        let answered = Transaction {
+            stream,
+            substream: response.substream,
+            address: 0,
+            access: Access::READ,
+        };
+        let span = self.probe.spend(Step::PageResponse, Some(&answered));
         if span == Span::ZERO {
             self.timeline
                 .spawn(async move { endpoints.page_response(stream, response) });
