@@ -2,14 +2,9 @@
 /*
  * svatest: drives the SVA test engine over memory in a chosen state, checks what it did, and
  * reports what it cost.
- *
- * The device gets plain pointers. Data that it is to read must have a content and yet no page table
- * entry, so with `untouched` it is in a memory file, written with write() and mapped afterwards; what it is
- * to write is anonymous memory.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <sched.h>
@@ -22,6 +17,7 @@
 #include "faultcount.h"
 #include "programs.h"
 #include "report.h"
+#include "svatest_memory.h"
 #include "svatest_queue.h"
 #include "timing.h"
 
@@ -30,7 +26,6 @@
 #define BYTES_MAX (64u << 20)
 /* All data of a run; a guest has 512 MiB unless told otherwise. */
 #define TOTAL_MAX (256u << 20)
-#define HUGE_BYTES (2u << 20)
 /* The guest's time without a completion after which one never comes. */
 #define PATIENCE_NS 10000000000ull
 
@@ -65,9 +60,6 @@ static const char *const operation_names[] = {
 	"nop", "copy", "fill", "compare", "crc", "add", "chase", "gather", "scatter",
 };
 
-enum memory { UNTOUCHED, TOUCHED, ZERO, HUGE, UNMAPPED, MEMORIES };
-static const char *const memory_names[] = { "untouched", "touched", "zero", "huge", "unmapped" };
-
 struct options {
 	enum operation operation;
 	enum memory memory;
@@ -88,122 +80,6 @@ struct job {
 	bool completed;
 };
 
-static uint64_t noise(void)
-{
-	static uint64_t state = 0x9e3779b97f4a7c15ull;
-
-	/* xorshift64* */
-	state ^= state >> 12;
-	state ^= state << 25;
-	state ^= state >> 27;
-	return state * 0x2545f4914f6cdd1dull;
-}
-
-static void fill_noise(uint8_t *at, size_t bytes)
-{
-	while (bytes >= 8) {
-		uint64_t word = noise();
-
-		memcpy(at, &word, 8);
-		at += 8;
-		bytes -= 8;
-	}
-	while (bytes--)
-		*at++ = (uint8_t)noise();
-}
-
-static uint32_t crc32(const uint8_t *at, size_t bytes)
-{
-	static uint32_t table[256];
-	uint32_t crc = ~0u;
-
-	for (unsigned i = 0; !table[255] && i < 256; i++) {
-		uint32_t value = i;
-
-		for (int bit = 0; bit < 8; bit++)
-			value = value & 1 ? value >> 1 ^ 0xedb88320u : value >> 1;
-		table[i] = value;
-	}
-	while (bytes--)
-		crc = crc >> 8 ^ table[(crc ^ *at++) & 0xff];
-	return ~crc;
-}
-
-static int no_memory(void)
-{
-	fprintf(stderr, "svatest: no memory: %s; use fewer or smaller operations, or a machine "
-			"with more (--memory of stallbox run)\n", strerror(errno));
-	return -ENOMEM;
-}
-
-static uint8_t *map(size_t bytes, int fd, bool huge)
-{
-	size_t room = huge ? bytes + HUGE_BYTES : bytes;
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
-	uint8_t *at = mmap(NULL, room, PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	if (at == MAP_FAILED)
-		return NULL;
-	if (huge)
-		at = (uint8_t *)(((uintptr_t)at + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1));
-	madvise(at, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	return at;
-}
-
-/* Where a source will be; its content comes later, since a list holds addresses. */
-static int reserve(const struct options *o, size_t bytes, uint8_t **at, int *fd)
-{
-	*fd = -1;
-	if (o->memory == UNTOUCHED || o->memory == HUGE) {
-		*fd = memfd_create("svatest", MFD_CLOEXEC);
-		if (*fd < 0 || ftruncate(*fd, (off_t)bytes) < 0)
-			return no_memory();
-	}
-	*at = map(bytes, *fd, false);
-	return *at ? 0 : no_memory();
-}
-
-/* Puts content into a source, without touching it if it is to be untouched. */
-static int deposit(uint8_t *at, int fd, const uint8_t *content, size_t bytes)
-{
-	size_t done = 0;
-
-	if (fd < 0) {
-		memcpy(at, content, bytes);
-		return 0;
-	}
-	while (done < bytes) {
-		ssize_t part = pwrite(fd, content + done, bytes - done, (off_t)done);
-
-		if (part <= 0)
-			return no_memory();
-		done += (size_t)part;
-	}
-	close(fd);
-	return 0;
-}
-
-static int make_source(const struct options *o, size_t bytes, const uint8_t *content, uint8_t **at)
-{
-	int fd, err = reserve(o, bytes, at, &fd);
-
-	return err ? err : deposit(*at, fd, content, bytes);
-}
-
-static int make_destination(const struct options *o, size_t bytes, uint8_t **at)
-{
-	*at = map(bytes, -1, o->memory == HUGE);
-	if (!*at)
-		return no_memory();
-	for (size_t page = 0; page < bytes; page += 4096) {
-		if (o->memory == TOUCHED)
-			(*at)[page] = 0;
-		else if (o->memory == ZERO)
-			(void)*(volatile uint8_t *)(*at + page);
-	}
-	return 0;
-}
-
 static size_t elements(const struct options *o)
 {
 	return o->bytes / o->stride;
@@ -216,7 +92,7 @@ static int make_list(const struct options *o, struct job *job)
 	uint32_t *order = malloc(count * sizeof(*order));
 	int fd, err;
 
-	err = order ? reserve(o, o->bytes, &job->source, &fd) : no_memory();
+	err = order ? reserve_source(o->memory, o->bytes, &job->source, &fd) : no_memory();
 	if (err)
 		goto out;
 	for (size_t i = 0; i < count; i++) {
@@ -290,20 +166,20 @@ static int prepare(const struct options *o, struct job *job, unsigned index, uin
 		break;
 	case COPY:
 		d->opcode = SVATEST_COPY;
-		err = make_source(o, bytes, job->content, &job->source);
+		err = make_source(o->memory, bytes, job->content, &job->source);
 		if (!err)
-			err = make_destination(o, bytes, &job->destination);
+			err = make_destination(o->memory, bytes, &job->destination);
 		d->length = job->expected_result = bytes;
 		break;
 	case FILL:
 		d->opcode = SVATEST_FILL;
-		err = make_destination(o, bytes, &job->destination);
+		err = make_destination(o->memory, bytes, &job->destination);
 		d->operand = noise();
 		d->length = job->expected_result = bytes;
 		break;
 	case COMPARE:
 		d->opcode = SVATEST_COMPARE;
-		err = make_source(o, bytes, job->content, &job->source);
+		err = make_source(o->memory, bytes, job->content, &job->source);
 		d->length = job->expected_result = bytes;
 		/* Every second pair differs in one byte. */
 		if (index % 2) {
@@ -314,11 +190,11 @@ static int prepare(const struct options *o, struct job *job, unsigned index, uin
 			job->expected_status = SVATEST_MISMATCH;
 		}
 		if (!err)
-			err = make_source(o, bytes, job->content, &job->destination);
+			err = make_source(o->memory, bytes, job->content, &job->destination);
 		break;
 	case CRC:
 		d->opcode = SVATEST_CRC;
-		err = make_source(o, bytes, job->content, &job->source);
+		err = make_source(o->memory, bytes, job->content, &job->source);
 		d->length = bytes;
 		job->expected_result = crc32(job->content, bytes);
 		break;
@@ -340,17 +216,17 @@ static int prepare(const struct options *o, struct job *job, unsigned index, uin
 		break;
 	case GATHER:
 		d->opcode = SVATEST_STRIDED;
-		err = make_source(o, bytes, job->content, &job->source);
+		err = make_source(o->memory, bytes, job->content, &job->source);
 		if (!err)
-			err = make_destination(o, packed, &job->destination);
+			err = make_destination(o->memory, packed, &job->destination);
 		d->source_stride = o->stride;
 		d->destination_stride = o->element;
 		break;
 	case SCATTER:
 		d->opcode = SVATEST_STRIDED;
-		err = make_source(o, packed, job->content, &job->source);
+		err = make_source(o->memory, packed, job->content, &job->source);
 		if (!err)
-			err = make_destination(o, bytes, &job->destination);
+			err = make_destination(o->memory, bytes, &job->destination);
 		d->source_stride = o->element;
 		d->destination_stride = o->stride;
 		break;
@@ -636,7 +512,7 @@ static int measure(const struct options *o)
 		return no_memory();
 	err = svatest_find(o->module, path, sizeof(path));
 	if (!err && o->operation == ADD)
-		err = make_destination(o, o->bytes, &shared);
+		err = make_destination(o->memory, o->bytes, &shared);
 	for (unsigned i = 0; !err && i < o->ops; i++)
 		err = prepare(o, &jobs[i], i, shared);
 	while (!err && open < o->queues) {
