@@ -419,7 +419,8 @@ static void leave_ksm(struct cell *cell)
 /* --- cma: allocations from the contiguous memory allocator's area --- */
 
 #define CMA_FILLER (8u << 20)
-#define CMA_PART_MIN 1024u /* pages */
+#define CMA_PIECES 4u
+#define CMA_PIECE_MIN 1024u /* pages */
 
 static char cma_area[96];
 
@@ -466,20 +467,25 @@ static int enter_cma(struct cell *cell)
 }
 
 /*
- * The area's next part, in one piece: what lives there has to go. All of the area but a little is
- * allocated in the end; it would be all if others had no piece of it.
+ * The area's next part, in a few pieces: what lives there has to go, and may go to where the next
+ * piece will be. All of the area but a little is allocated in the end; it would be all if others had
+ * no piece of it.
  */
 static int step_cma(struct cell *cell, unsigned region, struct step *step)
 {
 	const uint64_t free = (uint64_t)cma_pages("count") - cell->baseline;
-	uint64_t part = free / cell->memory.regions;
-	int err = put_cma("alloc", part);
+	int err = 0;
 
 	(void)region;
 	(void)step;
-	while (err && part > CMA_PART_MIN) {
-		part = part * 7 / 8;
-		err = put_cma("alloc", part);
+	for (unsigned i = 0; i < CMA_PIECES && !err; i++) {
+		uint64_t pages = free / cell->memory.regions / CMA_PIECES;
+
+		err = put_cma("alloc", pages);
+		while (err && pages > CMA_PIECE_MIN) {
+			pages = pages * 7 / 8;
+			err = put_cma("alloc", pages);
+		}
 	}
 	return err ? activity_failed(cell, "an allocation from the CMA area", err) : 0;
 }

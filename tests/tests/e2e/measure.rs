@@ -8,7 +8,8 @@ use stallbox_tests::{Browser, Guest, Measured, measure};
 /// The whole matrix in its quick form, measured once for all tests.
 fn whole() -> &'static Measured {
     static WHOLE: OnceLock<Measured> = OnceLock::new();
-    WHOLE.get_or_init(|| measure(&["--quick"]).status(0))
+    // The image that has both pin interfaces.
+    WHOLE.get_or_init(|| measure(&["--quick", "--image", "pin"]).status(0))
 }
 
 fn names(list: &Value) -> Vec<&str> {
@@ -16,8 +17,8 @@ fn names(list: &Value) -> Vec<&str> {
     names.filter_map(Value::as_str).collect()
 }
 
-/// Rows without the pin interfaces, and those that have their pages before the device comes.
-const ROWS: [&str; 7] = [
+/// All rows, those that have their pages before the device comes, and those that pin.
+const ROWS: [&str; 9] = [
     "none",
     "touched",
     "populate",
@@ -25,8 +26,19 @@ const ROWS: [&str; 7] = [
     "mlockall_onfault",
     "hugetlb",
     "thp",
+    "uacce_ctrl",
+    "mempinfd",
 ];
-const PRESENT: [&str; 5] = ["touched", "populate", "mlock", "hugetlb", "thp"];
+const PRESENT: [&str; 7] = [
+    "touched",
+    "populate",
+    "mlock",
+    "hugetlb",
+    "thp",
+    "uacce_ctrl",
+    "mempinfd",
+];
+const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
 /// Two pages in each of the 2 x 16 slots of --quick.
 const USED_PAGES: u64 = 64;
 
@@ -55,8 +67,68 @@ fn no_cell_fails() {
         assert_eq!(cell["reason"].is_string(), unavailable, "{cell}");
         assert_eq!(cell["ops"].is_null(), unavailable, "{cell}");
     }
-    for row in ROWS {
-        assert_eq!(measured.cell(row, "none")["status"], "ok", "{measured}");
+    // Only these two need huge pages of a file.
+    let unavailable: Vec<String> = cells
+        .iter()
+        .filter(|cell| cell["status"] == "unavailable")
+        .map(|cell| format!("{} {}", cell["row"], cell["column"]))
+        .collect();
+    assert_eq!(
+        unavailable,
+        ["\"hugetlb\" \"file\"", "\"thp\" \"file\""],
+        "{measured}"
+    );
+}
+
+#[test]
+fn every_claim_is_checked_and_holds() {
+    let measured = whole();
+    let claims = measured.json["claims"].as_array().unwrap();
+    assert!(claims.len() > 20, "{measured}");
+    for claim in claims {
+        assert_eq!(claim["pass"], true, "{claim}\n{measured}");
+        assert!(!claim["evidence"].as_str().unwrap().is_empty(), "{claim}");
+    }
+}
+
+#[test]
+fn pinned_memory_keeps_its_frames_and_takes_faults_from_reclaim_only() {
+    let measured = whole();
+    for row in PINNED {
+        for column in names(&measured.json["columns"]) {
+            let faults = measured.faults(row, column);
+            let steps = measured.cell(row, column)["steps"].as_array().unwrap();
+            for step in steps {
+                assert_eq!(step["memory"]["moved"], 0, "{row}, {column}\n{measured}");
+            }
+            match column {
+                // Its access flags are cleared, but its pages are there.
+                "memcg" => {
+                    assert!(faults > 0, "{row}, {column}\n{measured}");
+                    let access = measured.number(row, column, "/faults/kinds/access");
+                    assert_eq!(access, faults, "{row}, {column}\n{measured}");
+                }
+                // Unmapped, and found again in the page cache.
+                "file" => {
+                    let read = "/counters/workingset_refault_file";
+                    assert_eq!(measured.number(row, column, read), 0, "{measured}");
+                }
+                _ => assert_eq!(faults, 0, "{row}, {column}\n{measured}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn pins_end_with_the_process_that_is_killed() {
+    let measured = whole();
+    let releases = measured.json["release"].as_array().unwrap();
+    assert_eq!(releases.len(), PINNED.len(), "{releases:?}");
+    for release in releases {
+        // A region of 2 MiB.
+        for field in ["pinned", "acquired", "released"] {
+            assert_eq!(release[field], 512, "{release}");
+        }
     }
 }
 
@@ -103,6 +175,8 @@ fn each_activity_leaves_its_traces() {
         ("collapse", "thp_collapse_alloc"),
         ("khugepaged", "thp_collapse_alloc"),
         ("memcg", "pgsteal_anon"),
+        ("cma", "cma_alloc_success"),
+        ("numa_balancing", "numa_hint_faults"),
     ] {
         for row in ROWS {
             let pointer = format!("/counters/{counter}");
@@ -147,7 +221,8 @@ fn preparing_has_its_price() {
     assert_eq!(cost("mlock", "locked_pages"), 1024);
     assert_eq!(cost("touched", "locked_pages"), 0);
     for row in ROWS {
-        assert_eq!(cost(row, "pinned_pages"), 0, "{row}");
+        let pinned = if PINNED.contains(&row) { 1024 } else { 0 };
+        assert_eq!(cost(row, "pinned_pages"), pinned, "{row}");
     }
 }
 
