@@ -64,6 +64,8 @@ fn machine() -> MachineConfig {
         latency: LatencyModel::built_in(),
         seed: 1,
         plan: stallbox_faultplan::Plan::default(),
+        check: stallbox_vmm::check::CheckConfig::default(),
+        symbols: None,
     }
 }
 

@@ -141,6 +141,12 @@ pub enum Point {
     Command,
     /// The SMMU is about to send an interrupt.
     Interrupt,
+    /// A page request arrived at the SMMU.
+    PageRequest,
+    /// A page response is about to be sent to the device.
+    PageResponse,
+    /// An invalidation of the device's translation cache is about to be sent to it.
+    AtcInvalidate,
     /// The device is about to issue an access to memory.
     Dma,
     /// A doorbell came to a queue that was idle.
@@ -165,7 +171,7 @@ pub enum Point {
 
 impl Point {
     /// All, in the order of a fault's way.
-    pub const ALL: [Point; 19] = [
+    pub const ALL: [Point; 22] = [
         Point::Translation,
         Point::TlbHit,
         Point::WalkStep,
@@ -175,6 +181,9 @@ impl Point {
         Point::Record,
         Point::Command,
         Point::Interrupt,
+        Point::PageRequest,
+        Point::PageResponse,
+        Point::AtcInvalidate,
         Point::Dma,
         Point::Doorbell,
         Point::DescriptorFetch,
@@ -199,6 +208,9 @@ impl Point {
             Point::Record => "record",
             Point::Command => "command",
             Point::Interrupt => "interrupt",
+            Point::PageRequest => "page_request",
+            Point::PageResponse => "page_response",
+            Point::AtcInvalidate => "atc_invalidate",
             Point::Dma => "dma",
             Point::Doorbell => "doorbell",
             Point::DescriptorFetch => "descriptor_fetch",
@@ -227,7 +239,10 @@ impl Point {
             | Point::WalkStep
             | Point::ConfigFetch
             | Point::FaultReport
-            | Point::ResumeToRetry => transaction,
+            | Point::ResumeToRetry
+            | Point::PageRequest => transaction,
+            Point::PageResponse => Matches::STREAM | Matches::PASID,
+            Point::AtcInvalidate => Matches::STREAM | Matches::PASID | Matches::ADDRESS,
             Point::Record => transaction | Matches::EVENT | Matches::STALLED | Matches::STAG,
             Point::Command => {
                 Matches::COMMAND
@@ -259,6 +274,8 @@ impl Point {
             | Point::ConfigFetch
             | Point::FaultReport
             | Point::ResumeToRetry
+            | Point::PageResponse
+            | Point::AtcInvalidate
             | Point::Doorbell
             | Point::DescriptorFetch
             | Point::Compute
@@ -277,6 +294,7 @@ impl Point {
                     | Actions::RESPONSE
                     | Actions::ERROR
             }
+            Point::PageRequest => wait | Actions::DROP | Actions::OVERFLOW,
             Point::Interrupt | Point::Msi => wait | Actions::DROP,
             Point::Dma => wait | Actions::ABORT,
             Point::Mailbox => wait | Actions::DROP | Actions::FAIL,

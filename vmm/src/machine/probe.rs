@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep, DeviceVerdict, DmaAccess};
 use stallbox_smmu::{
-    EventType, Line, Note, OnCommand, OnInterrupt, OnRecord, OnTranslation, Probe, Response, Step,
-    Transaction, Translation, Verdict,
+    EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation,
+    PageRequest, Probe, Response, Step, Transaction, Translation, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
@@ -79,6 +79,10 @@ impl Probe for SmmuProbe {
 
     fn translated(&self, transaction: &Transaction, translation: &Translation) {
         self.checkers.translated(transaction, translation);
+    }
+
+    fn on_page_request(&self, request: &PageRequest) -> Verdict<OnPageRequest> {
+        self.faults.on_page_request(request)
     }
 
     fn note(&self, note: &Note) {

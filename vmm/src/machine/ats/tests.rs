@@ -11,17 +11,21 @@ use stallbox_devices::pcie::RequesterId;
 use stallbox_devices::pcie::ats::Ats;
 use stallbox_devices::pcie::capability::Capability;
 use stallbox_devices::pcie::pri::Pri;
+use stallbox_faultplan::Plan;
 use stallbox_smmu::testing::{USER_RW, cd_sva, ste_stage1};
-use stallbox_smmu::{Config, Interrupts, Line, NoProbe, Smmu};
+use stallbox_smmu::{Config, Interrupts, Line, Points, Smmu};
 use stallbox_timeline::{Span, Timeline};
 use stallbox_trace::Tracer;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::Functions;
+use crate::check::{CheckConfig, Checkers};
 use crate::latency::LatencyModel;
 use crate::machine::InterruptController;
 use crate::machine::dma::SmmuPort;
+use crate::machine::faults::Faults;
 use crate::machine::memory::Physical;
+use crate::machine::probe::SmmuProbe;
 
 const FUNCTION: RequesterId = RequesterId(2 << 3);
 const PROCESS: DmaAttrs = DmaAttrs::of(Pasid(1));
@@ -69,12 +73,21 @@ type Outcome = Rc<RefCell<Option<Result<Vec<u8>, DmaAbort>>>>;
 
 impl Machine {
     fn new() -> Machine {
+        Machine::planned("")
+    }
+
+    fn planned(plan: &str) -> Machine {
+        let plan = Plan::parse(plan).unwrap();
         let timeline = Timeline::new();
         let ram: GuestRam =
             Rc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 4 << 20)]).unwrap());
         let tracer = Tracer::new(timeline.clone(), None);
         let memory = Physical::new(ram.clone(), Rc::new(Nowhere), tracer.clone());
         let lines = Rc::new(Lines::default());
+        let latency = Rc::new(LatencyModel::built_in().sampler(1));
+        let faults = Faults::new(&plan, 1, &timeline, &tracer);
+        let checkers = Checkers::new(&CheckConfig::default(), None, &timeline, &tracer, &ram);
+        let probe = SmmuProbe::new(latency.clone(), tracer.clone(), faults.clone(), checkers);
         let smmu = Smmu::new(
             Config {
                 ats: true,
@@ -84,11 +97,11 @@ impl Machine {
             timeline.clone(),
             memory.clone(),
             lines.clone(),
-            Rc::new(NoProbe),
+            Rc::new(probe),
         );
+        faults.attach(smmu.clone(), None, Points::NONE);
         let functions = Rc::new(Functions::default());
         smmu.connect(functions.clone());
-        let latency = Rc::new(LatencyModel::built_in().sampler(1));
         let port = Rc::new(SmmuPort::new(
             FUNCTION,
             smmu.clone(),
@@ -185,7 +198,7 @@ impl Machine {
     /// The kernel's side of a page request: the next entry of the queue.
     fn page_request(&self) -> Option<[u64; 2]> {
         let (prod, cons) = (self.read32(0x1_00c8), self.read32(0x1_00cc));
-        if prod == cons {
+        if (prod ^ cons) & 0xff == 0 {
             return None;
         }
         let at = PAGE_REQUEST_QUEUE + 16 * u64::from(cons & 0x7f);
@@ -366,8 +379,63 @@ fn requests_beyond_the_port_are_the_functions_own() {
         last: true,
         index: 9,
     });
+    machine.wait();
     assert_eq!(
         machine.page_request(),
         Some([0x5000_0000_0000_0010, 0x7009])
     );
+}
+
+#[test]
+fn a_plan_overflows_the_queue_and_the_device_asks_again() {
+    let machine = Machine::planned(
+        "[[rule]]
+         at = 'page_request'
+         match = { pasid = 1, nth = 1 }
+         do = { overflow = true }",
+    );
+    let access = machine.write(0x3000, &[7]);
+    // OVFLG, which nobody acknowledged: each request is answered with Success, and comes again.
+    assert_eq!(machine.read32(0x1_00c8) >> 31, 1);
+    assert_eq!(machine.page_request(), None);
+    assert!(machine.smmu.counters().page_responses_automatic > 1);
+    let cons = machine.read32(0x1_00cc);
+    machine.write32(0x1_00cc, cons | 1 << 31);
+    machine.wait();
+    // PROD keeps the flag.
+    let (prod, cons) = (machine.read32(0x1_00c8), machine.read32(0x1_00cc));
+    assert_eq!((prod, cons), (1 << 31 | 1, 1 << 31));
+    let entry = [
+        machine.load(PAGE_REQUEST_QUEUE),
+        machine.load(PAGE_REQUEST_QUEUE + 8),
+    ];
+    machine.map(0x3000, FRAME | USER_RW);
+    machine.respond(entry, 2);
+    machine.wait();
+    assert_eq!(access.take(), Some(Ok(Vec::new())));
+}
+
+#[test]
+fn a_plan_loses_a_request_and_makes_messages_late() {
+    let machine = Machine::planned(
+        "[[rule]]
+         at = 'page_request'
+         match = { address = 0x3000 }
+         do = { drop = true }
+         [[rule]]
+         at = 'page_response'
+         do = { delay = 400_000 }",
+    );
+    let lost = machine.read(0x3000, 8);
+    assert_eq!(machine.page_request(), None);
+    let late = machine.read(0x4000, 8);
+    machine.map(0x4000, FRAME | USER_RW);
+    machine.respond(machine.page_request().unwrap(), 2);
+    machine.wait();
+    machine.wait();
+    assert!(late.borrow().is_none());
+    machine
+        .timeline
+        .advance_to(machine.timeline.now() + Span::from_us(400));
+    assert!(late.borrow().is_some() && lost.borrow().is_none());
 }

@@ -105,6 +105,7 @@ impl Faults {
             (Point::Record, Points::RECORD),
             (Point::Command, Points::COMMAND),
             (Point::Interrupt, Points::INTERRUPT),
+            (Point::PageRequest, Points::PAGE_REQUEST),
         ] {
             if self.player.wants(point) {
                 points |= watched;

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use stallbox_faultplan::{Access, Act, FaultKind, Point, Stag, Subject};
 use stallbox_smmu::{
-    FaultType, Line, OnCommand, OnInterrupt, OnRecord, OnTranslation, Step, StreamId, Transaction,
-    Verdict,
+    FaultType, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, PageRequest,
+    Step, StreamId, Transaction, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::Event;
@@ -40,6 +40,9 @@ impl Faults {
             Step::ConfigFetch => Point::ConfigFetch,
             Step::FaultReport => Point::FaultReport,
             Step::ResumeToRetry => Point::ResumeToRetry,
+            Step::PageResponse => Point::PageResponse,
+            Step::AtcInvalidate => Point::AtcInvalidate,
+            // A page request has a point of its own too.
             // A command has a point of its own, where it is known which.
             _ => return Span::ZERO,
         };
@@ -73,6 +76,35 @@ impl Faults {
             Act::Abort => OnTranslation::Abort,
             Act::Evict => OnTranslation::Evict,
             _ => OnTranslation::Go,
+        };
+        Verdict {
+            wait: self.wait(&taken),
+            act,
+        }
+    }
+
+    pub(in crate::machine) fn on_page_request(
+        self: &Rc<Self>,
+        request: &PageRequest,
+    ) -> Verdict<OnPageRequest> {
+        let subject = Subject {
+            stream: Some(request.stream.0),
+            pasid: request.substream.map(|substream| substream.0),
+            address: Some((request.address, request.address)),
+            access: Some(match (request.write, request.execute) {
+                (true, _) => Access::Write,
+                (false, true) => Access::Execute,
+                (false, false) => Access::Read,
+            }),
+            ..Subject::at(Point::PageRequest)
+        };
+        let Some(taken) = self.ask(&subject) else {
+            return Verdict::default();
+        };
+        let act = match taken.rule.act {
+            Act::Drop => OnPageRequest::Lose,
+            Act::Overflow => OnPageRequest::Overflow,
+            _ => OnPageRequest::Go,
         };
         Verdict {
             wait: self.wait(&taken),
