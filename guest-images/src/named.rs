@@ -38,6 +38,13 @@ pub struct Definition {
     pub modules: Vec<PathBuf>,
     /// Folders whose content the guest finds in its `/`, in order.
     pub added: Vec<PathBuf>,
+}
+
+/// What is kept of a user's image.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    definition: Definition,
     built: Option<Built>,
 }
 
@@ -81,6 +88,7 @@ struct Named {
     name: String,
     variant: &'static Variant,
     definition: Definition,
+    built: Option<Built>,
     /// The project's own; there is no file for it.
     own: bool,
 }
@@ -105,7 +113,7 @@ impl<'a> Store<'a> {
         let Some(initramfs) = self.cache.find(&initramfs_key) else {
             return Ok(None);
         };
-        let built = named.definition.built.unwrap_or_default();
+        let built = named.built.unwrap_or_default();
         let overlays: Option<Vec<PathBuf>> = built
             .added
             .iter()
@@ -124,7 +132,7 @@ impl<'a> Store<'a> {
     /// for changes.
     pub fn build(&self, name: &str, progress: &dyn Progress) -> Result<GuestImage, Error> {
         let lock = self.cache.lock(progress)?;
-        let mut named = self.named(name)?;
+        let named = self.named(name)?;
         let kernel = self.build_kernel(&named, &lock, progress)?;
         let (modules, initramfs_key) = self.keys(&named, &kernel)?;
         let initramfs = match lock.find(&initramfs_key) {
@@ -161,8 +169,11 @@ impl<'a> Store<'a> {
                 .kernel_source
                 .as_ref()
                 .map(|_| kernel.key.name().to_owned());
-            named.definition.built = Some(Built { kernel, added });
-            self.write(name, &named.definition)?;
+            let record = Record {
+                definition: named.definition,
+                built: Some(Built { kernel, added }),
+            };
+            self.write(name, &record)?;
         }
         image(&kernel.folder, &initramfs, overlays)
     }
@@ -184,8 +195,7 @@ impl<'a> Store<'a> {
         {
             return Err(Error::NoImage { name: base.clone() });
         }
-        let mut definition = definition.absolute()?;
-        definition.built = None;
+        let definition = definition.absolute()?;
         for folder in &definition.modules {
             Module::at(folder.clone())?;
         }
@@ -196,13 +206,22 @@ impl<'a> Store<'a> {
         if moved {
             remove(&self.tree(name))?;
         }
-        self.write(name, &definition)
+        let record = Record {
+            definition,
+            built: None,
+        };
+        self.write(name, &record)
     }
 
     /// What `name` stands for, if a user has defined it.
     pub fn definition(&self, name: &str) -> Result<Option<Definition>, Error> {
+        Ok(self.record(name)?.map(|record| record.definition))
+    }
+
+    fn record(&self, name: &str) -> Result<Option<Record>, Error> {
         let path = self.file(name);
-        if !path.is_file() {
+        // Not everything is the name of a file in one folder.
+        if name.contains('/') || !path.is_file() {
             return Ok(None);
         }
         toml::from_str(&read_to_string(&path)?)
@@ -254,7 +273,7 @@ impl<'a> Store<'a> {
     pub fn folders(&self, name: &str) -> Result<Vec<String>, Error> {
         let named = self.named(name)?;
         let mut folders: Vec<String> = Vec::new();
-        if let Some(built) = &named.definition.built {
+        if let Some(built) = &named.built {
             folders.extend(built.added.iter().cloned());
         }
         if named.definition.kernel_source.is_none() {
@@ -289,10 +308,10 @@ impl<'a> Store<'a> {
             .join(format!("{name}.toml"))
     }
 
-    fn write(&self, name: &str, definition: &Definition) -> Result<(), Error> {
+    fn write(&self, name: &str, record: &Record) -> Result<(), Error> {
         let path = self.file(name);
         create_dir(&self.cache.root().join(DEFINITIONS))?;
-        let text = toml::to_string(definition).expect("a definition is a table of texts");
+        let text = toml::to_string(record).expect("a record is tables of texts");
         write(&path, text)
     }
 
@@ -302,23 +321,20 @@ impl<'a> Store<'a> {
                 name: name.to_owned(),
                 variant,
                 definition: Definition::default(),
+                built: None,
                 own: true,
             });
         }
-        // Not everything is the name of a file in one folder.
-        let definition = match name.contains('/') {
-            true => None,
-            false => self.definition(name)?,
-        };
         let no_image = |name: &str| Error::NoImage {
             name: name.to_owned(),
         };
-        let definition = definition.ok_or_else(|| no_image(name))?;
-        let base = definition.base.as_deref().unwrap_or(STOCK);
+        let record = self.record(name)?.ok_or_else(|| no_image(name))?;
+        let base = record.definition.base.as_deref().unwrap_or(STOCK);
         Ok(Named {
             name: name.to_owned(),
             variant: Variant::find(base).ok_or_else(|| no_image(base))?,
-            definition,
+            definition: record.definition,
+            built: record.built,
             own: false,
         })
     }
@@ -333,7 +349,7 @@ impl<'a> Store<'a> {
 
     fn find_kernel(&self, named: &Named) -> Result<Option<Kernel>, Error> {
         if named.definition.kernel_source.is_some() {
-            let built = named.definition.built.as_ref();
+            let built = named.built.as_ref();
             let Some(name) = built.and_then(|built| built.kernel.as_deref()) else {
                 return Ok(None);
             };

@@ -30,12 +30,14 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
 }
 
 fn build(root: &Path, args: &BuildArgs) -> Result<()> {
-    let mut definition = Definition::default();
-    definition.base.clone_from(&args.base);
-    definition.kernel_source.clone_from(&args.kernel_source);
-    definition.patches.clone_from(&args.patch);
-    definition.config.clone_from(&args.config);
-    definition.modules.clone_from(&args.module);
+    let definition = Definition {
+        base: args.base.clone(),
+        kernel_source: args.kernel_source.clone(),
+        patches: args.patch.clone(),
+        config: args.config.clone(),
+        modules: args.module.clone(),
+        added: Vec::new(),
+    };
     let has_options = definition != Definition::default();
     let name = match (&args.name, &args.kernel_source) {
         (Some(name), _) => name.clone(),
@@ -47,9 +49,11 @@ fn build(root: &Path, args: &BuildArgs) -> Result<()> {
     };
     if has_options {
         // What was added to it stays.
-        definition.added = guest_images::definition(root, &name)?
-            .unwrap_or_default()
-            .added;
+        let added = guest_images::definition(root, &name)?.unwrap_or_default();
+        let definition = Definition {
+            added: added.added,
+            ..definition
+        };
         guest_images::define(root, &name, definition)?;
     }
     build_and_tell(root, &name)
