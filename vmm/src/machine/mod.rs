@@ -43,8 +43,9 @@ pub(crate) use ram::allocate;
 const ACCELERATOR: RequesterId = RequesterId(1 << 3);
 /// Where the test engine sits: like the accelerator, and alone in a group too.
 pub(crate) const TEST_ENGINE: RequesterId = RequesterId(2 << 3);
-/// The SMMU's own DeviceID at the ITS: above every requester ID.
-pub(crate) const SMMU_DEVICE_ID: u32 = 0x1_0000;
+/// The SMMU's own DeviceID at the ITS: the last requester ID, where no function sits. One above all of
+/// them would be more than a kernel's ITS knows (VITS_TYPER_DEVBITS is 16 in KVM).
+pub(crate) const SMMU_DEVICE_ID: u32 = 0xffff;
 /// SPIs of the interrupt controller, whoever models it.
 pub(crate) const SPIS: u32 = 64;
 
