@@ -8,8 +8,8 @@
 
 use crate::bus::{Bus, BusError, Size};
 use crate::cpu::Cpu;
+use crate::decode::Insn;
 use crate::decode::simd::SimdInsn;
-use crate::decode::{Insn, decode};
 use crate::exception::{AbortCause, Exception};
 use crate::exec::step;
 use crate::mmu::status;
@@ -64,23 +64,23 @@ impl Insn {
 }
 
 impl Cpu {
-    /// Decodes the instruction at the PC.
+    /// The instruction at the PC, for [`decode`](crate::decode::decode).
     ///
     /// The caller has set the PC, the exception level and the registers that translate: SCTLR_EL1,
     /// TCR_EL1, TTBR0_EL1, TTBR1_EL1, MAIR_EL1. Until [`Cpu::execute_one`] is done, permissions are
     /// taken as granted: the MMU that the guest runs on has checked them already, perhaps by
     /// extensions that this one does not have.
-    pub fn fetch_one<B: Bus>(&mut self, bus: &mut B) -> Result<Insn, Exception> {
+    pub fn fetch_one<B: Bus>(&mut self, bus: &mut B) -> Result<u32, Exception> {
         self.translation_control_changed();
         self.mmu.regime.permissions_granted = true;
         let address = self.fetch_address(bus, self.pc)?;
         let word = bus
             .read(0, address, Size::Word)
             .map_err(|BusError| Exception::instruction_abort(status::EXTERNAL, self.pc))?;
-        Ok(decode(word as u32))
+        Ok(word as u32)
     }
 
-    /// Executes what [`Cpu::fetch_one`] has decoded and moves the PC past it. Only loads and stores
+    /// Executes what [`Cpu::fetch_one`] has found and moves the PC past it. Only loads and stores
     /// that are not atomic are executed; others, which cannot work on device registers, are an
     /// external abort. On an error the PC and the base register have not moved.
     pub fn execute_one<B: Bus>(&mut self, bus: &mut B, insn: &Insn) -> Result<(), Exception> {
@@ -101,6 +101,7 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::decode;
     use crate::mmu::testing::{DEVICE, KERNEL_DEVICE, KERNEL_RX, Machine, RAM};
 
     const CODE: u64 = 0xffff_8000_0000_0000;
@@ -119,8 +120,8 @@ mod tests {
     }
 
     fn run(machine: &mut Machine) -> Result<(), Exception> {
-        let insn = machine.cpu.fetch_one(&mut machine.bus)?;
-        machine.cpu.execute_one(&mut machine.bus, &insn)
+        let word = machine.cpu.fetch_one(&mut machine.bus)?;
+        machine.cpu.execute_one(&mut machine.bus, &decode(word))
     }
 
     // Words from GNU as.

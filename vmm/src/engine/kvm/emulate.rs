@@ -7,8 +7,8 @@
 use std::sync::atomic::Ordering;
 
 use kvm_ioctls::VcpuFd;
-use stallbox_aarch64::decode::Insn;
-use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, SP, Size};
+use stallbox_aarch64::decode::{Insn, decode};
+use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, REGISTER_SLOTS, SP, Size};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::errno::Result;
 
@@ -32,8 +32,11 @@ const TCR_DS: u64 = 1 << 59;
 /// CPACR_EL1.FPEN: hardware has let the instruction pass.
 const FP_ALLOWED: u64 = 3 << 20;
 
-/// General-purpose registers without the stack pointer.
-const GENERAL: usize = 31;
+/// The number that means the zero register or the stack pointer.
+const REGISTER_31: usize = 31;
+
+/// X and V registers.
+type Registers = ([u64; REGISTER_SLOTS], [u128; 32]);
 
 /// What became of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +82,12 @@ impl Emulator {
             line,
             gone: false,
         };
-        let Ok(insn) = self.cpu.fetch_one(&mut bus) else {
+        let Ok(word) = self.cpu.fetch_one(&mut bus) else {
             return Ok(self.unfinished(pc, fault));
         };
-        let vectors = matches!(insn, Insn::Simd(_));
-        let stack = load_registers(&mut self.cpu, vcpu, pstate, vectors)?;
+        let insn = decode(word);
+        let named = Named::of(word, &insn, pstate);
+        named.load(&mut self.cpu, vcpu)?;
         let before = (self.cpu.x, self.cpu.v);
         let outcome = self.cpu.execute_one(&mut bus, &insn);
         if bus.gone {
@@ -94,22 +98,7 @@ impl Emulator {
             return Ok(self.unfinished(pc, fault));
         }
         self.failed = None;
-        for index in 0..GENERAL {
-            if self.cpu.x[index] != before.0[index] {
-                x(index).set(vcpu, self.cpu.x[index])?;
-            }
-        }
-        let sp = usize::from(SP);
-        if self.cpu.x[sp] != before.0[sp] {
-            stack.set(vcpu, self.cpu.x[sp])?;
-        }
-        if vectors {
-            for index in 0..self.cpu.v.len() {
-                if self.cpu.v[index] != before.1[index] {
-                    registers::set_v(vcpu, index, self.cpu.v[index])?;
-                }
-            }
-        }
+        named.store(&self.cpu, &before, vcpu)?;
         if pstate & PSTATE_DONE != 0 {
             PSTATE.set(vcpu, pstate & !PSTATE_DONE)?;
         }
@@ -147,23 +136,75 @@ fn load_translation(cpu: &mut Cpu, vcpu: &VcpuFd, pstate: u64, pc: u64) -> Resul
     Ok(known)
 }
 
-/// Loads the registers that an instruction may name; gives the current stack pointer's name.
-fn load_registers(cpu: &mut Cpu, vcpu: &VcpuFd, pstate: u64, vectors: bool) -> Result<Register> {
-    for index in 0..GENERAL {
-        cpu.x[index] = x(index).get(vcpu)?;
-    }
-    let stack = if pstate & 0xf == MODE_EL1H {
-        SP_EL1
-    } else {
-        SP_EL0
-    };
-    cpu.x[usize::from(SP)] = stack.get(vcpu)?;
-    if vectors {
-        for index in 0..cpu.v.len() {
-            cpu.v[index] = registers::get_v(vcpu, index)?;
+/// The registers that a load or store may name. Each costs a system call.
+struct Named {
+    /// Fields of five bits at 0, 5, 10 and 16: Rt, Rn, Rt2, Rm. The wrong ones do no harm.
+    fields: [usize; 4],
+    /// The current stack pointer, if Rn is it.
+    stack: Option<Register>,
+    /// Whether Rt and Rt2 are vector registers, Rt the first of up to four.
+    vectors: bool,
+}
+
+impl Named {
+    fn of(word: u32, insn: &Insn, pstate: u64) -> Named {
+        let fields = [0, 5, 10, 16].map(|low| (word >> low & 31) as usize);
+        let current = if pstate & 0xf == MODE_EL1H {
+            SP_EL1
+        } else {
+            SP_EL0
+        };
+        Named {
+            fields,
+            stack: (fields[1] == REGISTER_31).then_some(current),
+            vectors: matches!(insn, Insn::Simd(_)),
         }
     }
-    Ok(stack)
+
+    fn general(&self) -> impl Iterator<Item = usize> {
+        self.fields.into_iter().filter(|&index| index < REGISTER_31)
+    }
+
+    fn vectors(&self) -> impl Iterator<Item = usize> {
+        let [rt, _, rt2, _] = self.fields;
+        let all = [rt, rt + 1, rt + 2, rt + 3, rt2].map(|index| index % 32);
+        all.into_iter()
+            .take(if self.vectors { all.len() } else { 0 })
+    }
+
+    fn load(&self, cpu: &mut Cpu, vcpu: &VcpuFd) -> Result<()> {
+        for index in self.general() {
+            cpu.x[index] = x(index).get(vcpu)?;
+        }
+        if let Some(stack) = self.stack {
+            cpu.x[usize::from(SP)] = stack.get(vcpu)?;
+        }
+        for index in self.vectors() {
+            cpu.v[index] = registers::get_v(vcpu, index)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the vCPU what has changed.
+    fn store(&self, cpu: &Cpu, before: &Registers, vcpu: &VcpuFd) -> Result<()> {
+        for index in self.general() {
+            if cpu.x[index] != before.0[index] {
+                x(index).set(vcpu, cpu.x[index])?;
+            }
+        }
+        let sp = usize::from(SP);
+        if let Some(stack) = self.stack
+            && cpu.x[sp] != before.0[sp]
+        {
+            stack.set(vcpu, cpu.x[sp])?;
+        }
+        for index in self.vectors() {
+            if cpu.v[index] != before.1[index] {
+                registers::set_v(vcpu, index, cpu.v[index])?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// RAM, and what the device thread answers for.
@@ -296,5 +337,29 @@ impl Bus for DeviceBus<'_> {
 
     fn attention(&mut self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(word: u32) -> Named {
+        Named::of(word, &decode(word), MODE_EL1H)
+    }
+
+    // Words from GNU as.
+    #[test]
+    fn every_register_of_the_instruction_is_named() {
+        let stp = named(0xa900_0801); // stp x1, x2, [x0]
+        assert_eq!(stp.general().collect::<Vec<_>>(), [1, 0, 2, 0]);
+        assert_eq!(stp.stack, None);
+        assert_eq!(stp.vectors().count(), 0);
+
+        let push = named(0xf81f_0fe2); // str x2, [sp, #-16]!
+        assert_eq!(push.stack, Some(SP_EL1));
+
+        let ld4 = named(0x4c40_081e); // ld4 {v30.4s-v1.4s}, [x0]
+        assert_eq!(ld4.vectors().take(4).collect::<Vec<_>>(), [30, 31, 0, 1]);
     }
 }
