@@ -24,9 +24,11 @@ const CODE: u64 = layout::RAM_BASE + 0x1000;
 /// A register of the SMMU that can be read without an effect: SMMU_IDR0. It ignores writes.
 const REGISTER: u64 = layout::SMMU.base;
 
-/// X0 is the register's address, X1 the number of accesses (from GNU as).
-const fn program(access: u32) -> [u32; 7] {
+/// Accesses the address in X0 so many times, then switches off (words from GNU as).
+const fn program(access: u32, count: u32) -> [u32; 9] {
     [
+        0xd280_0001 | (count & 0xffff) << 5, // mov x1, #count, low half
+        0xf2a0_0001 | (count >> 16) << 5,    // movk x1, #count, high half
         access,
         0xf100_0421, // subs x1, x1, #1
         0x54ff_ffc1, // b.ne access
@@ -74,18 +76,18 @@ fn words(program: &[u32]) -> Vec<u8> {
 }
 
 /// Host time of a run with `count` accesses.
-fn with_engine(kind: EngineKind, access: u32, address: u64, count: u64) -> Result<f64> {
+fn with_engine(kind: EngineKind, access: u32, address: u64, count: u32) -> Result<f64> {
     let machine = machine();
     let engine = engine::open(kind, &machine)?;
     let mut world = World::new(&machine, engine.platform(), None, None)?;
     engine.plug(&mut world);
     world
         .ram
-        .write_slice(&words(&program(access)), GuestAddress(CODE))
+        .write_slice(&words(&program(access, count)), GuestAddress(CODE))
         .context("the program does not fit")?;
     let entry = EntryState {
         pc: CODE,
-        x: [address, count, 0, 0],
+        x: [address, 0, 0, 0],
         // EL1h, interrupts masked.
         pstate: 0x3c5,
     };
@@ -118,7 +120,7 @@ mod smallest {
     };
 
     /// Host time of a run.
-    pub fn run(program: &[u8], address: u64, count: u64) -> Result<f64> {
+    pub fn run(program: &[u8], address: u64) -> Result<f64> {
         let kvm = Kvm::new().context("/dev/kvm")?;
         let vm = kvm.create_vm_with_ipa_size(40)?;
         let size = 2 << 20;
@@ -140,8 +142,8 @@ mod smallest {
         vm.get_preferred_target(&mut init)?;
         init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
         vcpu.vcpu_init(&init)?;
-        // X0, X1 and PC, by their offset in struct kvm_regs in words of 32 bits.
-        for (word, value) in [(0, address), (2, count), (64, super::CODE)] {
+        // X0 and PC, by their offset in struct kvm_regs in words of 32 bits.
+        for (word, value) in [(0, address), (64, super::CODE)] {
             let name = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | u64::from(KVM_REG_ARM_CORE) | word;
             vcpu.set_one_reg(name, &value.to_le_bytes())?;
         }
@@ -158,10 +160,10 @@ mod smallest {
 }
 
 /// Nanoseconds for each access: what `count` of them take beyond none to speak of.
-fn each(mut run: impl FnMut(u64) -> Result<f64>, count: u64) -> Result<f64> {
+fn each(mut run: impl FnMut(u32) -> Result<f64>, count: u32) -> Result<f64> {
     let few = run(1)?;
     let many = run(1 + count)?;
-    Ok((many - few) * 1e9 / count as f64)
+    Ok((many - few) * 1e9 / f64::from(count))
 }
 
 fn report(engine: &str, access: &str, ns: Result<f64>) {
@@ -179,11 +181,10 @@ fn main() -> Result<()> {
     for (name, access, address) in ACCESSES {
         #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
         {
-            let program = words(&program(access));
             // It does not enable what a store pair needs.
             if name != "write, store pair" {
-                let ns = each(|count| smallest::run(&program, address, count), count);
-                report("smallest loop", name, ns);
+                let smallest = |count| smallest::run(&words(&program(access, count)), address);
+                report("smallest loop", name, each(smallest, count));
             }
             let kvm = |count| with_engine(EngineKind::Kvm, access, address, count);
             report("kvm", name, each(kvm, count));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use stallbox_firmware::layout::{self, Region};
@@ -68,10 +69,21 @@ pub(super) type Answer = Option<[u8; WIDEST]>;
 /// The device thread is gone: the vCPU is to end.
 pub(super) struct Gone;
 
-/// Wakes the device thread, once for all calls that it has not seen.
+/// How long either side looks for the other's word before it goes to sleep, where there is a CPU
+/// to spare for that. To be woken takes about as long.
+pub(super) const PATIENCE: Duration = Duration::from_micros(20);
+
+/// Wakes the device thread.
 struct Bell {
     event: EventFd,
-    rung: AtomicBool,
+    /// It is awake, or was rung for: it will look for calls before it sleeps.
+    awake: AtomicBool,
+}
+
+impl Bell {
+    fn ring(&self) -> std::io::Result<()> {
+        self.event.write(1)
+    }
 }
 
 /// A vCPU's end.
@@ -80,6 +92,7 @@ pub(super) struct Line {
     calls: SyncSender<(usize, Call)>,
     answers: Receiver<Answer>,
     bell: Arc<Bell>,
+    patient: bool,
 }
 
 /// The device thread's end.
@@ -89,11 +102,11 @@ pub(super) struct Switchboard {
     bell: Arc<Bell>,
 }
 
-/// Lines for `vcpus` vCPUs.
-pub(super) fn switchboard(vcpus: usize) -> Result<(Switchboard, Vec<Line>)> {
+/// Lines for `vcpus` vCPUs. They are `patient` if a host's CPU can be spared for that.
+pub(super) fn switchboard(vcpus: usize, patient: bool) -> Result<(Switchboard, Vec<Line>)> {
     let bell = Arc::new(Bell {
         event: EventFd::new(EFD_NONBLOCK).context("eventfd")?,
-        rung: AtomicBool::new(false),
+        awake: AtomicBool::new(false),
     });
     let (sender, calls) = sync_channel(CALLS_MAX);
     let (answers, lines) = (0..vcpus)
@@ -104,6 +117,7 @@ pub(super) fn switchboard(vcpus: usize) -> Result<(Switchboard, Vec<Line>)> {
                 calls: sender.clone(),
                 answers,
                 bell: bell.clone(),
+                patient,
             };
             (answer, line)
         })
@@ -119,9 +133,9 @@ pub(super) fn switchboard(vcpus: usize) -> Result<(Switchboard, Vec<Line>)> {
 impl Line {
     fn send(&self, call: Call) -> Result<(), Gone> {
         self.calls.send((self.vcpu, call)).map_err(|_| Gone)?;
-        // After the call is in the queue: who clears `rung` looks there afterwards.
-        if !self.bell.rung.swap(true, Ordering::SeqCst) {
-            self.bell.event.write(1).map_err(|_| Gone)?;
+        // After the call is in the queue: who clears `awake` looks there afterwards.
+        if !self.bell.awake.swap(true, Ordering::SeqCst) {
+            self.bell.ring().map_err(|_| Gone)?;
         }
         Ok(())
     }
@@ -133,6 +147,14 @@ impl Line {
 
     fn ask(&self, call: Call) -> Result<Answer, Gone> {
         self.send(call)?;
+        let start = Instant::now();
+        while self.patient && start.elapsed() < PATIENCE {
+            match self.answers.try_recv() {
+                Ok(answer) => return Ok(answer),
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(TryRecvError::Disconnected) => return Err(Gone),
+            }
+        }
         self.answers.recv().map_err(|_| Gone)
     }
 
@@ -170,11 +192,30 @@ impl Switchboard {
         &self.bell.event
     }
 
-    /// The bell was heard: it rings again for calls from now on.
+    /// The bell was heard.
     pub(super) fn hush(&self) {
         // Nothing to read means that it was heard already.
         let _ = self.bell.event.read();
-        self.bell.rung.store(false, Ordering::SeqCst);
+    }
+
+    /// The device thread is awake: it need not be rung for.
+    pub(super) fn wake(&self) {
+        self.bell.awake.store(true, Ordering::SeqCst);
+    }
+
+    /// The device thread is about to sleep, unless there is a call after all: calls from now on ring
+    /// the bell.
+    pub(super) fn rest(&self) -> Option<(usize, Call)> {
+        self.bell.awake.swap(false, Ordering::SeqCst);
+        let call = self.next()?;
+        self.wake();
+        Some(call)
+    }
+
+    /// The bell is rung on behalf of calls that wait.
+    pub(super) fn ring(&self) {
+        // It fails if it has been rung 2^64 times, and so is heard anyway.
+        let _ = self.bell.ring();
     }
 
     /// The next call, with the vCPU that made it.
@@ -200,22 +241,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bell_rings_again_after_it_was_heard() {
-        let (board, lines) = switchboard(1).unwrap();
+    fn the_bell_rings_for_who_sleeps() {
+        let (board, lines) = switchboard(1, false).unwrap();
         for _ in 0..2 {
+            assert!(board.rest().is_none());
             assert!(lines[0].tell(Call::Parked).is_ok());
             assert!(lines[0].tell(Call::Parked).is_ok());
             // Two calls, one ring.
             assert_eq!(board.bell().read().unwrap(), 1);
-            board.hush();
             assert!(board.next().is_some() && board.next().is_some());
-            assert!(board.next().is_none());
         }
     }
 
     #[test]
+    fn a_call_before_going_to_sleep_is_found() {
+        let (board, lines) = switchboard(1, false).unwrap();
+        board.wake();
+        assert!(lines[0].tell(Call::Parked).is_ok());
+        assert!(board.bell().read().is_err());
+        assert!(board.rest().is_some());
+        // Awake again, and so not rung for.
+        assert!(lines[0].tell(Call::Parked).is_ok());
+        assert!(board.bell().read().is_err());
+    }
+
+    #[test]
     fn writes_to_pci_memory_wait_for_nobody() {
-        let (board, lines) = switchboard(1).unwrap();
+        let (board, lines) = switchboard(1, true).unwrap();
         assert!(
             lines[0]
                 .write(layout::PCI_MEMORY_64.base + 8, &[1; 16])
@@ -238,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_line_without_a_switchboard_says_so() {
-        let (board, lines) = switchboard(1).unwrap();
+        let (board, lines) = switchboard(1, true).unwrap();
         drop(board);
         assert!(lines[0].read(layout::SERIAL0.base, 1).is_err());
     }
