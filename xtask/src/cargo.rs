@@ -54,6 +54,12 @@ pub fn describe(command: &Command) -> String {
 struct Message {
     reason: String,
     executable: Option<PathBuf>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 /// Builds `stallbox` in release and tells where it is, which depends on the user's configuration.
@@ -73,13 +79,14 @@ pub fn build_stallbox() -> Result<PathBuf> {
 /// Runs a command of cargo that builds one program, and tells where it is.
 pub fn executable(command: &mut Command) -> Result<PathBuf> {
     let line = describe(command);
-    executables(command)?
+    executables(command, false)?
         .pop()
         .with_context(|| format!("`{line}` built no executable"))
 }
 
-/// Runs a command of cargo that builds programs, and tells where they are.
-pub fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
+/// Runs a command of cargo that builds programs, and tells where those are that are tests, or that
+/// are not: a package's integration tests bring its programs along.
+pub fn executables(command: &mut Command, tests: bool) -> Result<Vec<PathBuf>> {
     command
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped());
@@ -93,8 +100,10 @@ pub fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
         if let Ok(Message {
             reason,
             executable: Some(path),
+            profile: Some(profile),
         }) = serde_json::from_str(&message)
             && reason == "compiler-artifact"
+            && profile.test == tests
         {
             executables.push(path);
         }
