@@ -47,7 +47,6 @@ const QUICK: &[&str] = &[
     "boot::the_summary_names_the_engine_that_ran",
     "compress::deflate_in_one_request_on_0x30",
     "confine::",
-    "faults::a_fault_takes_no_less_than_its_latencies",
     "faults::an_access_to_an_unmapped_address",
     "faults::device_smmu_and_guest_count_the_same_faults",
     "faults::processes_killed_under_dma",
