@@ -45,7 +45,7 @@ const TESTS: [&[&str]; 2] = [
 const QUICK: &[&str] = &[
     "boot::four_cpus_reach_init",
     "boot::the_summary_names_the_engine_that_ran",
-    "compress::deflate_in_one_request_on_0x30",
+    "compress::one_small_file_goes_both_ways",
     "confine::",
     "faults::an_access_to_an_unmapped_address",
     "faults::device_smmu_and_guest_count_the_same_faults",

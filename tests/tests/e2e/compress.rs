@@ -229,3 +229,17 @@ fn damaged_input_is_an_error_and_nothing_else() {
     let run = Guest::new().file("damaged", &packed).run(script).success();
     assert_eq!(run.output().matches("status 1\n").count(), 2, "{run}");
 }
+
+/// The least that tells: where a console is slow, the samples take minutes.
+#[test]
+fn one_small_file_goes_both_ways() {
+    let (_, plain) = samples().swap_remove(1);
+    let script = "set -e; cd /in; zipsva compress --alg gzip --in plain --out packed; give packed
+        zipsva decompress --alg gzip --in host --out back; cmp plain back";
+    let run = Guest::new()
+        .file("plain", &plain)
+        .file("host", &pack("gzip", &plain))
+        .run(script)
+        .success();
+    assert!(gunzip(run.file("packed")).as_ref() == Ok(&plain), "{run}");
+}
