@@ -154,12 +154,14 @@ fn an_interrupt_wakes_a_program_that_waits() {
 #[test]
 fn processes_killed_under_dma_leave_nothing_behind() {
     let script = "svatest nop > /dev/null
-        for delay in 1000 1700 2300 3100 4000; do
-            svatest copy --bytes 8M --ops 4 --memory untouched --no-count > /dev/null 2>&1 &
+        for delay in 3000 4700 6300 8100 9900; do
+            svatest fill --bytes 8M --ops 4 --memory untouched --no-count > /dev/null 2>&1 &
             usleep $delay
             kill -9 $!
             wait $!
         done
+        # A page fault that is being handled keeps the address space, and so the queue, a bit longer.
+        usleep 50000
         cat /sys/class/uacce/svatest-0/available_instances
         svatest copy --bytes 256K --memory untouched > /dev/null || exit 1
         dmesg | grep -iE 'warning|oops|unexpected|does not drain' && exit 1
@@ -167,21 +169,14 @@ fn processes_killed_under_dma_leave_nothing_behind() {
     for accelerator in [STALL, PRI] {
         for cpus in [1, 4] {
             let run = guest(accelerator).cpus(cpus).traced().run(script).success();
-            assert!(
-                run.output().contains("\n64\n") || run.output().starts_with("64\n"),
-                "{run}"
-            );
+            assert!(run.output().lines().any(|line| line == "64"), "{run}");
             let trace = run.trace();
-            if accelerator == STALL {
-                Stalls::of(&trace).assert_all_answered();
-            }
-            // Each process has an address space of its own.
-            let pasids: BTreeSet<u64> = trace
+            Stalls::of(&trace).assert_all_answered();
+            let dropped = trace
                 .iter()
-                .filter(|it| it.event == "job_started")
-                .filter_map(|it| it.number("pasid"))
-                .collect();
-            assert!(pasids.len() >= 3, "{pasids:?}\n{run}");
+                .filter(|it| it.text("what").is_some_and(|what| what.contains("Dropped")));
+            // Operations that were under way, of most of the processes.
+            assert!(dropped.count() >= 8, "nobody was killed under DMA\n{run}");
         }
     }
 }
