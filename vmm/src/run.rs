@@ -231,8 +231,8 @@ fn symbols(args: &RunArgs) -> Result<Option<Rc<Symbols>>> {
         if args.check.is_empty() || args.kernel.is_some() {
             return None;
         }
-        let image = guest_images::cached(&guest_images::source_root())?;
-        let map = image.kernel.with_file_name("System.map");
+        let (kernel, _) = guest_files(args.image.as_deref(), None, None).ok()?;
+        let map = kernel.with_file_name("System.map");
         map.exists().then_some(map)
     };
     let path = args.symbols.clone().or_else(beside);

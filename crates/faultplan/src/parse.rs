@@ -10,8 +10,8 @@ use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::point::{Actions, Matches, Point};
 use crate::read::{Reader, Table, Value, parse_number};
 use crate::rule::{
-    Access, Act, Attempt, DeviceEvent, Effect, FaultKind, Filter, GateRef, Ring, Rule, Stag, Touch,
-    When,
+    Access, Act, Attempt, DeviceEvent, Effect, FaultKind, Filter, GateRef, PageAnswer, Ring, Rule,
+    Stag, Touch, When,
 };
 
 /// Most rules of a plan.
@@ -670,6 +670,10 @@ impl<'r, 's> Parser<'r, 's> {
                 ];
                 let code = reader.code(value, key, CODES, 0x7f)?;
                 Some(Act::Error(code as u8))
+            }
+            Actions::ANSWER => {
+                let word = reader.choice(value, key, PageAnswer::NAMES)?;
+                PageAnswer::named(word).map(Act::Answer)
             }
             Actions::FAIL => Some(Act::Fail(reader.integer(value, key, 1..=15)? as u8)),
             _ => None,

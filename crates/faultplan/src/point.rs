@@ -117,6 +117,8 @@ flags! {
         ERROR = "error",
         /// Fails with a status.
         FAIL = "fail",
+        /// Is answered at once.
+        ANSWER = "answer",
     }
 }
 
@@ -147,6 +149,8 @@ pub enum Point {
     PageResponse,
     /// An invalidation of the device's translation cache is about to be sent to it.
     AtcInvalidate,
+    /// A device is about to tell that an invalidation of its translation cache is complete.
+    AtcCompletion,
     /// The device is about to issue an access to memory.
     Dma,
     /// A doorbell came to a queue that was idle.
@@ -171,7 +175,7 @@ pub enum Point {
 
 impl Point {
     /// All, in the order of a fault's way.
-    pub const ALL: [Point; 22] = [
+    pub const ALL: [Point; 23] = [
         Point::Translation,
         Point::TlbHit,
         Point::WalkStep,
@@ -184,6 +188,7 @@ impl Point {
         Point::PageRequest,
         Point::PageResponse,
         Point::AtcInvalidate,
+        Point::AtcCompletion,
         Point::Dma,
         Point::Doorbell,
         Point::DescriptorFetch,
@@ -211,6 +216,7 @@ impl Point {
             Point::PageRequest => "page_request",
             Point::PageResponse => "page_response",
             Point::AtcInvalidate => "atc_invalidate",
+            Point::AtcCompletion => "atc_completion",
             Point::Dma => "dma",
             Point::Doorbell => "doorbell",
             Point::DescriptorFetch => "descriptor_fetch",
@@ -252,6 +258,7 @@ impl Point {
                     | Matches::STAG
             }
             Point::Interrupt => Matches::LINE,
+            Point::AtcCompletion => Matches::STREAM | Matches::PASID | Matches::ADDRESS,
             Point::Dma => Matches::PASID | Matches::ADDRESS | Matches::ACCESS | device,
             Point::Doorbell | Point::DescriptorFetch | Point::Compute | Point::CompletionWrite => {
                 Matches::QUEUE
@@ -294,8 +301,9 @@ impl Point {
                     | Actions::RESPONSE
                     | Actions::ERROR
             }
-            Point::PageRequest => wait | Actions::DROP | Actions::OVERFLOW,
             Point::Interrupt | Point::Msi => wait | Actions::DROP,
+            Point::PageRequest => wait | Actions::DROP | Actions::OVERFLOW | Actions::ANSWER,
+            Point::AtcCompletion => Actions::DROP,
             Point::Dma => wait | Actions::ABORT,
             Point::Mailbox => wait | Actions::DROP | Actions::FAIL,
             Point::RegisterWrite => Actions::DROP,

@@ -280,6 +280,30 @@ pub enum Stag {
     Stale,
 }
 
+/// A response to a page request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageAnswer {
+    /// Success.
+    Success,
+    /// Invalid Request.
+    Invalid,
+    /// Response Failure.
+    Failure,
+}
+
+impl PageAnswer {
+    pub(crate) const NAMES: &'static [&'static str] = &["success", "invalid", "failure"];
+
+    pub(crate) fn named(name: &str) -> Option<PageAnswer> {
+        Some(match name {
+            "success" => PageAnswer::Success,
+            "invalid" => PageAnswer::Invalid,
+            "failure" => PageAnswer::Failure,
+            _ => return None,
+        })
+    }
+}
+
 /// What is decided about what comes by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Act {
@@ -313,6 +337,8 @@ pub enum Act {
     Error(u8),
     /// It fails with this status.
     Fail(u8),
+    /// A page request is answered so, and software does not hear of it.
+    Answer(PageAnswer),
 }
 
 /// An entry of one of the device's event rings.

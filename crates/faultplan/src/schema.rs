@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::parse::{EFFECT_KEYS, LONGEST_NS, RULES_MAX, WHEN_KEYS};
 use crate::point::{Actions, Matches, Point};
-use crate::rule::{Access, FaultKind, Ring};
+use crate::rule::{Access, FaultKind, PageAnswer, Ring};
 
 /// The schema.
 pub fn schema() -> Value {
@@ -207,6 +207,7 @@ fn do_value(key: &str) -> Value {
             ],
         }),
         "fail" => integer(1, 15),
+        "answer" => json!({ "enum": PageAnswer::NAMES }),
         "write_records" => json!({ "type": "array", "items": words(4) }),
         "run_commands" => json!({ "type": "array", "items": words(2) }),
         "evict_tlb" => json!({ "anyOf": [integer(0, u64::MAX), { "const": "all" }] }),

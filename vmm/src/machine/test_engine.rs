@@ -38,11 +38,8 @@ impl World {
             latency: latency.clone(),
             tracer: self.tracer.clone(),
         });
-        let atc_probe = Rc::new(AtcProbe::new(
-            TEST_ENGINE,
-            latency.clone(),
-            self.tracer.clone(),
-        ));
+        let atc_probe = AtcProbe::new(TEST_ENGINE, latency.clone(), self.tracer.clone());
+        let atc_probe = Rc::new(atc_probe.under(&self.faults));
         let function = TestEngine::new(engine, slot, self.timeline.clone(), probe, atc_probe);
         bridge.plug(TEST_ENGINE, function);
     }

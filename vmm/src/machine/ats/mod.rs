@@ -18,6 +18,7 @@ use stallbox_smmu::{
 use stallbox_timeline::Span;
 use stallbox_trace::{AtcInvalidateStage, AtsAnswer, Event, PageResponseKind, Tracer};
 
+use super::faults::Faults;
 use crate::latency::{Latency, Part};
 
 /// Functions that keep translations, by StreamID.
@@ -158,6 +159,7 @@ pub struct AtcProbe {
     stream: u32,
     latency: Rc<Latency>,
     tracer: Tracer,
+    faults: Option<Rc<Faults>>,
 }
 
 impl AtcProbe {
@@ -167,11 +169,33 @@ impl AtcProbe {
             stream: requester.0.into(),
             latency,
             tracer,
+            faults: None,
+        }
+    }
+
+    /// The same, under a fault plan.
+    pub fn under(self, faults: &Rc<Faults>) -> AtcProbe {
+        AtcProbe {
+            faults: Some(faults.clone()),
+            ..self
         }
     }
 }
 
 impl atc::AtcProbe for AtcProbe {
+    fn loses_completion(&self, request: &dma::InvalidateRequest) -> bool {
+        let Some(faults) = &self.faults else {
+            return false;
+        };
+        let request = smmu::InvalidateRequest {
+            substream: request.pasid.map(|pasid| SubstreamId(pasid.0)),
+            address: request.address,
+            size_log2: request.size_log2,
+            global: request.global,
+        };
+        faults.loses_completion(self.stream, &request)
+    }
+
     fn spend(&self, step: AtcStep) -> Span {
         match step {
             AtcStep::Hit => self.latency.draw(Part::AtcHit),

@@ -8,9 +8,22 @@ use stallbox_trace::Event;
 
 use super::Faults;
 
+/// More effects at one point of virtual time are rules that feed each other.
+const EFFECTS_AT_ONCE_MAX: u32 = 10_000;
+/// More accesses of effects at a time would only fill the host's memory.
+const TOUCHING_MAX: u32 = 1 << 17;
+
 impl Faults {
     /// Does it now, and traces what came of it.
     pub(crate) fn perform(self: &Rc<Self>, by: &str, effect: &Effect) -> String {
+        // Rules can feed each other, and virtual time would stand still for ever.
+        let now = self.timeline.now();
+        let (at, count) = self.effects_at.get();
+        let count = if at == now { count + 1 } else { 1 };
+        self.effects_at.set((now, count));
+        if count > EFFECTS_AT_ONCE_MAX {
+            return "too many effects at one time".to_owned();
+        }
         // Traced first: what it causes follows.
         let what = describe(effect);
         self.tracer.emit(Event::Effect {
@@ -43,7 +56,12 @@ impl Faults {
                 }
                 None => return failed(NO_DEVICE),
             },
-            Effect::Touch(touch) => self.touch(&smmu, touch),
+            Effect::Touch(touch) => {
+                if self.touching.get().saturating_add(touch.count) > TOUCHING_MAX {
+                    return failed("too many accesses are under way");
+                }
+                self.touch(&smmu, touch);
+            }
             Effect::RaiseMsi(vector) => match zip {
                 Some(zip) => zip.inject_interrupt(*vector),
                 None => return failed(NO_DEVICE),
@@ -88,9 +106,12 @@ impl Faults {
             };
             let (smmu, tracer, timeline) =
                 (smmu.clone(), self.tracer.clone(), self.timeline.clone());
+            let touching = self.touching.clone();
+            touching.set(touching.get() + 1);
             self.timeline.spawn(async move {
                 let asked = timeline.now();
                 let outcome = smmu.translate(transaction).await;
+                touching.set(touching.get() - 1);
                 let stalls = match &outcome {
                     Ok(translation) => translation.stalls,
                     Err(aborted) => aborted.stalls,

@@ -44,6 +44,10 @@ pub struct Faults {
     follows_in_flight: Cell<bool>,
     fault_loop: Option<u64>,
     loops: Cell<u64>,
+    /// Accesses of effects that are under way.
+    touching: Rc<Cell<u32>>,
+    /// The last time at which there were effects, and how many.
+    effects_at: Cell<(Time, u32)>,
     paused: Cell<bool>,
     pausable: Cell<bool>,
     /// Points that checkers want to be told of, beside the plan's.
@@ -70,6 +74,8 @@ impl Faults {
             follows_in_flight: Cell::default(),
             fault_loop: plan.fault_loop,
             loops: Cell::default(),
+            touching: Rc::default(),
+            effects_at: Cell::default(),
             paused: Cell::default(),
             pausable: Cell::default(),
             more_points: Cell::default(),

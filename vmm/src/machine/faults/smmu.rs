@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use stallbox_faultplan::{Access, Act, FaultKind, Point, Stag, Subject};
+use stallbox_faultplan::{Access, Act, FaultKind, PageAnswer, Point, Stag, Subject};
 use stallbox_smmu::{
-    FaultType, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, PageRequest,
-    Step, StreamId, Transaction, Verdict,
+    FaultType, InvalidateRequest, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
+    OnTranslation, PageRequest, PageResponseCode, Step, StreamId, Transaction, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::Event;
@@ -76,35 +76,6 @@ impl Faults {
             Act::Abort => OnTranslation::Abort,
             Act::Evict => OnTranslation::Evict,
             _ => OnTranslation::Go,
-        };
-        Verdict {
-            wait: self.wait(&taken),
-            act,
-        }
-    }
-
-    pub(in crate::machine) fn on_page_request(
-        self: &Rc<Self>,
-        request: &PageRequest,
-    ) -> Verdict<OnPageRequest> {
-        let subject = Subject {
-            stream: Some(request.stream.0),
-            pasid: request.substream.map(|substream| substream.0),
-            address: Some((request.address, request.address)),
-            access: Some(match (request.write, request.execute) {
-                (true, _) => Access::Write,
-                (false, true) => Access::Execute,
-                (false, false) => Access::Read,
-            }),
-            ..Subject::at(Point::PageRequest)
-        };
-        let Some(taken) = self.ask(&subject) else {
-            return Verdict::default();
-        };
-        let act = match taken.rule.act {
-            Act::Drop => OnPageRequest::Lose,
-            Act::Overflow => OnPageRequest::Overflow,
-            _ => OnPageRequest::Go,
         };
         Verdict {
             wait: self.wait(&taken),
@@ -206,6 +177,63 @@ impl Faults {
             wait: self.wait(&taken),
             act,
         }
+    }
+
+    pub(in crate::machine) fn on_page_request(
+        self: &Rc<Self>,
+        request: &PageRequest,
+    ) -> Verdict<OnPageRequest> {
+        let page = request.address & !0xfff;
+        let taken = self.ask(&Subject {
+            stream: Some(request.stream.0),
+            pasid: request.substream.map(|substream| substream.0),
+            address: Some((page, page | 0xfff)),
+            access: Some(match (request.write, request.execute) {
+                (true, _) => Access::Write,
+                (false, true) => Access::Execute,
+                (false, false) => Access::Read,
+            }),
+            ..Subject::at(Point::PageRequest)
+        });
+        let Some(taken) = taken else {
+            return Verdict::default();
+        };
+        let act = match taken.rule.act {
+            Act::Drop => OnPageRequest::Lose,
+            Act::Overflow => OnPageRequest::Overflow,
+            Act::Answer(answer) => OnPageRequest::Answer(match answer {
+                PageAnswer::Success => PageResponseCode::Success,
+                PageAnswer::Invalid => PageResponseCode::InvalidRequest,
+                PageAnswer::Failure => PageResponseCode::Failure,
+            }),
+            _ => OnPageRequest::Go,
+        };
+        Verdict {
+            wait: self.wait(&taken),
+            act,
+        }
+    }
+
+    /// Whether the completion of an ATC invalidation is lost.
+    pub(in crate::machine) fn loses_completion(
+        self: &Rc<Self>,
+        stream: u32,
+        request: &InvalidateRequest,
+    ) -> bool {
+        if !self.player.wants(Point::AtcCompletion) {
+            return false;
+        }
+        let last = match request.size_log2 {
+            64.. => u64::MAX,
+            bits => request.address | ((1 << bits) - 1),
+        };
+        let taken = self.ask(&Subject {
+            stream: Some(stream),
+            pasid: request.substream.map(|substream| substream.0),
+            address: Some((request.address, last)),
+            ..Subject::at(Point::AtcCompletion)
+        });
+        taken.is_some_and(|taken| taken.rule.act == Act::Drop)
     }
 
     /// Names a transaction that stalls without end.

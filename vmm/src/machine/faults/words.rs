@@ -163,6 +163,7 @@ pub(super) fn act(act: &Act) -> String {
         }
         Act::Error(code) => format!("error {code}"),
         Act::Fail(status) => format!("fail {status}"),
+        Act::Answer(answer) => format!("answer {answer:?}").to_lowercase(),
     }
 }
 
