@@ -34,6 +34,14 @@ fn fail(words: &[&str]) -> String {
 /// An image in the user's own cache, which is gone in the end.
 struct Named(&'static str);
 
+impl Named {
+    /// What a run that was killed left of it is no part of this one.
+    fn new(name: &'static str) -> Named {
+        image(&["clean", name]);
+        Named(name)
+    }
+}
+
 impl Drop for Named {
     fn drop(&mut self) {
         image(&["clean", self.0]);
@@ -57,7 +65,7 @@ fn compile(to: &Path, flags: &[&str], source: &str) {
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn programs_of_ones_own_run_in_the_guest_static_and_dynamic() {
-    let named = Named("e2e-added");
+    let named = Named::new("e2e-added");
     let folder = tempfile::tempdir().unwrap();
     let programs = folder.path().join("opt");
     fs::create_dir(&programs).unwrap();
@@ -88,7 +96,7 @@ fn programs_of_ones_own_run_in_the_guest_static_and_dynamic() {
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn a_module_of_ones_own_is_built_and_its_errors_are_the_compilers() {
-    let named = Named("e2e-module");
+    let named = Named::new("e2e-module");
     let folder = tempfile::tempdir().unwrap();
     let module = folder.path().join("hello");
     fs::create_dir(&module).unwrap();
