@@ -77,7 +77,7 @@ fn unpack(algorithm: &str, packed: &[u8]) -> Result<Vec<u8>, String> {
 /// The host's own gzip: a judge that shares no line of code with the device.
 fn gunzip(packed: &[u8]) -> Result<Vec<u8>, String> {
     let mut child = Command::new("gzip")
-        .args(["--decompress", "--stdout"])
+        .arg("-dc")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

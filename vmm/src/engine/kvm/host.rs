@@ -5,8 +5,8 @@ use std::io;
 use anyhow::{Result, anyhow, bail};
 use kvm_bindings::{
     KVM_API_VERSION, KVM_CAP_ARM_INJECT_EXT_DABT, KVM_CAP_ARM_NISV_TO_USER,
-    KVM_CAP_ARM_VM_IPA_SIZE, KVM_CAP_DEVICE_CTRL, KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_ONE_REG,
-    KVM_CAP_SIGNAL_MSI, KVM_CAP_VCPU_EVENTS,
+    KVM_CAP_ARM_VM_IPA_SIZE, KVM_CAP_DEVICE_CTRL, KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_IRQFD,
+    KVM_CAP_ONE_REG, KVM_CAP_SIGNAL_MSI, KVM_CAP_VCPU_EVENTS,
 };
 use kvm_ioctls::Kvm;
 
@@ -14,7 +14,7 @@ use kvm_ioctls::Kvm;
 pub(super) const IPA_BITS: u32 = 40;
 
 /// Capabilities without which nothing works, with what they are for.
-const NEEDED: [(u32, &str, &str); 7] = [
+const NEEDED: [(u32, &str, &str); 8] = [
     (
         KVM_CAP_DEVICE_CTRL,
         "KVM_CAP_DEVICE_CTRL",
@@ -30,6 +30,7 @@ const NEEDED: [(u32, &str, &str); 7] = [
         "KVM_CAP_SIGNAL_MSI",
         "message-signalled interrupts",
     ),
+    (KVM_CAP_IRQFD, "KVM_CAP_IRQFD", "edges of wired interrupts"),
     (
         KVM_CAP_IMMEDIATE_EXIT,
         "KVM_CAP_IMMEDIATE_EXIT",

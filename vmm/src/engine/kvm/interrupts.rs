@@ -1,8 +1,9 @@
 //! Interrupts: lines and messages to the kernel's GIC and ITS.
 //!
-//! Lines go by KVM_IRQ_LINE. An irqfd would spare nothing, since the device thread makes one
-//! system call either way, and it is neither synchronous nor true to a line's level: the serial
-//! ports and the clock hold their lines until the guest has served them, and the SMMU's are edges.
+//! An edge goes by the line's irqfd: one write, where KVM_IRQ_LINE would take two calls, one for each
+//! level. A level goes by KVM_IRQ_LINE. An irqfd with a resamplefd would raise it, too, but could
+//! not drop it: the serial ports and the clock drop their lines when the guest has served them, which
+//! is before it ends the interrupt and may be without one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use kvm_ioctls::VmFd;
 use stallbox_devices::gic::ITS_TRANSLATER;
 use stallbox_devices::irq::IrqLine;
 use stallbox_firmware::layout;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::machine::InterruptController;
 
@@ -42,6 +44,7 @@ impl KernelGic {
 impl InterruptController for KernelGic {
     fn spi(&self, intid: u32) -> Rc<dyn IrqLine> {
         Rc::new(Spi {
+            edge: self.0.irqfd(intid),
             gic: self.0.clone(),
             intid,
         })
@@ -65,9 +68,32 @@ impl InterruptController for KernelGic {
     }
 }
 
+impl Shared {
+    /// The irqfd of a line. Without routes of their own, GSIs are SPIs in their order (Linux,
+    /// `arch/arm64/kvm/vgic/vgic-irqfd.c`, kvm_vgic_setup_default_irq_routing).
+    fn irqfd(&self, intid: u32) -> Option<EventFd> {
+        let made = EventFd::new(EFD_NONBLOCK).map_err(|error| error.to_string());
+        let made = made.and_then(|edge| {
+            let registered = self.vm.register_irqfd(&edge, intid - FIRST_SPI);
+            registered.map(|()| edge).map_err(|error| error.to_string())
+        });
+        made.map_err(|error| self.fail(format!("the irqfd of INTID {intid}: {error}")))
+            .ok()
+    }
+
+    fn fail(&self, why: String) {
+        self.failure.borrow_mut().get_or_insert(why);
+    }
+}
+
+/// INTIDs below it are those of each CPU.
+const FIRST_SPI: u32 = 32;
+
 struct Spi {
     gic: Rc<Shared>,
     intid: u32,
+    /// `None` is a failure that has been told.
+    edge: Option<EventFd>,
 }
 
 impl IrqLine for Spi {
@@ -76,9 +102,15 @@ impl IrqLine for Spi {
         let line = KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT | intid;
         if let Err(error) = self.gic.vm.set_irq_line(line, asserted) {
             self.gic
-                .failure
-                .borrow_mut()
-                .get_or_insert_with(|| format!("KVM_IRQ_LINE of INTID {intid}: {error}"));
+                .fail(format!("KVM_IRQ_LINE of INTID {intid}: {error}"));
+        }
+    }
+
+    fn pulse(&self) {
+        // The only error is a counter that is full; then the edges before have not been taken, and
+        // one more would make no difference.
+        if let Some(edge) = &self.edge {
+            let _ = edge.write(1);
         }
     }
 }
