@@ -358,6 +358,10 @@ impl Watch for Outside {
             .flatten()
     }
 
+    fn control(&self) -> Option<RawFd> {
+        self.control.as_ref().map(Control::ready)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

@@ -62,6 +62,7 @@ fn paused(look: impl FnOnce(&Path)) -> Run {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine can be paused")]
 fn a_paused_machine_is_looked_at_and_let_go() {
     let run = paused(|socket| {
         let stalls = ask(socket, &["stalls"]);
@@ -159,6 +160,7 @@ fn a_paused_machine_is_looked_at_and_let_go() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine can be paused")]
 fn nonsense_is_refused_with_a_reason() {
     let run = paused(|socket| {
         let refused = |words: &[&str]| {
@@ -182,4 +184,35 @@ fn nonsense_is_refused_with_a_reason() {
     let nobody = inspect(Path::new("/no/such/socket"), &["status"]);
     assert_eq!(nobody.2, Some(125));
     assert!(nobody.1.contains("no machine listens"), "{}", nobody.1);
+}
+
+/// Nothing is paused, so this is for every engine: one that sleeps has to wake for the socket.
+#[test]
+fn a_gate_is_opened_from_outside_while_the_machine_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.toml");
+    let held = "[[rule]]\nname = 'hold'\nat = 'record'\nmatch = { stalled = true, nth = 2 }\n\
+                do = { gate = 'g' }\n";
+    fs::write(&plan, held).unwrap();
+    let socket = folder.path().join("s");
+    let guest = Guest::new()
+        .option("--plan", &plan)
+        .option("--control", &socket);
+    thread::scope(|scope| {
+        // While all CPUs wait, the soft engine's time flies, and the job would give up before
+        // anybody has looked.
+        let script = format!("while :; do :; done & {JOB}; status=$?; kill $!; exit $status");
+        let run = scope.spawn(move || guest.run(&script));
+        let end = Instant::now() + Duration::from_secs(200);
+        let waits = || inspect(&socket, &["gates"]).0["answer"][0]["waiting"] == 1;
+        while !waits() {
+            assert!(
+                Instant::now() < end && !run.is_finished(),
+                "nobody came to the gate"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(ask(&socket, &["open", "g"]), "open g: 1 released");
+        run.join().unwrap().success();
+    });
 }

@@ -185,7 +185,15 @@ pub(super) fn allowed(role: Role) -> Result<Rules> {
 
 /// What answering clients of a listening socket takes.
 pub(super) fn answers() -> Rules {
-    rules(&[&[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto]])
+    rules(&[&[
+        libc::SYS_accept4,
+        libc::SYS_recvfrom,
+        libc::SYS_sendto,
+        libc::SYS_epoll_ctl,
+        libc::SYS_epoll_pwait,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait,
+    ]])
 }
 
 fn rules(lists: &[&[i64]]) -> Rules {

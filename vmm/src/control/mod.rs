@@ -10,10 +10,12 @@ mod tables;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::machine::World;
 
@@ -34,6 +36,8 @@ const UNTAKEN_BYTES_MAX: usize = 64 << 20;
 pub struct Control {
     listener: UnixListener,
     clients: Vec<Client>,
+    /// Readable when there is something to serve.
+    ready: Epoll,
 }
 
 struct Client {
@@ -63,19 +67,31 @@ impl Control {
         listener
             .set_nonblocking(true)
             .context("cannot set the control socket up")?;
+        let ready = Epoll::new().context("epoll")?;
+        announce(&ready, &listener).context("epoll")?;
         Ok(Control {
             listener,
             clients: Vec::new(),
+            ready,
         })
+    }
+
+    /// Becomes readable when there is something to [`serve`](Control::serve), for an engine that
+    /// sleeps until then.
+    pub fn ready(&self) -> RawFd {
+        self.ready.as_raw_fd()
     }
 
     /// Answers what has been asked. Never waits.
     pub fn serve(&mut self, world: &World) {
+        // Each edge is told once; all sockets are looked at below, whatever it was.
+        let mut edges = [EpollEvent::default(); CLIENTS_MAX + 1];
+        let _ = self.ready.wait(0, &mut edges);
         while self.clients.len() < CLIENTS_MAX
             && let Ok((stream, _)) = self.listener.accept()
         {
             // One that cannot be set up would block the machine.
-            if stream.set_nonblocking(true).is_ok() {
+            if stream.set_nonblocking(true).is_ok() && announce(&self.ready, &stream).is_ok() {
                 self.clients.push(Client {
                     stream,
                     input: Vec::new(),
@@ -90,6 +106,14 @@ impl Control {
         self.clients
             .retain(|client| !client.closed || !client.output.is_empty());
     }
+}
+
+/// Has `ready` tell of a connection, of bytes that come and of room for more. Edges, because what
+/// is left alone for a good reason must not be told again and again.
+fn announce(ready: &Epoll, socket: &impl AsRawFd) -> std::io::Result<()> {
+    let wanted = EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED;
+    let event = EpollEvent::new(wanted, 0);
+    ready.ctl(ControlOperation::Add, socket.as_raw_fd(), event)
 }
 
 impl Client {

@@ -71,6 +71,11 @@ pub trait Watch {
         None
     }
 
+    /// Another such, for all of the run.
+    fn control(&self) -> Option<RawFd> {
+        None
+    }
+
     /// When to look at the latest.
     fn deadline(&self) -> Option<Instant> {
         None

@@ -211,7 +211,8 @@ impl MutEventSubscriber for Desk<'_> {
             (self.timer.as_raw_fd(), Source::Timer),
             (self.signals.as_raw_fd(), Source::Signals),
         ];
-        for (fd, source) in sources {
+        let control = self.watch.control().map(|fd| (fd, Source::Input));
+        for (fd, source) in sources.into_iter().chain(control) {
             let events = Events::with_data_raw(fd, source as u32, EventSet::IN);
             if let Err(error) = ops.add(events) {
                 self.end(Err(error).context("epoll"));
