@@ -1,7 +1,8 @@
 //! `cargo xtask test-kvm`: the end-to-end tests on the KVM engine.
 //!
 //! On an arm64 host with `/dev/kvm` they run there. Elsewhere Stallbox and the tests are
-//! cross-built, and QEMU emulates an arm64 host that runs them, all in one boot.
+//! cross-built, and QEMU emulates an arm64 host that runs them, all in one boot. The benchmarks of
+//! the engines run in the same places.
 
 mod host;
 mod toolchain;
@@ -23,6 +24,8 @@ use toolchain::cross;
 
 /// The stage that all the others prepare.
 const TESTS_ON_KVM: &str = "tests on KVM";
+/// What takes its place with `--bench`.
+const BENCHMARKS_ON_KVM: &str = "benchmarks on KVM";
 
 /// Long: the machine may be busy.
 const TIMEOUT_SECONDS: u64 = 3600;
@@ -39,6 +42,9 @@ const TESTS: [&[&str]; 2] = [
         "kvm",
     ],
 ];
+
+/// The benchmarks.
+const BENCHMARKS: &[&str] = &["--package", "stallbox", "--example", "engines"];
 
 /// The end-to-end tests of `--quick`: boot, probe, compress, fault, kill a process under DMA, and a
 /// confined process.
@@ -66,6 +72,10 @@ pub struct TestKvmArgs {
     /// Runs a shell command in the emulated arm64 host instead of the tests; `stallbox` is there.
     #[arg(long, value_name = "COMMAND")]
     command: Option<String>,
+    /// Measures what the engines cost, each beside the other, instead of the tests; ARGS are
+    /// numbers of rounds and of accesses.
+    #[arg(long, conflicts_with_all = ["quick", "command"])]
+    bench: bool,
     /// Stops the emulated host after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -108,8 +118,13 @@ pub fn quick(stages: &mut Stages) -> Result<()> {
 }
 
 fn prove(stages: &mut Stages, args: &TestKvmArgs) -> Result<()> {
+    let stage = if args.bench {
+        BENCHMARKS_ON_KVM
+    } else {
+        TESTS_ON_KVM
+    };
     if kvm_is_here() && args.command.is_none() {
-        return stages.run(TESTS_ON_KVM, || natively(args));
+        return stages.run(stage, || natively(args));
     }
     stages.run("Debian packages for KVM", || {
         debian::install(&debian::missing_for_kvm_tests())
@@ -118,9 +133,9 @@ fn prove(stages: &mut Stages, args: &TestKvmArgs) -> Result<()> {
     let host = stages.run("arm64 host", host_image)?;
     let programs = stages.run("stallbox and tests for arm64", || {
         toolchain::ensure()?;
-        Programs::build(args.command.is_none())
+        Programs::build(args)
     })?;
-    stages.run(TESTS_ON_KVM, || emulated(&host, &guest, &programs, args))
+    stages.run(stage, || emulated(&host, &guest, &programs, args))
 }
 
 /// KVM for arm64 guests, and allowed to us.
@@ -136,6 +151,15 @@ fn kvm_is_here() -> bool {
 fn natively(args: &TestKvmArgs) -> Result<()> {
     debian::install(&debian::missing_for_image())?;
     image::ensure()?;
+    if args.bench {
+        return cargo::run(
+            cargo()
+                .args(["run", "--release"])
+                .args(BENCHMARKS)
+                .arg("--")
+                .args(&args.pass_on),
+        );
+    }
     let stallbox = cargo::build_stallbox()?;
     for options in TESTS {
         cargo::run(
@@ -164,14 +188,16 @@ struct Programs {
     stallbox: PathBuf,
     /// Test programs, in the order in which they run.
     tests: Vec<PathBuf>,
+    /// With `--bench`.
+    benchmarks: Option<PathBuf>,
 }
 
 impl Programs {
-    fn build(with_tests: bool) -> Result<Programs> {
+    fn build(args: &TestKvmArgs) -> Result<Programs> {
         let stallbox =
             cargo::executable(cross("build").args(["--package", "stallbox", "--bin", "stallbox"]))?;
         let mut tests = Vec::new();
-        if with_tests {
+        if args.command.is_none() && !args.bench {
             for options in TESTS {
                 tests.extend(cargo::executables(
                     cross("test").arg("--no-run").args(options),
@@ -179,7 +205,15 @@ impl Programs {
                 )?);
             }
         }
-        Ok(Programs { stallbox, tests })
+        let benchmarks = args
+            .bench
+            .then(|| cargo::executable(cross("build").args(BENCHMARKS)))
+            .transpose()?;
+        Ok(Programs {
+            stallbox,
+            tests,
+            benchmarks,
+        })
     }
 }
 
@@ -210,9 +244,14 @@ fn emulated(
         "export STALLBOX=/bin/stallbox STALLBOX_GUEST_IMAGES=/guest\n\
          test -c /dev/kvm || { echo 'the arm64 host has no /dev/kvm'; exit 1; }\n",
     );
-    match &args.command {
-        Some(command) => script.push_str(command),
-        None => {
+    match (&args.command, &programs.benchmarks) {
+        (Some(command), _) => script.push_str(command),
+        (None, Some(program)) => {
+            files.add("/bin/engines", program, 0o755)?;
+            let words = args.words(false).map(|word| format!(" {}", quote(word)));
+            script.push_str(&format!("engines{}", words.collect::<String>()));
+        }
+        (None, None) => {
             script.push_str("status=0\n");
             for program in &programs.tests {
                 let name = program.file_name().context("cargo names programs")?;
@@ -231,6 +270,7 @@ fn emulated(
     match host::run(host, files, &script, limit)? {
         0 => Ok(()),
         status if args.command.is_some() => bail!("the command ended with status {status}"),
+        status if args.bench => bail!("the benchmarks ended with status {status}"),
         _ => bail!("tests failed on the KVM engine"),
     }
 }

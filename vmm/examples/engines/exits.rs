@@ -1,24 +1,18 @@
-//! What a device access costs: a bare-metal guest reads or writes one register over and over, with
-//! each engine, and beside them with the smallest loop around KVM_RUN that can answer.
-//!
-//! ```text
-//! cargo build --release -p stallbox --example exits [--target aarch64-unknown-linux-gnu]
-//! exits [ACCESSES]
-//! ```
-//!
-//! Prints a JSON object a line: engine, access, nanoseconds by the host's clock for each access.
+//! A device access: a bare-metal guest reads or writes one register over and over, with each engine,
+//! and beside them with the smallest loop around KVM_RUN that can answer.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout;
-use stallbox_vmm::config::{EngineKind, MachineConfig, MemoryBackend};
-use stallbox_vmm::engine::{self, Watch};
-use stallbox_vmm::latency::LatencyModel;
+use stallbox_vmm::config::EngineKind;
+use stallbox_vmm::engine;
 use stallbox_vmm::machine::World;
 use stallbox_vmm::outcome::Outcome;
 use vm_memory::{Bytes, GuestAddress};
+
+use super::{By, Outside, machine};
 
 const CODE: u64 = layout::RAM_BASE + 0x1000;
 /// A register of the SMMU that can be read without an effect: SMMU_IDR0. It ignores writes.
@@ -39,37 +33,13 @@ const fn program(access: u32, count: u32) -> [u32; 9] {
     ]
 }
 
+const STORE_PAIR: &str = "MMIO write, store pair";
 /// Accesses to measure, with the address each goes to.
 const ACCESSES: [(&str, u32, u64); 3] = [
-    ("read", 0xb940_0004, REGISTER),          // ldr w4, [x0]
-    ("write, posted", 0xb900_0004, REGISTER), // str w4, [x0]
-    ("write, store pair", 0xa900_1004, layout::PCI_MEMORY_64.base), // stp x4, x4, [x0]
+    ("MMIO read", 0xb940_0004, REGISTER),          // ldr w4, [x0]
+    ("MMIO write, posted", 0xb900_0004, REGISTER), // str w4, [x0]
+    (STORE_PAIR, 0xa900_1004, layout::PCI_MEMORY_64.base), // stp x4, x4, [x0]
 ];
-
-struct NoWatch;
-
-impl Watch for NoWatch {
-    fn look(&mut self, _world: &World) -> Option<Outcome> {
-        None
-    }
-}
-
-fn machine() -> MachineConfig {
-    MachineConfig {
-        memory_bytes: 64 << 20,
-        memory_backend: MemoryBackend::Anon,
-        cpus: 1,
-        nodes: 1,
-        accelerator: None,
-        test_engine: None,
-        smmu_msi: false,
-        latency: LatencyModel::built_in(),
-        seed: 1,
-        plan: stallbox_faultplan::Plan::default(),
-        check: stallbox_vmm::check::CheckConfig::default(),
-        symbols: None,
-    }
-}
 
 fn words(program: &[u32]) -> Vec<u8> {
     program.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -77,7 +47,7 @@ fn words(program: &[u32]) -> Vec<u8> {
 
 /// Host time of a run with `count` accesses.
 fn with_engine(kind: EngineKind, access: u32, address: u64, count: u32) -> Result<f64> {
-    let machine = machine();
+    let machine = machine(64 << 20)?;
     let engine = engine::open(kind, &machine)?;
     let mut world = World::new(&machine, engine.platform(), None, None)?;
     engine.plug(&mut world);
@@ -93,7 +63,7 @@ fn with_engine(kind: EngineKind, access: u32, address: u64, count: u32) -> Resul
     };
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
     let start = Instant::now();
-    let outcome = vcpus.run(&mut NoWatch)?;
+    let outcome = vcpus.run(&mut Outside::default())?;
     let seconds = start.elapsed().as_secs_f64();
     anyhow::ensure!(
         outcome == Outcome::PowerOff,
@@ -166,31 +136,35 @@ fn each(mut run: impl FnMut(u32) -> Result<f64>, count: u32) -> Result<f64> {
     Ok((many - few) * 1e9 / f64::from(count))
 }
 
-fn report(engine: &str, access: &str, ns: Result<f64>) {
-    match ns {
-        Ok(ns) => println!(r#"{{"engine":"{engine}","access":"{access}","ns":{ns:.0}}}"#),
-        Err(error) => eprintln!("{engine}, {access}: {error:#}"),
-    }
+/// One round of `count` accesses of each kind; of ten times as many where they are cheap.
+pub fn measure(by: By, count: u32) -> Result<Vec<(&'static str, f64)>> {
+    ACCESSES
+        .iter()
+        // The smallest loop does not enable what a store pair needs.
+        .filter(|(name, ..)| by != By::Smallest || *name != STORE_PAIR)
+        .map(|&(name, access, address)| {
+            let ns = match by {
+                By::Smallest => each(|count| smallest(access, address, count), count),
+                By::Kvm => each(
+                    |count| with_engine(EngineKind::Kvm, access, address, count),
+                    count,
+                ),
+                By::Soft => each(
+                    |count| with_engine(EngineKind::Soft, access, address, count),
+                    count * 10,
+                ),
+            };
+            Ok((name, ns?))
+        })
+        .collect()
 }
 
-fn main() -> Result<()> {
-    let count = match std::env::args().nth(1) {
-        Some(text) => text.parse().context("a number of accesses")?,
-        None => 20_000,
-    };
-    for (name, access, address) in ACCESSES {
-        #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
-        {
-            // It does not enable what a store pair needs.
-            if name != "write, store pair" {
-                let smallest = |count| smallest::run(&words(&program(access, count)), address);
-                report("smallest loop", name, each(smallest, count));
-            }
-            let kvm = |count| with_engine(EngineKind::Kvm, access, address, count);
-            report("kvm", name, each(kvm, count));
-        }
-        let soft = |count| with_engine(EngineKind::Soft, access, address, count);
-        report("soft", name, each(soft, count));
-    }
-    Ok(())
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+fn smallest(access: u32, address: u64, count: u32) -> Result<f64> {
+    smallest::run(&words(&program(access, count)), address)
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+fn smallest(_access: u32, _address: u64, _count: u32) -> Result<f64> {
+    anyhow::bail!("the loop around KVM_RUN needs an arm64 Linux host")
 }
