@@ -235,10 +235,14 @@ fn emulated(
         &root.join("LICENSE-APACHE"),
         0o644,
     )?;
-    let sources = root.join("guest-images/programs");
-    for entry in fs::read_dir(&sources).with_context(|| format!("cannot list {sources:?}"))? {
-        let path = entry.context("cannot list the guest's programs")?.path();
-        files.add(&path, &path, 0o644)?;
+    for folder in ["guest-images/programs", "docs/fault-plans"] {
+        let folder = root.join(folder);
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {folder:?}"))? {
+            let path = entry
+                .with_context(|| format!("cannot list {folder:?}"))?
+                .path();
+            files.add(&path, &path, 0o644)?;
+        }
     }
     let mut script = String::from(
         "export STALLBOX=/bin/stallbox STALLBOX_GUEST_IMAGES=/guest\n\

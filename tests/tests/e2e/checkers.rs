@@ -4,17 +4,18 @@
 //! without effect is, for everything behind the command queue, one that the kernel forgot.
 
 use std::fs;
-use std::path::Path;
 
-use stallbox_tests::{Guest, Record, Run};
+use stallbox_tests::{Guest, Record, Run, repository};
 
 const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command --out /tmp/out";
 /// A checker reported something, and the command succeeded.
 const REPORTED: i32 = 123;
 
 fn example(guest: Guest, name: &str) -> Guest {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fault-plans");
-    guest.option("--plan", folder.join(format!("{name}.toml")))
+    guest.option(
+        "--plan",
+        repository(&format!("docs/fault-plans/{name}.toml")),
+    )
 }
 
 fn reports(run: &Run) -> Vec<Record> {
@@ -49,6 +50,7 @@ fn the_stock_kernel_gives_no_cause() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats a run")]
 fn checkers_change_nothing_in_a_guest_of_one_cpu() {
     let script = "zipabuse kill-under-dma --rounds 4";
     let plain = Guest::new().run(script).success().summary();
@@ -66,6 +68,7 @@ fn without_invalidation(check: &str) -> Run {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn tlb_finds_a_missing_invalidation_and_who_unmapped() {
     let run = without_invalidation("tlb").status(REPORTED);
     complains(&run, "check tlb: DMA through a stale translation");
@@ -83,6 +86,7 @@ fn tlb_finds_a_missing_invalidation_and_who_unmapped() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn dma_finds_pages_that_were_freed() {
     let run = without_invalidation("dma").status(REPORTED);
     complains(&run, "check dma: DMA to a page that the guest has freed");

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use stallbox_tests::{Guest, Record, Run};
+use stallbox_tests::{Guest, Record, Run, repository};
 use tempfile::TempDir;
 
 /// A job with two faults: its source and its destination are absent.
 const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command --out /tmp/out";
 
 fn example(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fault-plans");
-    let path = folder.join(format!("{name}.toml"));
+    let path = repository(&format!("docs/fault-plans/{name}.toml"));
     assert!(path.exists(), "{}", path.display());
     path
 }
@@ -52,6 +51,7 @@ fn plan(text: &str) -> (TempDir, Guest) {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats a run")]
 fn a_plan_without_rules_is_no_plan() {
     let none = Guest::new().run(JOB).success().summary().trace_hash;
     let (_folder, guest) = plan("# nothing\nseed = 5\n");
@@ -68,6 +68,7 @@ fn a_plan_without_rules_is_no_plan() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats a run")]
 fn the_same_plan_and_seed_are_the_same_run() {
     let text = "[[rule]]\nat='record'\nmatch.probability=0.5\n\
                 do.delay={dist='uniform', min_ns=1000, max_ns=900000}\n\
