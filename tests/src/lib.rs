@@ -36,12 +36,19 @@ pub use stallbox::{image, stallbox};
 pub use stalls::Stalls;
 pub use trace::Record;
 
+use std::env;
 use std::path::{Path, PathBuf};
 
-/// A file of the repository, by its path from the root.
+/// A file of the repository, by its path from the root. The environment variable
+/// `STALLBOX_REPOSITORY` names a root where the one that this was compiled in is not there.
 pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the tests are a folder of the workspace")
+    let compiled_in = || {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("the tests are a folder of the workspace")
+            .to_owned()
+    };
+    env::var_os("STALLBOX_REPOSITORY")
+        .map_or_else(compiled_in, PathBuf::from)
         .join(path)
 }

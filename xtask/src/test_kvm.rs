@@ -27,6 +27,9 @@ const TESTS_ON_KVM: &str = "tests on KVM";
 /// What takes its place with `--bench`.
 const BENCHMARKS_ON_KVM: &str = "benchmarks on KVM";
 
+/// Where the emulated host has what the tests read of the repository.
+const REPOSITORY: &str = "/repository";
+
 /// Long: the machine may be busy.
 const TIMEOUT_SECONDS: u64 = 3600;
 
@@ -228,25 +231,24 @@ fn emulated(
     for (name, path) in guest.ready_files() {
         files.add(Path::new("/guest").join(name), &path, 0o644)?;
     }
-    // Where the tests look for them: in the folder that they were compiled in.
-    let root = cargo::root();
+    let (root, there) = (cargo::root(), Path::new(REPOSITORY));
     files.add(
-        root.join("LICENSE-APACHE"),
+        there.join("LICENSE-APACHE"),
         &root.join("LICENSE-APACHE"),
         0o644,
     )?;
-    for folder in ["guest-images/programs", "docs/fault-plans"] {
-        let folder = root.join(folder);
+    for name in ["guest-images/programs", "docs/fault-plans"] {
+        let folder = root.join(name);
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {folder:?}"))? {
-            let path = entry
-                .with_context(|| format!("cannot list {folder:?}"))?
-                .path();
-            files.add(&path, &path, 0o644)?;
+            let entry = entry.with_context(|| format!("cannot list {folder:?}"))?;
+            let path = there.join(name).join(entry.file_name());
+            files.add(path, &entry.path(), 0o644)?;
         }
     }
-    let mut script = String::from(
+    let mut script = format!(
         "export STALLBOX=/bin/stallbox STALLBOX_GUEST_IMAGES=/guest\n\
-         test -c /dev/kvm || { echo 'the arm64 host has no /dev/kvm'; exit 1; }\n",
+         export STALLBOX_REPOSITORY={REPOSITORY}\n\
+         test -c /dev/kvm || {{ echo 'the arm64 host has no /dev/kvm'; exit 1; }}\n",
     );
     match (&args.command, &programs.benchmarks) {
         (Some(command), _) => script.push_str(command),
