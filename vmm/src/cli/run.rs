@@ -44,8 +44,8 @@ pub struct RunArgs {
     /// NUMA nodes over which RAM and vCPUs are spread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub nodes: u8,
-    /// Accelerator: zip[,rev=0x21|0x30], test-engine[,fault=stall|pri][,ats=prefill] or none
-    /// (repeatable).
+    /// Accelerator: zip, zip,rev=0x21, zip,rev=0x30; test-engine, with fault=stall or fault=pri, and
+    /// ats=prefill; or none (repeatable).
     #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
     pub accel: Vec<Accelerator>,
     /// Interrupts of the SMMU: wired, or msi through the ITS.
