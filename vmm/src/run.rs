@@ -302,6 +302,10 @@ const KEY_INTERVAL: Duration = Duration::from_millis(5);
 /// How often the control socket is looked at while the machine is paused.
 const PAUSE_INTERVAL: Duration = Duration::from_millis(1);
 
+fn has_passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
 impl Outside {
     fn is_held(&self, world: &World) -> bool {
         self.hold_input && world.control.ready_ns().is_none()
@@ -326,10 +330,7 @@ impl Outside {
 
 impl Watch for Outside {
     fn look(&mut self, world: &World) -> Option<Outcome> {
-        if self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
+        if has_passed(self.deadline) {
             return Some(Outcome::Timeout);
         }
         self.type_keys(world);
@@ -337,10 +338,7 @@ impl Watch for Outside {
             control.serve(world);
             while world.faults.is_paused() && !self.quit {
                 std::thread::sleep(PAUSE_INTERVAL);
-                if self
-                    .deadline
-                    .is_some_and(|deadline| Instant::now() >= deadline)
-                {
+                if has_passed(self.deadline) {
                     return Some(Outcome::Timeout);
                 }
                 control.serve(world);
