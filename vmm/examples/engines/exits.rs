@@ -8,7 +8,6 @@ use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout;
 use stallbox_vmm::config::EngineKind;
 use stallbox_vmm::engine;
-use stallbox_vmm::machine::World;
 use stallbox_vmm::outcome::Outcome;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -49,8 +48,7 @@ fn words(program: &[u32]) -> Vec<u8> {
 fn with_engine(kind: EngineKind, access: u32, address: u64, count: u32) -> Result<f64> {
     let machine = machine(64 << 20)?;
     let engine = engine::open(kind, &machine)?;
-    let mut world = World::new(&machine, engine.platform(), None, None)?;
-    engine.plug(&mut world);
+    let world = engine.world(&machine, None, None)?;
     world
         .ram
         .write_slice(&words(&program(access, count)), GuestAddress(CODE))

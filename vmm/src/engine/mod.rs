@@ -8,6 +8,7 @@ pub mod kvm;
 mod psci;
 pub mod soft;
 
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
@@ -32,6 +33,18 @@ pub trait Engine {
 
     /// Puts what the engine models itself on the CPUs' bus.
     fn plug(&self, world: &mut World);
+
+    /// A world built on it.
+    fn world(
+        &self,
+        machine: &MachineConfig,
+        console: Option<Box<dyn Write>>,
+        trace: Option<Box<dyn Write>>,
+    ) -> Result<World> {
+        let mut world = World::new(machine, self.platform(), console, trace)?;
+        self.plug(&mut world);
+        Ok(world)
+    }
 
     /// Its vCPUs, for a world that was built on it. The first starts in `entry`, the others are off.
     fn vcpus<'a>(

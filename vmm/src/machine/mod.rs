@@ -32,6 +32,7 @@ use vm_device::bus::{Bus, BusRange, MmioAddress};
 use crate::check::Checkers;
 use crate::config::{Ats, MachineConfig, Revision};
 use crate::latency::Latency;
+use crate::outcome::Outcome;
 pub use ats::AtcProbe;
 pub use console::Console;
 pub use control::Control;
@@ -257,5 +258,14 @@ impl World {
         device.write(address - range.base().0, data);
         self.timeline.run_ready();
         true
+    }
+
+    /// How a run ended: what the guest said of its end counts for more than how its vCPUs stopped.
+    pub fn concluded(&self, outcome: Outcome) -> Outcome {
+        match self.control.exit() {
+            Some(status) => Outcome::Command(status),
+            None if self.console.panicked() => Outcome::Panic,
+            None => outcome,
+        }
     }
 }

@@ -104,9 +104,7 @@ pub fn run(plan: &Plan, append: &str, script: String, on_result: &dyn Fn()) -> R
     let sink = Sink::default();
     let engine = soft::Board::new(&machine)?;
     let trace = Some(Box::new(sink.clone()) as Box<dyn Write>);
-    let mut world = World::new(&machine, engine.platform(), None, trace)?;
-    engine.plug(&mut world);
-    let world = world;
+    let world = engine.world(&machine, None, trace)?;
     let entry = boot::load(&world, &machine, &guest)?;
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
     let mut progress = Progress {
@@ -114,17 +112,12 @@ pub fn run(plan: &Plan, append: &str, script: String, on_result: &dyn Fn()) -> R
         seen: 0,
         on_result,
     };
-    let outcome = vcpus.run(&mut progress)?;
+    let outcome = world.concluded(vcpus.run(&mut progress)?);
     world
         .tracer
         .finish()
         .context("the trace is not understood")?;
-    let Some(status) = world.control.exit() else {
-        let outcome = if world.console.panicked() {
-            Outcome::Panic
-        } else {
-            outcome
-        };
+    let Outcome::Command(status) = outcome else {
         let complaint = outcome
             .complaint(true)
             .unwrap_or("the guest ended without a status");

@@ -1,0 +1,119 @@
+//! The user and the host's clock: what is outside the world.
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use stallbox_timeline::Span;
+
+use super::terminal::{Key, Terminal};
+use crate::control::Control;
+use crate::engine::Watch;
+use crate::machine::World;
+use crate::outcome::Outcome;
+
+/// The user, and the host's clock.
+pub struct Outside {
+    pub control: Option<Control>,
+    pub terminal: Terminal,
+    pub deadline: Option<Instant>,
+    /// Input waits until init is ready: a UART without a reader drops what arrives.
+    pub hold_input: bool,
+    /// The user has left.
+    pub quit: bool,
+}
+
+/// How often the terminal is asked for keys while the guest idles.
+const KEY_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often the control socket is looked at while the machine is paused.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(1);
+
+fn has_passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+impl Outside {
+    fn is_held(&self, world: &World) -> bool {
+        self.hold_input && world.control.ready_ns().is_none()
+    }
+
+    /// Passes keys on; true if there were any.
+    fn type_keys(&mut self, world: &World) -> bool {
+        if self.is_held(world) {
+            return false;
+        }
+        match self.terminal.poll() {
+            Some(Key::Quit) => self.quit = true,
+            Some(Key::Bytes(bytes)) => {
+                world.console_port.enqueue(&bytes);
+                world.timeline.run_ready();
+            }
+            None => return false,
+        }
+        true
+    }
+}
+
+impl Watch for Outside {
+    fn look(&mut self, world: &World) -> Option<Outcome> {
+        if has_passed(self.deadline) {
+            return Some(Outcome::Timeout);
+        }
+        self.type_keys(world);
+        if let Some(control) = &mut self.control {
+            control.serve(world);
+            while world.faults.is_paused() && !self.quit {
+                std::thread::sleep(PAUSE_INTERVAL);
+                if has_passed(self.deadline) {
+                    return Some(Outcome::Timeout);
+                }
+                control.serve(world);
+                if let Some(Key::Quit) = self.terminal.poll() {
+                    self.quit = true;
+                }
+            }
+        }
+        self.quit.then_some(Outcome::Quit)
+    }
+
+    fn input(&self, world: &World) -> Option<RawFd> {
+        (!self.is_held(world))
+            .then(|| self.terminal.input())
+            .flatten()
+    }
+
+    fn control(&self) -> Option<RawFd> {
+        self.control.as_ref().map(Control::ready)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn pause(&mut self) {
+        self.terminal.pause();
+    }
+
+    fn resume(&mut self) {
+        self.terminal.resume();
+    }
+
+    /// Somebody at a terminal wants a clock that goes with theirs, and a quiet host, while the
+    /// guest waits for keys. A run without a terminal jumps.
+    fn idle(&mut self, world: &World, span: Span) -> bool {
+        if !self.terminal.is_interactive() {
+            return false;
+        }
+        let until = Instant::now() + Duration::from_nanos(span.as_ns());
+        loop {
+            if self.type_keys(world) || self.quit {
+                return true;
+            }
+            let now = Instant::now();
+            if now >= until || self.deadline.is_some_and(|deadline| now >= deadline) {
+                return false;
+            }
+            std::thread::sleep(KEY_INTERVAL.min(until - now));
+        }
+    }
+}
