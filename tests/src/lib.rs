@@ -32,6 +32,7 @@ pub use browser::Browser;
 pub use guest::{ENGINE, Guest};
 pub use measure::{Measured, measure};
 pub use run::{Run, Summary};
+pub use slots::{Slot, take as slot};
 pub use stallbox::{image, stallbox};
 pub use stalls::Stalls;
 pub use trace::Record;

@@ -23,7 +23,7 @@ pub(crate) use configure::guest_files;
 use outside::Outside;
 use report::Outputs;
 pub(crate) use report::create;
-use terminal::Terminal;
+use terminal::{Screen, Terminal};
 
 /// Runs, and gives Stallbox's exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let command = guest.command.is_some();
     let mut outputs = Outputs::create(args)?;
     let terminal = Terminal::open(!command)?;
-    let console = (!args.quiet).then(|| Box::new(std::io::stdout()) as Box<dyn Write>);
+    let console = (!args.quiet).then(|| Box::new(Screen(std::io::stdout())) as Box<dyn Write>);
 
     let engine = engine::open(args.engine, &machine)?;
     if !engine.is_repeatable() && args.seed.is_some() {

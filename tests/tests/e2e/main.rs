@@ -19,6 +19,7 @@ mod no_sva;
 mod pin;
 mod plans;
 mod probe;
+mod terminal;
 mod test_engine;
 mod uacce;
 

@@ -1,7 +1,7 @@
 //! The system calls of each kind of thread, on x86-64 and arm64, with glibc.
 //!
 //! A call is listed because something here makes it. Where a call does much, its arguments are
-//! listed, too: no memory becomes executable, signals go to this process only, `ioctl` and `fcntl` have
+//! listed, too: no memory becomes executable, signals go to this process only, `ioctl` has
 //! the requests that are used.
 
 use std::collections::BTreeMap;
@@ -123,7 +123,6 @@ const TERMINAL: &[u64] = &[
     libc::TCSETSW,
     libc::TCSETSF,
     libc::TIOCGWINSZ,
-    libc::FIONBIO,
 ];
 
 const VCPU_IOCTLS: &[u64] = &[
@@ -135,9 +134,6 @@ const VCPU_IOCTLS: &[u64] = &[
 ];
 
 const DEVICE_IOCTLS: &[u64] = &[kvm::IRQ_LINE, kvm::SIGNAL_MSI];
-
-/// Commands of `fcntl` for the terminal.
-const TERMINAL_FCNTLS: &[u64] = &[libc::F_GETFL as u64, libc::F_SETFL as u64];
 
 /// What is refused with an error number instead of the process's end.
 pub(super) fn refused() -> Result<Rules> {
@@ -169,11 +165,6 @@ pub(super) fn allowed(role: Role) -> Result<Rules> {
         libc::SYS_fcntl,
         vec![equal(1, libc::F_GETFD as u64)?],
     )?;
-    if role != Role::Vcpu {
-        for command in TERMINAL_FCNTLS {
-            add(&mut rules, libc::SYS_fcntl, vec![equal(1, *command)?])?;
-        }
-    }
     let not_executable = || condition(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0);
     add(&mut rules, libc::SYS_mmap, vec![not_executable()?])?;
     add(&mut rules, libc::SYS_mprotect, vec![not_executable()?])?;
@@ -183,9 +174,9 @@ pub(super) fn allowed(role: Role) -> Result<Rules> {
     Ok(rules)
 }
 
-/// What answering clients of a listening socket takes.
-pub(super) fn answers() -> Rules {
-    rules(&[&[
+/// Adds what answering clients of a listening socket takes.
+pub(super) fn add_answers(allowed: &mut Rules) -> Result<()> {
+    allowed.extend(rules(&[&[
         libc::SYS_accept4,
         libc::SYS_recvfrom,
         libc::SYS_sendto,
@@ -193,7 +184,9 @@ pub(super) fn answers() -> Rules {
         libc::SYS_epoll_pwait,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_epoll_wait,
-    ]])
+    ]]));
+    // A socket that is accepted must not be waited for.
+    add(allowed, libc::SYS_ioctl, vec![equal(1, libc::FIONBIO)?])
 }
 
 fn rules(lists: &[&[i64]]) -> Rules {

@@ -1,9 +1,13 @@
 //! The user's terminal: keys go to the guest's console, Ctrl-A X leaves.
+//!
+//! Neither end is made non-blocking. O_NONBLOCK belongs to the open file and not to the descriptor
+//! (open(2)), so standard output, standard error and the shell would share it with standard input.
 
-use std::io::{IsTerminal, Stdin};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io::{ErrorKind, IsTerminal, Stdin, Stdout, Write};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vmm_sys_util::terminal::Terminal as _;
 
 /// Ctrl-A, as in QEMU and screen.
@@ -48,10 +52,6 @@ impl Terminal {
                 .set_raw_mode()
                 .context("cannot set the terminal to raw mode")?;
         }
-        stdin
-            .lock()
-            .set_non_block(true)
-            .context("cannot read the terminal without waiting")?;
         Ok(Terminal {
             stdin: Some(stdin),
             raw,
@@ -74,6 +74,9 @@ impl Terminal {
     /// What has been typed since the last call.
     pub fn poll(&mut self) -> Option<Key> {
         let stdin = self.stdin.as_ref()?;
+        if !is_ready(stdin, PollFlags::IN, Some(&Timespec::default())) {
+            return None;
+        }
         let mut buffer = [0; 256];
         let length = match stdin.lock().read_raw(&mut buffer) {
             // A pipe has ended: the guest's shell is told, so that the run ends too.
@@ -101,22 +104,16 @@ impl Terminal {
 
     /// Gives the terminal back for a while.
     pub fn pause(&mut self) {
-        if let Some(stdin) = &self.stdin {
+        if let Some(stdin) = self.stdin.as_ref().filter(|_| self.raw) {
             // Nothing can be done for a terminal that will not be set back.
-            let _ = stdin.lock().set_non_block(false);
-            if self.raw {
-                let _ = stdin.lock().set_canon_mode();
-            }
+            let _ = stdin.lock().set_canon_mode();
         }
     }
 
     /// Takes the terminal again after [`Terminal::pause`].
     pub fn resume(&mut self) {
-        if let Some(stdin) = &self.stdin {
-            let _ = stdin.lock().set_non_block(true);
-            if self.raw {
-                let _ = stdin.lock().set_raw_mode();
-            }
+        if let Some(stdin) = self.stdin.as_ref().filter(|_| self.raw) {
+            let _ = stdin.lock().set_raw_mode();
         }
     }
 
@@ -131,4 +128,38 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Standard output, which somebody else may have made non-blocking: a console that is full makes the
+/// guest wait and loses nothing.
+pub struct Screen(pub Stdout);
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    is_ready(&self.0, PollFlags::OUT, None);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        loop {
+            match self.0.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    is_ready(&self.0, PollFlags::OUT, None);
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Whether reading or writing would not wait, or fail at once; asked for `patience`, or until it is so.
+fn is_ready(end: impl AsFd, direction: PollFlags, patience: Option<&Timespec>) -> bool {
+    let mut ends = [PollFd::new(&end, direction)];
+    poll(&mut ends, patience).is_ok_and(|ready| ready > 0)
 }
