@@ -18,7 +18,8 @@
 #define ZIP_MAX_BYTES (8u << 20)
 /* No compressed form is larger than this for `n` bytes; the header is on top. */
 #define ZIP_ROOM(n) ((n) + (n) / 8 + 4096)
-#define ZIP_TIMEOUT_MS 5000
+/* Long: a host may emulate this one, and a request of megabytes then takes seconds. */
+#define ZIP_TIMEOUT_MS 30000
 
 /* dw9 [7:0] */
 enum zip_algorithm {
