@@ -142,6 +142,14 @@ fn a_script_on_standard_input_is_run_by_the_shell() {
     assert!(run.console().contains("42 is it\n"), "{run}");
 }
 
+/// The end of a pipe is there for every reader; a terminal's is for one.
+#[test]
+fn the_end_of_standard_input_is_told_to_each_that_reads() {
+    let guest = Guest::new().input(b"cat > /dev/null; cat > /dev/null; echo $((6 * 7)) is it\n");
+    let run = guest.run_raw(&[]).status(0);
+    assert!(run.console().contains("42 is it\n"), "{run}");
+}
+
 #[test]
 fn a_kernel_and_an_initrd_of_ones_own_are_booted() {
     let folder = tempfile::tempdir().unwrap();

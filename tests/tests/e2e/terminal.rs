@@ -56,7 +56,7 @@ fn a_terminal_that_stops_for_a_while_loses_nothing() {
         .expect("cannot start stallbox");
     drop(program);
     read_to(&mut person, "/ # ");
-    write!(person, "seq 1 {LINES}; exit 5\n").expect("cannot type");
+    writeln!(person, "seq 1 {LINES}; exit 5").expect("cannot type");
     thread::sleep(Duration::from_secs(2));
     let (mut text, mut piece) = (Vec::new(), [0; 4096]);
     // The end is an error: nobody has the other end open any more.

@@ -28,6 +28,9 @@ const KEY_INTERVAL: Duration = Duration::from_millis(5);
 /// How often the control socket is looked at while the machine is paused.
 const PAUSE_INTERVAL: Duration = Duration::from_millis(1);
 
+/// A guest that would wait so long, in virtual time, may wait for the user: an hour.
+const LONG: Span = Span::from_ms(3_600_000);
+
 fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
@@ -42,7 +45,13 @@ impl Outside {
         if self.is_held(world) {
             return false;
         }
-        match self.terminal.poll() {
+        let key = self.terminal.poll();
+        self.type_key(world, key)
+    }
+
+    /// Passes a key on; true if there was one.
+    fn type_key(&mut self, world: &World, key: Option<Key>) -> bool {
+        match key {
             Some(Key::Quit) => self.quit = true,
             Some(Key::Bytes(bytes)) => {
                 world.console_port.enqueue(&bytes);
@@ -87,7 +96,8 @@ impl Watch for Outside {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        let due = [self.deadline, self.terminal.end_is_due()];
+        due.into_iter().flatten().min()
     }
 
     fn pause(&mut self) {
@@ -102,7 +112,9 @@ impl Watch for Outside {
     /// guest waits for keys. A run without a terminal jumps.
     fn idle(&mut self, world: &World, span: Span) -> bool {
         if !self.terminal.is_interactive() {
-            return false;
+            // It may have missed that its input has ended.
+            let key = (span >= LONG).then(|| self.terminal.end_again());
+            return self.type_key(world, key.flatten());
         }
         let until = Instant::now() + Duration::from_nanos(span.as_ns());
         loop {

@@ -5,6 +5,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Stdin, Stdout, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,12 @@ use vmm_sys_util::terminal::Terminal as _;
 const ESCAPE: u8 = 1;
 /// Ctrl-D: what a terminal makes of the end of its input.
 const END_OF_TRANSMISSION: u8 = 4;
+/// How long a guest has to see that its input has ended until it is told again, and how often at most.
+///
+/// A pipe that has ended says so at each read; Ctrl-D ends one read only, and none at all if a shell
+/// was about to take the terminal out of canonical mode.
+const END_INTERVAL: Duration = Duration::from_secs(1);
+const ENDS_MAX: u32 = 10;
 
 /// What the user did.
 pub enum Key {
@@ -29,7 +36,14 @@ pub struct Terminal {
     /// It is a terminal, and in raw mode; otherwise a pipe or a file.
     raw: bool,
     escaped: bool,
-    ended: bool,
+    ended: Option<Ended>,
+}
+
+/// Input that is not a terminal's has ended.
+struct Ended {
+    /// When to tell the guest again.
+    again: Instant,
+    left: u32,
 }
 
 impl Terminal {
@@ -43,7 +57,7 @@ impl Terminal {
                 stdin: None,
                 raw,
                 escaped: false,
-                ended: false,
+                ended: None,
             });
         }
         if raw {
@@ -56,7 +70,7 @@ impl Terminal {
             stdin: Some(stdin),
             raw,
             escaped: false,
-            ended: false,
+            ended: None,
         })
     }
 
@@ -68,21 +82,27 @@ impl Terminal {
     /// What becomes readable when something has been typed; `None` once the input has ended.
     pub fn input(&self) -> Option<RawFd> {
         let stdin = self.stdin.as_ref()?;
-        (!self.ended).then(|| stdin.as_raw_fd())
+        self.ended.is_none().then(|| stdin.as_raw_fd())
     }
 
     /// What has been typed since the last call.
     pub fn poll(&mut self) -> Option<Key> {
-        let stdin = self.stdin.as_ref()?;
+        if self.end_is_due().is_some_and(|due| due <= Instant::now()) {
+            return self.end_again();
+        }
+        let stdin = self.stdin.as_ref().filter(|_| self.ended.is_none())?;
         if !is_ready(stdin, PollFlags::IN, Some(&Timespec::default())) {
             return None;
         }
         let mut buffer = [0; 256];
         let length = match stdin.lock().read_raw(&mut buffer) {
             // A pipe has ended: the guest's shell is told, so that the run ends too.
-            Ok(0) if !self.raw && !self.ended => {
-                self.ended = true;
-                return Some(Key::Bytes(vec![END_OF_TRANSMISSION]));
+            Ok(0) if !self.raw => {
+                self.ended = Some(Ended {
+                    again: Instant::now(),
+                    left: ENDS_MAX,
+                });
+                return self.end_again();
             }
             Ok(0) | Err(_) => return None,
             Ok(length) => length,
@@ -100,6 +120,20 @@ impl Terminal {
             }
         }
         (!bytes.is_empty()).then_some(Key::Bytes(bytes))
+    }
+
+    /// When the guest is to be told again that its input has ended.
+    pub fn end_is_due(&self) -> Option<Instant> {
+        let ended = self.ended.as_ref().filter(|ended| ended.left > 0)?;
+        Some(ended.again)
+    }
+
+    /// Tells the guest again that its input has ended, if it has.
+    pub fn end_again(&mut self) -> Option<Key> {
+        let ended = self.ended.as_mut().filter(|ended| ended.left > 0)?;
+        ended.left -= 1;
+        ended.again = Instant::now() + END_INTERVAL;
+        Some(Key::Bytes(vec![END_OF_TRANSMISSION]))
     }
 
     /// Gives the terminal back for a while.
