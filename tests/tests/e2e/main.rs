@@ -10,6 +10,8 @@ mod compress;
 mod confine;
 mod determinism;
 mod faults;
+#[cfg(feature = "kvm")]
+mod host;
 mod image;
 mod inspect;
 mod isolation;
