@@ -363,11 +363,8 @@ impl Inner {
     ) -> Result<(Rc<Stream>, PcieRules), Refusal> {
         let sid = transaction.stream.0;
         let cached = || {
-            let caches = self.caches.borrow();
-            Some((
-                caches.streams.get(sid, 0)?.clone(),
-                *caches.pcie.get(sid, 0)?,
-            ))
+            let config = &self.caches.borrow().config;
+            Some((config.stream(sid)?.clone(), config.pcie(sid)?))
         };
         if let Some(cached) = cached() {
             return Ok(cached);
@@ -438,10 +435,7 @@ impl Inner {
         let mut restarts = 0;
         loop {
             let epoch = self.epoch.get();
-            let attempt = Attempt {
-                at_once: restarts >= RESTARTS_MAX,
-                ..told
-            };
+            let attempt = told.with(Attempt::AT_ONCE, restarts >= RESTARTS_MAX);
             transaction.access = asked;
             let answer = self
                 .answer_translation(&mut transaction, attempt, epoch)
@@ -536,7 +530,9 @@ impl Inner {
                 Err(Refusal::Recorded(EventType::AddressSize, _)) => break,
                 Err(refusal) => return Err(Unfit::Bad(refusal)),
             }
-            (attempt.at_once, attempt.fresh) = (true, false);
+            attempt = attempt
+                .with(Attempt::AT_ONCE, true)
+                .with(Attempt::FRESH, false);
         }
         Ok(range)
     }
@@ -558,10 +554,7 @@ impl Inner {
         let mut restarts = 0;
         loop {
             let epoch = self.epoch.get();
-            let attempt = Attempt {
-                at_once: restarts >= RESTARTS_MAX,
-                ..Attempt::default()
-            };
+            let attempt = Attempt::after(restarts);
             let checked = self.check_translated(&unmarked, attempt, epoch).await;
             if self.epoch.get() != epoch {
                 restarts += 1;
@@ -617,10 +610,7 @@ impl Inner {
         let mut restarts = 0;
         loop {
             let epoch = self.epoch.get();
-            let attempt = Attempt {
-                at_once: restarts >= RESTARTS_MAX,
-                ..Attempt::default()
-            };
+            let attempt = Attempt::after(restarts);
             let rules = self.fetch_rules(&transaction, attempt, epoch).await;
             if self.epoch.get() != epoch {
                 restarts += 1;

@@ -505,11 +505,7 @@ impl Inner {
     fn invalidate_config(&self, streams: bool, doomed: impl Fn(u32, u32) -> bool) {
         bump(&self.epoch);
         let mut caches = self.caches.borrow_mut();
-        let mut entries = caches.contexts.invalidate(&doomed);
-        if streams {
-            entries += caches.streams.invalidate(&doomed);
-            caches.pcie.invalidate(&doomed);
-        }
+        let entries = caches.config.invalidate(streams, doomed);
         drop(caches);
         self.note(&Note::ConfigInvalidated { entries });
     }

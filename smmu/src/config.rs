@@ -1,10 +1,6 @@
-//! Stream table entries and context descriptors: what they ask for, whether that is legal, and the
-//! caches that keep them.
+//! Stream table entries and context descriptors: what they ask for, and whether that is legal.
 //!
-//! IHI 0070, *Stream Table Entry*, *Context Descriptor*, *Configuration structures and caching*.
-//! Whatever was fetched is kept, invalid entries included, until a CFGI command names it: software
-//! that forgets one sees its old configuration, as it may on real hardware. Level 1 descriptors are
-//! read each time, which the architecture allows too.
+//! IHI 0070, *Stream Table Entry*, *Context Descriptor*.
 
 use crate::ats;
 use crate::features::{Config, Httu, StallModel};
@@ -12,7 +8,7 @@ use crate::spec::cd::Cd;
 use crate::spec::pte::Layout;
 use crate::spec::ste::{self, Ste};
 use crate::spec::{bits, field, low_mask};
-use crate::tlb::{Space, Tag};
+use crate::tlb::Tag;
 use crate::walker::{Granule, Half, Regime, Stage2, Tree, Updates, World};
 use crate::{Access, Transaction};
 
@@ -173,12 +169,7 @@ impl Stages {
     /// The tag of `context`'s translations.
     #[inline(always)]
     pub(crate) fn tag(&self, context: &Context) -> Tag {
-        Tag {
-            space: Space::Stage1(context.regime.world),
-            vmid: self.vmid,
-            asid: context.asid,
-            aset: context.aset,
-        }
+        Tag::stage1(context.regime.world, self.vmid, context.asid, context.aset)
     }
 }
 
@@ -525,59 +516,5 @@ impl StreamTable {
         // The second level is aligned to its own size.
         let table = l1.l2_ptr() & !low_mask(span - 1 + 6);
         Ok(table + index * ste::STE_BYTES)
-    }
-}
-
-/// A direct-mapped cache of configuration structures.
-pub(crate) struct Cache<T> {
-    slots: Vec<(u64, Option<T>)>,
-}
-
-/// The key of a structure of stream `sid`, context `index`.
-#[inline]
-fn key(sid: u32, index: u32) -> u64 {
-    u64::from(sid) << 32 | u64::from(index)
-}
-
-impl<T: Clone> Cache<T> {
-    pub(crate) fn new(entries: u32) -> Cache<T> {
-        Cache {
-            slots: vec![(0, None); entries as usize],
-        }
-    }
-
-    #[inline]
-    fn slot(&self, sid: u32, index: u32) -> usize {
-        // Neighbouring contexts of a stream, and neighbouring streams, do not displace each other.
-        (sid.wrapping_mul(0x9e37_79b1).rotate_left(16) ^ sid ^ index) as usize
-            & (self.slots.len() - 1)
-    }
-
-    /// The structure of stream `sid`, context `index`.
-    #[inline(always)]
-    pub(crate) fn get(&self, sid: u32, index: u32) -> Option<&T> {
-        let (at, value) = &self.slots[self.slot(sid, index)];
-        if *at == key(sid, index) {
-            value.as_ref()
-        } else {
-            None
-        }
-    }
-
-    pub(crate) fn insert(&mut self, sid: u32, index: u32, value: T) {
-        let slot = self.slot(sid, index);
-        self.slots[slot] = (key(sid, index), Some(value));
-    }
-
-    /// Forgets the structures that `doomed` says yes to, and says how many there were.
-    pub(crate) fn invalidate(&mut self, doomed: impl Fn(u32, u32) -> bool) -> u32 {
-        let mut dropped = 0;
-        for (at, value) in &mut self.slots {
-            if value.is_some() && doomed((*at >> 32) as u32, *at as u32) {
-                *value = None;
-                dropped += 1;
-            }
-        }
-        dropped
     }
 }

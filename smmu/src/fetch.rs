@@ -58,9 +58,8 @@ impl Inner {
         let e2h = self.regs.cr2.get() & cr2::E2H != 0;
         let stream = Rc::new(Stream::parse(&Ste(raw), &self.features, e2h));
         if self.epoch.get() == asked.epoch {
-            let mut caches = self.caches.borrow_mut();
-            caches.streams.insert(sid, 0, stream.clone());
-            caches.pcie.insert(sid, 0, PcieRules::parse(&Ste(raw)));
+            let config = &mut self.caches.borrow_mut().config;
+            config.keep_stream(sid, stream.clone(), PcieRules::parse(&Ste(raw)));
         }
         Ok(stream)
     }
@@ -100,10 +99,8 @@ impl Inner {
         bump(&self.counts.config_fetches);
         let context = Context::parse(&Cd(raw), contexts.world, &self.features).map(Rc::new);
         if self.epoch.get() == asked.epoch {
-            self.caches
-                .borrow_mut()
-                .contexts
-                .insert(transaction.stream.0, index, context.clone());
+            let config = &mut self.caches.borrow_mut().config;
+            config.keep_context(transaction.stream.0, index, context.clone());
         }
         Ok(context)
     }

@@ -35,6 +35,7 @@
 mod ats;
 mod command;
 mod config;
+mod config_cache;
 mod fault;
 mod features;
 mod fetch;
@@ -44,6 +45,7 @@ mod pri;
 mod probe;
 mod queue;
 mod regs;
+mod resolved;
 mod smmu;
 mod spec;
 mod stages;

@@ -44,11 +44,7 @@ impl Inner {
         };
         // More than the TLB holds would push out what was just put in.
         let most = TRANSLATIONS_MAX.min(self.features.tlb_entries.into());
-        let attempt = Attempt {
-            at_once: true,
-            config_only: prefetch.span.is_none(),
-            ..Attempt::default()
-        };
+        let attempt = Attempt::AT_ONCE.with(Attempt::CONFIG_ONLY, prefetch.span.is_none());
         let span = prefetch.span.unwrap_or(Addresses {
             first: 0,
             stride_log2: 0,

@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{EventId, Timeline};
 
-use crate::ats::{Ats, Endpoints, PcieRules};
-use crate::config::{Cache, Context, Stream};
+use crate::ats::{Ats, Endpoints};
+use crate::config_cache::ConfigCaches;
 use crate::fault::Stalls;
 use crate::features::Config;
 use crate::pri::Pri;
@@ -55,11 +55,7 @@ pub(crate) struct Inner {
 
 /// What is kept of tables in memory. They are borrowed together, since a hit needs all of them.
 pub(crate) struct Caches {
-    pub(crate) streams: Cache<Rc<Stream>>,
-    /// What the same entries say about ATS and PRI: present when they are.
-    pub(crate) pcie: Cache<PcieRules>,
-    /// `None` is a context descriptor that is illegal.
-    pub(crate) contexts: Cache<Option<Rc<Context>>>,
+    pub(crate) config: ConfigCaches,
     pub(crate) tlb: Tlb,
 }
 
@@ -168,9 +164,7 @@ impl Smmu {
             me: me.clone(),
             caches: RefCell::new(Caches {
                 tlb: Tlb::new(config.tlb_entries),
-                streams: Cache::new(config.ste_cache_entries),
-                pcie: Cache::new(config.ste_cache_entries),
-                contexts: Cache::new(config.cd_cache_entries),
+                config: ConfigCaches::new(&config),
             }),
             features: config,
             timeline,
@@ -310,6 +304,12 @@ impl Inner {
     #[inline(always)]
     pub(crate) fn watches(&self, points: Points) -> bool {
         self.watched.get().has(points)
+    }
+
+    /// Whether it wants to be asked at any of them.
+    #[inline(always)]
+    pub(crate) fn watches_any(&self, points: Points) -> bool {
+        self.watched.get().has_any(points)
     }
 
     pub(crate) fn compare_exchange(

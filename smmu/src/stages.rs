@@ -8,7 +8,7 @@ use crate::probe::{Note, Step};
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::tlb::Tag;
-use crate::translate::{Asked, Refusal};
+use crate::translate::{Asked, Attempt, Refusal};
 use crate::verdict::Points;
 use crate::walker::{Leaf, Permissions, Stage2, Verdict, Walk, WalkFault};
 use crate::{ExternalAbort, Transaction};
@@ -216,8 +216,14 @@ impl Inner {
         let mut walk = FirstWalk::start(transaction, context)?;
         let leaf = loop {
             let ipa = walk.walk.descriptor_address();
-            let read = self.second(transaction, second, ipa, Purpose::Table, asked);
-            let at = read.await?.at(ipa);
+            let needs = Permissions::TABLE_READ;
+            let at = match self.second_cached(second, ipa, needs, asked) {
+                Some(leaf) => leaf.at(ipa),
+                None => {
+                    let found = self.second_found(transaction, second, ipa, Purpose::Table, asked);
+                    found.await?.at(ipa)
+                }
+            };
             if let Some(sleep) = self.pause_in(asked.attempt, Step::WalkStep, transaction) {
                 sleep.await;
             }
@@ -235,8 +241,15 @@ impl Inner {
             }
         };
         let ipa = leaf.at(transaction.address);
-        let next = self.second(transaction, second, ipa, Purpose::Input, asked);
-        Ok(leaf.then(&next.await?, transaction.address))
+        let needs = Permissions::needed(transaction.access);
+        let next = match self.second_cached(second, ipa, needs, asked) {
+            Some(next) => next,
+            None => {
+                let found = self.second_found(transaction, second, ipa, Purpose::Input, asked);
+                found.await?
+            }
+        };
+        Ok(leaf.then(&next, transaction.address))
     }
 
     /// Reads the descriptor of stage 1 that is at `at`, and takes it.
@@ -304,14 +317,29 @@ impl Inner {
         purpose: Purpose,
         asked: Asked<'_>,
     ) -> Result<Leaf, Refusal> {
-        if let Some(leaf) = self.second_cached(second, ipa, purpose.needs(transaction), asked) {
-            return Ok(leaf);
+        match self.second_cached(second, ipa, purpose.needs(transaction), asked) {
+            Some(leaf) => Ok(leaf),
+            None => {
+                self.second_found(transaction, second, ipa, purpose, asked)
+                    .await
+            }
         }
+    }
+
+    /// What a walk of stage 2 makes of `ipa`, which the TLB does not have.
+    async fn second_found(
+        &self,
+        transaction: &Transaction,
+        second: &Second<'_>,
+        ipa: u64,
+        purpose: Purpose,
+        asked: Asked<'_>,
+    ) -> Result<Leaf, Refusal> {
         // On the heap, for transactions that have no stage 2 not to carry it with them.
         let leaf = Box::pin(self.walk_second(transaction, second, ipa, purpose, asked)).await?;
         if leaf.accessed && self.epoch.get() == asked.epoch {
             let tag = Tag::stage2(second.vmid);
-            self.caches.borrow_mut().tlb.insert(ipa, tag, &leaf);
+            self.caches.borrow_mut().tlb.insert(ipa, &tag, &leaf);
         }
         Ok(leaf)
     }
@@ -328,12 +356,12 @@ impl Inner {
             return None;
         }
         let tag = Tag::stage2(second.vmid);
-        if asked.attempt.fresh {
-            self.caches.borrow_mut().tlb.forget(ipa, tag);
+        if asked.attempt.is(Attempt::FRESH) {
+            self.caches.borrow_mut().tlb.forget(ipa, &tag);
             return None;
         }
         let caches = self.caches.borrow();
-        let entry = caches.tlb.lookup(ipa, tag)?;
+        let entry = caches.tlb.lookup(ipa, &tag)?;
         entry.permissions.include(needs).then(|| entry.leaf())
     }
 

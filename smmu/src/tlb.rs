@@ -30,36 +30,47 @@ pub(crate) enum Space {
 }
 
 impl Space {
+    /// Its part of a key.
     #[inline(always)]
-    const fn number(self) -> u64 {
-        match self {
+    const fn key(self) -> u64 {
+        let number = match self {
             Space::Stage1(World::El1) => 0,
             Space::Stage1(World::El2) => 1,
             Space::Stage1(World::El2E2h) => 2,
             Space::Stage2 => 3,
-        }
+        };
+        number << SPACE_SHIFT
     }
 }
 
-/// The tag of a context's translations, or of stage 2's.
+/// The tag of a context's translations, or of stage 2's: what the keys and owners of their entries
+/// are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
-    pub(crate) space: Space,
-    pub(crate) vmid: u16,
-    pub(crate) asid: u16,
-    /// The ASID set: entries that are global are so within one set.
-    pub(crate) aset: bool,
+    /// The part of the space, and what is in every key.
+    key: u64,
+    /// A number for whoever may use an entry, the VMID above, and below it the ASID, or in that of
+    /// global ones, the ASID set: those are global within one set.
+    owners: [u32; 2],
 }
 
 impl Tag {
+    /// The tag of stage 1's translations in `world`; `aset` is the ASID set.
+    #[inline]
+    pub(crate) fn stage1(world: World, vmid: u16, asid: u16, aset: bool) -> Tag {
+        let vmid = u32::from(vmid) << 16;
+        Tag {
+            key: VALID | Space::Stage1(world).key(),
+            owners: [vmid | u32::from(asid), vmid | u32::from(aset)],
+        }
+    }
+
     /// The tag of stage 2's translations.
     #[inline]
     pub(crate) const fn stage2(vmid: u16) -> Tag {
         Tag {
-            space: Space::Stage2,
-            vmid,
-            asid: 0,
-            aset: false,
+            key: VALID | Space::Stage2.key(),
+            owners: [(vmid as u32) << 16; 2],
         }
     }
 }
@@ -70,7 +81,7 @@ pub(crate) struct Entry {
     /// First input address, 56 bits wide, and below it the kind of the entry; 0 if there is none.
     key: u64,
     output: u64,
-    /// Whose it is: see [`owner`].
+    /// Whose it is: see [`Tag`].
     owner: u32,
     size_bits: u8,
     /// The size of the leaf that an invalidation by address means: see [`Leaf::reach_bits`].
@@ -99,19 +110,6 @@ const SPACE: u64 = 3 << SPACE_SHIFT;
 /// The kind of an entry is twice its class, one more if it is global.
 const KIND: u64 = 0x1f;
 
-#[inline(always)]
-fn key(first: u64, kind: u32, space: Space) -> u64 {
-    first | VALID | space.number() << SPACE_SHIFT | u64::from(kind)
-}
-
-/// A number for whoever may use an entry: the VMID, and below it the ASID, or for a global one, the
-/// ASID set.
-#[inline(always)]
-fn owner(global: bool, tag: Tag) -> u32 {
-    let within = if global { tag.aset.into() } else { tag.asid };
-    u32::from(tag.vmid) << 16 | u32::from(within)
-}
-
 impl Entry {
     fn is_valid(&self) -> bool {
         self.key != 0
@@ -126,7 +124,7 @@ impl Entry {
     }
 
     fn is_of(&self, space: Space) -> bool {
-        self.key & SPACE == space.number() << SPACE_SHIFT
+        self.key & SPACE == space.key()
     }
 
     fn vmid(&self) -> u16 {
@@ -228,10 +226,9 @@ impl Scope {
 
 /// The TLB of one SMMU.
 pub(crate) struct Tlb {
-    entries: Vec<Entry>,
+    sets: Vec<[Entry; WAYS]>,
     /// For each set, the way that is replaced next.
     turn: Vec<u8>,
-    set_mask: usize,
     /// How many entries there are of each kind (twice the class, one more if global), so that a
     /// lookup tries only what exists.
     held: [u32; 2 * SIZES.len()],
@@ -239,115 +236,124 @@ pub(crate) struct Tlb {
     present: u32,
 }
 
+/// What an entry of some kind would be, if there is one for an address.
+struct Sought {
+    set: usize,
+    key: u64,
+    owner: u32,
+}
+
+impl Sought {
+    #[inline(always)]
+    fn is(&self, entry: &Entry) -> bool {
+        entry.key == self.key && entry.owner == self.owner
+    }
+}
+
 impl Tlb {
     pub(crate) fn new(entries: u32) -> Tlb {
         let sets = (entries as usize / WAYS).max(1);
         Tlb {
-            entries: vec![EMPTY; sets * WAYS],
+            sets: vec![[EMPTY; WAYS]; sets],
             turn: vec![0; sets],
-            set_mask: sets - 1,
             held: [0; 2 * SIZES.len()],
             present: 0,
         }
     }
 
-    /// The first entry of the set in which an entry is kept.
+    /// What to look for: an entry of `kind` for `address`, 56 bits wide.
     #[inline(always)]
-    fn set(&self, first: u64, size_bits: u32, owner: u32) -> usize {
+    fn sought(&self, address: u64, kind: u32, tag: &Tag) -> Sought {
+        let size_bits = SIZES[(kind / 2) as usize];
+        let number = address >> size_bits;
+        let owner = tag.owners[(kind % 2) as usize];
         // All bits of the owner are low enough to tell in those that are used.
-        let mixed = (first >> size_bits)
+        let mixed = number
             .wrapping_add(u64::from(owner) << 20)
             .wrapping_add(u64::from(size_bits) << 38)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // The upper half is the better mixed one; there are at most 2^14 sets.
-        ((mixed >> 40) as usize & self.set_mask) * WAYS
-    }
-
-    #[inline(always)]
-    fn find(&self, address: u64, kind: u32, tag: Tag) -> Option<usize> {
-        let size_bits = u32::from(SIZES[(kind / 2) as usize]);
-        let first = address & !low_mask(size_bits);
-        let (key, owner) = (key(first, kind, tag.space), owner(kind % 2 == 1, tag));
-        let set = self.set(first, size_bits, owner);
-        let ways = &self.entries[set..set + WAYS];
-        let way = ways
-            .iter()
-            .position(|entry| entry.key == key && entry.owner == owner)?;
-        Some(set + way)
-    }
-
-    #[inline(always)]
-    fn find_any(&self, address: u64, tag: Tag) -> Option<usize> {
-        let address = address & low_mask(ADDRESS_BITS);
-        let mut present = self.present;
-        while present != 0 {
-            let found = self.find(address, present.trailing_zeros(), tag);
-            if found.is_some() {
-                return found;
-            }
-            present &= present - 1;
+        Sought {
+            // The upper half is the better mixed one; there are at most 2^14 sets.
+            set: (mixed >> 40) as usize & (self.sets.len() - 1),
+            key: number << size_bits | tag.key | u64::from(kind),
+            owner,
         }
-        None
+    }
+
+    /// The kinds of which there are entries, smallest leaves first.
+    #[inline(always)]
+    fn kinds(&self) -> impl Iterator<Item = u32> + use<> {
+        let mut present = self.present;
+        std::iter::from_fn(move || {
+            let kind = (present != 0).then(|| present.trailing_zeros())?;
+            present &= present - 1;
+            Some(kind)
+        })
     }
 
     /// The entry for `address`; the one of the smallest leaf, if software let several come to be.
     #[inline(always)]
-    pub(crate) fn lookup(&self, address: u64, tag: Tag) -> Option<&Entry> {
-        self.find_any(address, tag).map(|at| &self.entries[at])
+    pub(crate) fn lookup(&self, address: u64, tag: &Tag) -> Option<&Entry> {
+        let address = address & low_mask(ADDRESS_BITS);
+        self.kinds().find_map(|kind| {
+            let sought = self.sought(address, kind, tag);
+            let ways = &self.sets[sought.set];
+            ways.iter().find(|entry| sought.is(entry))
+        })
     }
 
     /// Forgets whatever [`Tlb::lookup`] could find for `address`.
-    pub(crate) fn forget(&mut self, address: u64, tag: Tag) {
-        while let Some(at) = self.find_any(address, tag) {
-            self.drop_at(at);
+    pub(crate) fn forget(&mut self, address: u64, tag: &Tag) {
+        let address = address & low_mask(ADDRESS_BITS);
+        for kind in self.kinds() {
+            let sought = self.sought(address, kind, tag);
+            let ways = &self.sets[sought.set];
+            // There is never more than one: the next would take its place.
+            if let Some(way) = ways.iter().position(|entry| sought.is(entry)) {
+                self.drop_at(sought.set, way);
+            }
         }
     }
 
     /// Keeps `leaf`, found for `address`. It takes the place of whatever there was for `address`,
     /// which did not permit the access, or was not to be trusted.
-    pub(crate) fn insert(&mut self, address: u64, tag: Tag, leaf: &Leaf) {
+    pub(crate) fn insert(&mut self, address: u64, tag: &Tag, leaf: &Leaf) {
         let Some(class) = SIZES.iter().position(|&size| size == leaf.size_bits) else {
             // No leaf has another size; were there one, not keeping it would do no harm.
             return;
         };
-        let address = address & low_mask(ADDRESS_BITS);
+        self.forget(address, tag);
         let kind = 2 * class as u32 + u32::from(leaf.global);
-        let size_bits = u32::from(leaf.size_bits);
-        let first = address & !low_mask(size_bits);
-        let entry = Entry {
-            key: key(first, kind, tag.space),
+        let sought = self.sought(address & low_mask(ADDRESS_BITS), kind, tag);
+        let way = self.way_to_fill(sought.set);
+        self.drop_at(sought.set, way);
+        self.held[kind as usize] += 1;
+        self.present |= 1 << kind;
+        self.sets[sought.set][way] = Entry {
+            key: sought.key,
             output: leaf.output,
-            owner: owner(leaf.global, tag),
+            owner: sought.owner,
             size_bits: leaf.size_bits,
             reach_bits: leaf.reach_bits,
             level: leaf.level,
             granule: leaf.granule,
             permissions: leaf.permissions,
         };
-        self.forget(address, tag);
-        let set = self.set(first, size_bits, entry.owner);
-        let at = set + self.way_to_fill(set);
-        self.drop_at(at);
-        self.held[kind as usize] += 1;
-        self.present |= 1 << kind;
-        self.entries[at] = entry;
     }
 
-    /// A free way of the set that begins at `set`, else the one whose turn it is.
+    /// A free way of `set`, else the one whose turn it is.
     fn way_to_fill(&mut self, set: usize) -> usize {
-        let free = self.entries[set..set + WAYS]
-            .iter()
-            .position(|old| !old.is_valid());
+        let free = self.sets[set].iter().position(|old| !old.is_valid());
         free.unwrap_or_else(|| {
-            let turn = &mut self.turn[set / WAYS];
+            let turn = &mut self.turn[set];
             let way = usize::from(*turn);
             *turn = (*turn + 1) % WAYS as u8;
             way
         })
     }
 
-    fn drop_at(&mut self, at: usize) {
-        let entry = &mut self.entries[at];
+    fn drop_at(&mut self, set: usize, way: usize) {
+        let entry = &mut self.sets[set][way];
         if entry.is_valid() {
             let kind = entry.kind();
             entry.key = 0;
@@ -363,10 +369,13 @@ impl Tlb {
         if self.present == 0 {
             return dropped;
         }
-        for at in 0..self.entries.len() {
-            if self.entries[at].is_valid() && doomed(&self.entries[at]) {
-                self.drop_at(at);
-                dropped += 1;
+        for set in 0..self.sets.len() {
+            for way in 0..WAYS {
+                let entry = &self.sets[set][way];
+                if entry.is_valid() && doomed(entry) {
+                    self.drop_at(set, way);
+                    dropped += 1;
+                }
             }
         }
         dropped
@@ -374,7 +383,8 @@ impl Tlb {
 
     /// All entries.
     pub(crate) fn list(&self) -> Vec<TlbEntry> {
-        let valid = self.entries.iter().filter(|entry| entry.is_valid());
+        let entries = self.sets.as_flattened();
+        let valid = entries.iter().filter(|entry| entry.is_valid());
         valid
             .map(|entry| TlbEntry {
                 stage2: entry.is_of(Space::Stage2),

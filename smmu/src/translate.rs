@@ -14,6 +14,7 @@ use stallbox_timeline::{Sleep, Span};
 use crate::config::{Context, Contexts, Overrides, Stages, Stream, Unmarked};
 use crate::fault::Turn;
 use crate::probe::{Note, Response, Step};
+use crate::resolved::Resolved;
 use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::event::{self, EventType, Fault, FaultType, Place};
 use crate::spec::low_mask;
@@ -22,7 +23,7 @@ use crate::stages::{Purpose, Second};
 use crate::tlb::{Tag, Tlb};
 use crate::verdict::{OnTranslation, Points};
 use crate::walker::{Leaf, Permissions};
-use crate::{Aborted, Access, Transaction, Translation};
+use crate::{Aborted, Transaction, Translation};
 
 /// A translation that invalidations keep interrupting gives up being interruptible: it spends no
 /// more time on its steps. Software could otherwise hold it up for ever.
@@ -67,19 +68,59 @@ impl Refusal {
     }
 }
 
-/// How one attempt is made.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attempt {
+/// How one attempt is made: a byte, which is handed on in a register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attempt(u8);
+
+impl Attempt {
     /// The TLB is not to be trusted: the last answer was a retry.
-    pub(crate) fresh: bool,
+    pub(crate) const FRESH: Attempt = Attempt(1);
     /// The TLB was asked just now, and had nothing.
-    pub(crate) missed: bool,
+    pub(crate) const MISSED: Attempt = Attempt(1 << 1);
     /// No time is spent.
-    pub(crate) at_once: bool,
+    pub(crate) const AT_ONCE: Attempt = Attempt(1 << 2);
     /// It ends when configuration has been found: a prefetch.
-    pub(crate) config_only: bool,
-    /// A verdict: how it faults, whatever the tables say.
-    pub(crate) fault: Option<FaultType>,
+    pub(crate) const CONFIG_ONLY: Attempt = Attempt(1 << 3);
+    const FAULT_SHIFT: u32 = 4;
+
+    /// An attempt after so many were interrupted.
+    pub(crate) const fn after(restarts: u32) -> Attempt {
+        Attempt(0).with(Attempt::AT_ONCE, restarts >= RESTARTS_MAX)
+    }
+
+    /// The same, but `way` or not.
+    #[inline(always)]
+    pub(crate) const fn with(self, way: Attempt, on: bool) -> Attempt {
+        Attempt(self.0 & !way.0 | if on { way.0 } else { 0 })
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is(self, way: Attempt) -> bool {
+        self.0 & way.0 != 0
+    }
+
+    /// The same, but by a verdict it faults, whatever the tables say.
+    const fn faulting(self, fault: FaultType) -> Attempt {
+        let number = match fault {
+            FaultType::Translation => 1,
+            FaultType::AddressSize => 2,
+            FaultType::Access => 3,
+            FaultType::Permission => 4,
+        };
+        Attempt(self.0 | number << Attempt::FAULT_SHIFT)
+    }
+
+    /// How it faults.
+    #[inline(always)]
+    pub(crate) const fn fault(self) -> Option<FaultType> {
+        match self.0 >> Attempt::FAULT_SHIFT {
+            0 => None,
+            1 => Some(FaultType::Translation),
+            2 => Some(FaultType::AddressSize),
+            3 => Some(FaultType::Access),
+            _ => Some(FaultType::Permission),
+        }
+    }
 }
 
 /// An attempt, and when it was begun.
@@ -91,14 +132,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) steps: &'a Cell<u32>,
 }
 
-/// An answer from caches alone.
-enum Hit {
-    /// No translation was needed.
-    Bypass(Translation),
-    /// It was in the TLB.
-    Tlb(Translation),
-    /// The configuration was cached, but the TLB had nothing that permits the access.
+/// Why there is no answer from the TLB alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoHit {
+    /// The configuration is cached, but the TLB has nothing that permits the access.
     Miss,
+    /// It has to be looked up first what the configuration comes to.
+    Unresolved,
+}
+
+/// What configuration caches alone come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resolution {
+    /// They do not have what is needed, or it is no way to a translation.
+    Unknown,
+    /// No translation is needed: the address passes if it is one.
+    Bypass,
+    /// It is for the TLB, which can be asked now.
+    Translate,
 }
 
 impl Smmu {
@@ -108,9 +159,14 @@ impl Smmu {
     /// [`Smmu::translate`] has to be asked.
     #[inline]
     pub fn try_translate(&self, transaction: &Transaction) -> Option<Translation> {
-        match self.0.hit(transaction)? {
-            Hit::Bypass(translation) | Hit::Tlb(translation) => Some(translation),
-            Hit::Miss => None,
+        match self.0.hit(transaction) {
+            Ok(translation) => Some(translation),
+            Err(NoHit::Miss) => None,
+            Err(NoHit::Unresolved) => match self.0.resolve(transaction) {
+                Resolution::Unknown => None,
+                Resolution::Bypass => self.0.pass(transaction.address),
+                Resolution::Translate => self.0.hit(transaction).ok(),
+            },
         }
     }
 
@@ -119,37 +175,50 @@ impl Smmu {
     ///
     /// Use what it gives before letting virtual time pass. Dropping the future gives the
     /// transaction up; a stall that was reported stays outstanding until software answers it.
-    pub async fn translate(&self, transaction: Transaction) -> Result<Translation, Aborted> {
-        let smmu = &*self.0;
-        // Most transactions need no more than this, and the rest of the way is a large future.
-        let (shutdowns, epoch) = (smmu.shutdowns.get(), smmu.epoch.get());
-        let mut attempt = Attempt::default();
-        match smmu.unwatched_hit(&transaction) {
-            Some(Hit::Bypass(translation)) => return Ok(translation),
-            Some(Hit::Tlb(translation)) => match smmu.pause(Step::TlbHit, &transaction) {
-                None => return Ok(translation),
-                Some(sleep) => {
-                    sleep.await;
-                    if smmu.epoch.get() == epoch {
-                        return Ok(translation);
+    // No async fn, whose first act it would be to move the transaction.
+    #[expect(clippy::manual_async_fn)]
+    pub fn translate(
+        &self,
+        transaction: Transaction,
+    ) -> impl Future<Output = Result<Translation, Aborted>> + '_ {
+        async move {
+            let smmu = &*self.0;
+            // Most transactions need no more than this, and the rest of the way is a large future.
+            let (shutdowns, epoch) = (smmu.shutdowns.get(), smmu.epoch.get());
+            let mut attempt = Attempt::default();
+            if !smmu.watches_any(Points::TRANSLATION | Points::TRANSLATED) {
+                match smmu.hit(&transaction) {
+                    Ok(translation) => {
+                        let Some(sleep) = smmu.pause(Step::TlbHit, &transaction) else {
+                            return Ok(translation);
+                        };
+                        if let Some(translation) = smmu.still(translation, epoch, sleep).await {
+                            return Ok(translation);
+                        }
+                    }
+                    Err(NoHit::Miss) => attempt = Attempt::MISSED,
+                    Err(NoHit::Unresolved) => {
+                        if smmu.resolve(&transaction) == Resolution::Bypass
+                            && let Some(translation) = smmu.pass(transaction.address)
+                        {
+                            return Ok(translation);
+                        }
                     }
                 }
-            },
-            Some(Hit::Miss) => attempt.missed = true,
-            None => {}
-        }
-        let outcome = smmu.translate(&transaction, attempt, shutdowns).await;
-        match &outcome {
-            Ok(translation) if smmu.watches(Points::TRANSLATED) => {
-                smmu.probe.translated(&transaction, translation);
             }
-            Ok(_) => {}
-            Err(_) => {
-                bump(&smmu.counts.aborts);
-                smmu.note(&Note::Terminated { transaction });
+            let outcome = smmu.translate(&transaction, attempt, shutdowns).await;
+            match &outcome {
+                Ok(translation) if smmu.watches(Points::TRANSLATED) => {
+                    smmu.probe.translated(&transaction, translation);
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    bump(&smmu.counts.aborts);
+                    smmu.note(&Note::Terminated { transaction });
+                }
             }
+            outcome
         }
-        outcome
     }
 }
 
@@ -162,7 +231,9 @@ impl Inner {
         shutdowns: u64,
     ) -> Result<Translation, Aborted> {
         let (mut restarts, mut stalls) = (0, 0_u32);
-        attempt = self.asked(transaction, attempt, stalls).await?;
+        if self.watches(Points::TRANSLATION) {
+            attempt = Box::pin(self.asked(transaction, attempt, stalls)).await?;
+        }
         // The time that the report of this fault takes has passed, or passes now.
         let mut report_spent = false;
         let mut place = None;
@@ -174,10 +245,10 @@ impl Inner {
             }
             let epoch = self.epoch.get();
             let result = self.attempt(transaction, attempt).await;
-            attempt.missed = false;
+            attempt = attempt.with(Attempt::MISSED, false);
             if self.epoch.get() != epoch {
                 restarts += 1;
-                attempt.at_once = restarts >= RESTARTS_MAX;
+                attempt = attempt.with(Attempt::AT_ONCE, restarts >= RESTARTS_MAX);
                 continue;
             }
             let refusal = match result {
@@ -252,24 +323,13 @@ impl Inner {
             self.note(&Note::Retried {
                 transaction: *transaction,
             });
-            attempt = Attempt {
-                fresh: true,
-                ..Attempt::default()
-            };
-            attempt = self.asked(transaction, attempt, stalls).await?;
+            attempt = Attempt::FRESH;
+            if self.watches(Points::TRANSLATION) {
+                attempt = Box::pin(self.asked(transaction, attempt, stalls)).await?;
+            }
             restarts = 0;
             report_spent = false;
         }
-    }
-
-    /// [`Inner::hit`], unless the probe has to be asked first.
-    #[inline(always)]
-    fn unwatched_hit(&self, transaction: &Transaction) -> Option<Hit> {
-        let asked = Points::TRANSLATION | Points::TRANSLATED;
-        if self.watched.get().has_any(asked) {
-            return None;
-        }
-        self.hit(transaction)
     }
 
     /// The attempt as the probe's verdict has it.
@@ -288,14 +348,8 @@ impl Inner {
         }
         match verdict.act {
             OnTranslation::Go => Ok(attempt),
-            OnTranslation::Evict => Ok(Attempt {
-                fresh: true,
-                ..attempt
-            }),
-            OnTranslation::Fault(fault) => Ok(Attempt {
-                fault: Some(fault),
-                ..attempt
-            }),
+            OnTranslation::Evict => Ok(attempt.with(Attempt::FRESH, true)),
+            OnTranslation::Fault(fault) => Ok(attempt.faulting(fault)),
             OnTranslation::Abort => Err(Aborted::after(stalls)),
         }
     }
@@ -314,7 +368,7 @@ impl Inner {
         step: Step,
         transaction: &Transaction,
     ) -> Option<Sleep> {
-        if attempt.at_once {
+        if attempt.is(Attempt::AT_ONCE) {
             None
         } else {
             self.pause(step, transaction)
@@ -341,50 +395,68 @@ impl Inner {
         });
     }
 
-    /// What can be answered from caches alone.
+    /// What the TLB has for a transaction that was resolved.
     #[inline(always)]
-    fn hit(&self, transaction: &Transaction) -> Option<Hit> {
+    fn hit(&self, transaction: &Transaction) -> Result<Translation, NoHit> {
         if !self.regs.enabled(cr0::SMMUEN) {
-            return self.disabled(transaction).ok().map(Hit::Bypass);
+            return Err(NoHit::Unresolved);
         }
-        let sid = transaction.stream.0;
         let caches = &*self.caches.borrow();
-        let stages = match &**caches.streams.get(sid, 0)? {
-            Stream::Translate(stages) => stages,
-            Stream::Bypass(_) if transaction.substream.is_none() => {
-                return self.pass(transaction.address).map(Hit::Bypass);
-            }
-            _ => return None,
-        };
-        let access = stages.overrides.apply(transaction.access);
-        let tag = match stages.select(transaction) {
-            Ok(Selected::Context(contexts, index)) => {
-                let context = caches.contexts.get(sid, index)?.as_ref()?;
-                if context.stalls && contexts.stall_forbidden {
-                    return None;
-                }
-                // Addresses that no walk would begin for are not looked up.
-                if context.regime.half(transaction.address, access).is_none() {
-                    return Some(Hit::Miss);
-                }
-                stages.tag(context)
-            }
-            Ok(Selected::Bypass) => match &stages.stage2 {
-                None => return self.pass(transaction.address).map(Hit::Bypass),
-                Some(stage2) if stage2.covers(transaction.address) => Tag::stage2(stages.vmid),
-                Some(_) => return None,
-            },
-            Err(_) => return None,
-        };
-        let cached = self.cached(transaction.address, access, tag, &caches.tlb);
-        Some(cached.map_or(Hit::Miss, Hit::Tlb))
+        let resolved = caches.config.resolved(transaction);
+        let resolved = resolved.ok_or(NoHit::Unresolved)?;
+        // Addresses that no walk would begin for are not looked up.
+        let needs = resolved.needs(transaction).ok_or(NoHit::Miss)?;
+        let cached = self.cached(transaction.address, needs, &resolved.tag, &caches.tlb);
+        cached.ok_or(NoHit::Miss)
     }
 
-    /// What the TLB has for `address`, if that permits `access`.
+    /// What a transaction comes to, as far as configuration is cached. If it is to be translated,
+    /// that is kept for the next of its stream and substream.
+    #[cold]
+    fn resolve(&self, transaction: &Transaction) -> Resolution {
+        if !self.regs.enabled(cr0::SMMUEN) {
+            return match self.regs.gbpa_abort.get() {
+                true => Resolution::Unknown,
+                false => Resolution::Bypass,
+            };
+        }
+        let config = &mut self.caches.borrow_mut().config;
+        let resolved = match config.stream(transaction.stream.0).map(|stream| &**stream) {
+            Some(Stream::Translate(stages)) => match stages.select(transaction) {
+                Ok(Selected::Context(contexts, index)) => config
+                    .context(transaction.stream.0, index)
+                    .and_then(Option::as_ref)
+                    .filter(|context| !(context.stalls && contexts.stall_forbidden))
+                    .map(|context| Resolved::stage1(stages, context)),
+                Ok(Selected::Bypass) => match &stages.stage2 {
+                    None => return Resolution::Bypass,
+                    Some(stage2) => Some(Resolved::stage2(stages, stage2)),
+                },
+                Err(_) => None,
+            },
+            Some(Stream::Bypass(_)) if transaction.substream.is_none() => {
+                return Resolution::Bypass;
+            }
+            _ => None,
+        };
+        let Some(resolved) = resolved else {
+            return Resolution::Unknown;
+        };
+        config.keep_resolved(transaction, resolved);
+        Resolution::Translate
+    }
+
+    /// What the TLB has for `address`, if that permits what is needed.
     #[inline(always)]
-    fn cached(&self, address: u64, access: Access, tag: Tag, tlb: &Tlb) -> Option<Translation> {
+    fn cached(
+        &self,
+        address: u64,
+        needs: Permissions,
+        tag: &Tag,
+        tlb: &Tlb,
+    ) -> Option<Translation> {
         let entry = tlb.lookup(address, tag)?;
-        if !entry.permissions.allow(access) {
+        if !entry.permissions.include(needs) {
             // The entry may be out of date; only a walk may say no.
             return None;
         }
@@ -396,6 +468,17 @@ impl Inner {
             size_log2: entry.size_log2(),
             stalls: 0,
         })
+    }
+
+    /// A hit after the time that it takes, unless something was invalidated meanwhile.
+    async fn still(
+        &self,
+        translation: Translation,
+        epoch: u64,
+        sleep: Sleep,
+    ) -> Option<Translation> {
+        sleep.await;
+        (self.epoch.get() == epoch).then_some(translation)
     }
 
     /// Lets an address pass as it is, if it is one.
@@ -435,12 +518,8 @@ impl Inner {
         };
 
         // The stream.
-        let cached = self
-            .caches
-            .borrow()
-            .streams
-            .get(transaction.stream.0, 0)
-            .cloned();
+        let sid = transaction.stream.0;
+        let cached = self.caches.borrow().config.stream(sid).cloned();
         // Fetches are rare, and the futures of them large.
         let stream = match cached {
             Some(stream) => stream,
@@ -471,7 +550,9 @@ impl Inner {
         // The substream, and its context.
         let (contexts, index) = match stages.select(transaction) {
             Ok(Selected::Context(contexts, index)) => (contexts, index),
-            Ok(Selected::Bypass) if attempt.config_only => return Err(Refusal::Silent(None)),
+            Ok(Selected::Bypass) if attempt.is(Attempt::CONFIG_ONLY) => {
+                return Err(Refusal::Silent(None));
+            }
             Ok(Selected::Bypass) => {
                 let passed = self.pass(transaction.address);
                 return match (passed, &stages.stage2) {
@@ -488,12 +569,7 @@ impl Inner {
             }
             Err(unselected) => return Err(unselected.refusal(transaction)),
         };
-        let cached = self
-            .caches
-            .borrow()
-            .contexts
-            .get(transaction.stream.0, index)
-            .cloned();
+        let cached = self.caches.borrow().config.context(sid, index).cloned();
         let context = match cached {
             Some(context) => context,
             None => {
@@ -505,12 +581,12 @@ impl Inner {
             _ => return Err(Refusal::identity(EventType::BadCd, transaction)),
         };
 
-        if attempt.config_only {
+        if attempt.is(Attempt::CONFIG_ONLY) {
             return Err(Refusal::Silent(None));
         }
 
         // The translation.
-        if let Some(fault) = attempt.fault {
+        if let Some(fault) = attempt.fault() {
             return Err(context.refusal(fault, transaction));
         }
         let tag = stages.tag(context);
@@ -540,15 +616,17 @@ impl Inner {
         attempt: Attempt,
     ) -> Option<Translation> {
         let (address, access) = (transaction.address, transaction.access);
-        if !attempt.fresh && !attempt.missed && context.regime.half(address, access).is_some() {
-            let found = self.cached(address, access, tag, &self.caches.borrow().tlb);
+        let distrusted = attempt.is(Attempt::FRESH) || attempt.is(Attempt::MISSED);
+        if !distrusted && context.regime.half(address, access).is_some() {
+            let needs = Permissions::needed(access);
+            let found = self.cached(address, needs, &tag, &self.caches.borrow().tlb);
             if found.is_some() {
                 return found;
             }
         }
         bump(&self.counts.tlb_misses);
-        if attempt.fresh {
-            self.caches.borrow_mut().tlb.forget(address, tag);
+        if attempt.is(Attempt::FRESH) {
+            self.caches.borrow_mut().tlb.forget(address, &tag);
         }
         None
     }
@@ -565,7 +643,7 @@ impl Inner {
         // An entry with a clear access flag must not be kept: software sets the flag without
         // telling.
         if leaf.accessed && self.epoch.get() == asked.epoch {
-            self.caches.borrow_mut().tlb.insert(address, tag, leaf);
+            self.caches.borrow_mut().tlb.insert(address, &tag, leaf);
         }
         let mask = leaf.mask();
         Translation {
@@ -584,12 +662,12 @@ impl Inner {
         asked: Asked<'_>,
     ) -> Result<Translation, Refusal> {
         let address = transaction.address;
-        if let Some(fault) = asked.attempt.fault {
+        if let Some(fault) = asked.attempt.fault() {
             let place = Purpose::Input.place(address);
             return Err(second.stage2.refusal(fault, place, transaction));
         }
         let needs = Permissions::needed(transaction.access);
-        if !asked.attempt.missed
+        if !asked.attempt.is(Attempt::MISSED)
             && let Some(leaf) = self.second_cached(second, address, needs, asked)
         {
             bump(&self.counts.tlb_hits);

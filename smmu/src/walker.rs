@@ -276,6 +276,10 @@ impl Permissions {
     pub(crate) const TABLE_READ: Permissions = Permissions(1 << 3);
     /// At stage 2: updates of stage 1's tables.
     pub(crate) const TABLE_WRITE: Permissions = Permissions(1 << 7);
+    /// Whatever accesses need.
+    pub(crate) const ALL: Permissions = Permissions(0x77);
+    /// Whatever privileged accesses need.
+    pub(crate) const ALL_PRIVILEGED: Permissions = Permissions(0x70);
 
     const fn of(read: bool, write: bool, execute: bool) -> Permissions {
         Permissions(

@@ -15,6 +15,7 @@ mod prefetches;
 mod pri;
 mod queues;
 mod registers;
+mod resolved;
 mod sizes;
 mod stage2;
 mod stage2_maps;

@@ -6,11 +6,39 @@ use crate::Access;
 use crate::tlb::{Asids, Scope, Space, Tag, Tlb, Whose};
 use crate::walker::{Granule, Leaf, Permissions, World};
 
+/// What a tag is made of.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    space: Space,
+    vmid: u16,
+    asid: u16,
+    aset: bool,
+}
+
+impl Owner {
+    fn tag(self) -> Tag {
+        match self.space {
+            Space::Stage1(world) => Tag::stage1(world, self.vmid, self.asid, self.aset),
+            Space::Stage2 => Tag::stage2(self.vmid),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Action {
-    Insert { address: u64, tag: Tag, leaf: Leaf },
-    Forget { address: u64, tag: Tag },
-    Invalidate { whose: Whose, scope: Option<Scope> },
+    Insert {
+        address: u64,
+        tag: Owner,
+        leaf: Leaf,
+    },
+    Forget {
+        address: u64,
+        tag: Owner,
+    },
+    Invalidate {
+        whose: Whose,
+        scope: Option<Scope>,
+    },
 }
 
 const SHAPES: [(Granule, i8, u8); 10] = [
@@ -36,17 +64,22 @@ fn world() -> impl Strategy<Value = World> {
     prop_oneof![4 => Just(World::El1), 1 => Just(World::El2), 1 => Just(World::El2E2h)]
 }
 
-fn tag() -> impl Strategy<Value = Tag> {
+fn tag() -> impl Strategy<Value = Owner> {
     let stage1 = (world(), 0..2_u16, 0..3_u16, any::<bool>());
     prop_oneof![
-        4 => stage1.prop_map(|(world, vmid, asid, aset)| Tag {
+        4 => stage1.prop_map(|(world, vmid, asid, aset)| Owner {
             space: Space::Stage1(world),
             // EL2 has neither.
             vmid: if world == World::El1 { vmid } else { 0 },
             asid: if world == World::El2 { 0 } else { asid },
             aset,
         }),
-        1 => (0..2_u16).prop_map(Tag::stage2),
+        1 => (0..2_u16).prop_map(|vmid| Owner {
+            space: Space::Stage2,
+            vmid,
+            asid: 0,
+            aset: false,
+        }),
     ]
 }
 
@@ -120,11 +153,11 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 /// An entry of the model: 56-bit first address, tag, leaf.
-type Item = (u64, Tag, Leaf);
+type Item = (u64, Owner, Leaf);
 
 const MASK: u64 = (1 << 56) - 1;
 
-fn hits(item: &Item, address: u64, tag: Tag) -> bool {
+fn hits(item: &Item, address: u64, tag: Owner) -> bool {
     let (first, owner, leaf) = item;
     let same = if leaf.global {
         owner.aset == tag.aset
@@ -137,7 +170,7 @@ fn hits(item: &Item, address: u64, tag: Tag) -> bool {
 }
 
 /// What the model would find: the smallest leaf, not global before global.
-fn find(items: &[Item], address: u64, tag: Tag) -> Option<u64> {
+fn find(items: &[Item], address: u64, tag: Owner) -> Option<u64> {
     let best = items.iter().filter(|item| hits(item, address, tag));
     let best = best.min_by_key(|(_, _, leaf)| (leaf.size_bits, leaf.global))?;
     Some(best.2.output | address & ((1 << best.2.size_bits) - 1))
@@ -192,11 +225,11 @@ proptest! {
                     let first = address & MASK & !((1 << leaf.size_bits) - 1);
                     items.retain(|item| !hits(item, address, tag));
                     items.push((first, tag, leaf));
-                    tlb.insert(address, tag, &leaf);
+                    tlb.insert(address, &tag.tag(), &leaf);
                     inserted += 1;
                 }
                 Action::Forget { address, tag } => {
-                    tlb.forget(address, tag);
+                    tlb.forget(address, &tag.tag());
                     items.retain(|item| !hits(item, address, tag));
                 }
                 Action::Invalidate { whose, scope } => {
@@ -209,7 +242,7 @@ proptest! {
         }
         prop_assume!(inserted < 64);
         for (address, tag) in probes {
-            let found = tlb.lookup(address, tag).map(|entry| entry.output(address).0);
+            let found = tlb.lookup(address, &tag.tag()).map(|entry| entry.output(address).0);
             prop_assert_eq!(found, find(&items, address, tag), "{:#x} {:?}", address, tag);
         }
     }
@@ -222,12 +255,12 @@ proptest! {
         let mut tlb = Tlb::new(8);
         let mut items: Vec<Item> = Vec::new();
         for (address, tag, leaf) in actions {
-            tlb.insert(address, tag, &leaf);
-            prop_assert!(tlb.lookup(address, tag).is_some());
+            tlb.insert(address, &tag.tag(), &leaf);
+            prop_assert!(tlb.lookup(address, &tag.tag()).is_some());
             items.push((address & MASK & !((1 << leaf.size_bits) - 1), tag, leaf));
         }
         for (address, tag) in probes {
-            if let Some(entry) = tlb.lookup(address, tag) {
+            if let Some(entry) = tlb.lookup(address, &tag.tag()) {
                 let output = entry.output(address).0;
                 let known = items.iter().any(|item| {
                     let offset = address & ((1 << item.2.size_bits) - 1);
@@ -238,7 +271,7 @@ proptest! {
         }
         tlb.invalidate(Whose::Anyone, None);
         for item in &items {
-            prop_assert!(tlb.lookup(item.0, item.1).is_none());
+            prop_assert!(tlb.lookup(item.0, &item.1.tag()).is_none());
         }
     }
 }
