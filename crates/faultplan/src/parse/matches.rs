@@ -1,0 +1,219 @@
+//! `match`: which of what comes by is meant, and which of those are taken.
+
+use toml::de::DeValue;
+
+use super::{LONGEST_NS, Parser};
+use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
+use crate::point::{Matches, Point};
+use crate::read::{Table, Value, parse_number};
+use crate::rule::{Access, Attempt, Filter, Ring, When};
+
+pub(crate) const WHEN_KEYS: [&str; 8] = [
+    "nth",
+    "every",
+    "probability",
+    "times",
+    "from_ns",
+    "until_ns",
+    "after_marker",
+    "before_marker",
+];
+
+/// The keys that fill [`Filter::codes`]: no point has two of them.
+const CODES: [(&str, &[Name], u64); 6] = [
+    ("event", EVENTS, 0xff),
+    ("command", COMMANDS, 0xff),
+    ("line", LINES, 3),
+    ("mailbox", MAILBOX_COMMANDS, 0xff),
+    ("vector", &[], 31),
+    ("register", &[], u32::MAX as u64),
+];
+
+impl<'r, 's> Parser<'r, 's> {
+    pub(super) fn filter(&self, table: &Table<'r, 's>, point: Point) -> Filter {
+        let there = point.matches();
+        let mut known: Vec<&str> = there.keys().collect();
+        known.extend(WHEN_KEYS);
+        if point == Point::Time {
+            known.push("period_ns");
+        }
+        for (key, span) in table.keys() {
+            let elsewhere = Matches::ALL.iter().any(|(name, _)| *name == key);
+            if elsewhere && !known.contains(&key) {
+                self.reader.mistake(
+                    span,
+                    format!("`{key}` cannot be matched at \"{}\"", point.name()),
+                    Some(format!("there can be: {}", known.join(", "))),
+                );
+            }
+        }
+        let mut all: Vec<&str> = Matches::ALL.iter().map(|(name, _)| *name).collect();
+        all.extend(&known);
+        table.only(&all);
+
+        let mut filter = self.default_filter(point);
+        filter.stream = table
+            .integer("stream", 0..=u64::from(u32::MAX))
+            .map(|it| it as u32);
+        filter.pasid = table.get("pasid").and_then(|value| self.pasid(value));
+        filter.address = table.get("address").and_then(|value| self.addresses(value));
+        filter.access = table
+            .get("access")
+            .and_then(|value| Access::named(self.reader.choice(value, "access", Access::NAMES)?));
+        if let Some(value) = table.get("attempt") {
+            filter.attempt = match self
+                .reader
+                .choice(value, "attempt", &["first", "retry", "any"])
+            {
+                Some("retry") => Attempt::Retry,
+                Some("any") => Attempt::Any,
+                _ => Attempt::First,
+            };
+        }
+        filter.queue = table.integer("queue", 0..=4095).map(|it| it as u16);
+        filter.ring = table
+            .get("ring")
+            .and_then(|value| Ring::named(self.reader.choice(value, "ring", Ring::NAMES)?));
+        filter.stag = table.integer("stag", 0..=0xffff).map(|it| it as u16);
+        filter.stalled = table
+            .get("stalled")
+            .and_then(|value| self.reader.boolean(value, "stalled"));
+        filter.marker = table.name_of("marker");
+        for (key, names, max) in CODES {
+            if let Some(value) = table.get(key)
+                && known.contains(&key)
+            {
+                filter.codes = self.codes(value, key, names, max);
+            }
+        }
+        filter.value = table.get("value").and_then(|value| self.masked(value));
+        filter
+    }
+
+    /// One code or several.
+    fn codes(&self, value: &Value<'s>, key: &str, names: &[Name], max: u64) -> Vec<u32> {
+        let one = |value: &Value<'s>| -> Vec<u32> {
+            // All invalidations of the TLB, whatever their scope.
+            if key == "command" && value.get_ref().as_str() == Some("CMD_TLBI") {
+                let invalidations = COMMANDS.iter().filter(|(_, op)| (0x10..=0x30).contains(op));
+                return invalidations.map(|(_, op)| *op).collect();
+            }
+            self.reader
+                .code(value, key, names, max)
+                .into_iter()
+                .collect()
+        };
+        match value.get_ref() {
+            DeValue::Array(array) => {
+                if array.is_empty() {
+                    self.reader
+                        .mistake(value.span(), format!("`{key}` names none"), None);
+                }
+                array.iter().flat_map(one).collect()
+            }
+            _ => one(value),
+        }
+    }
+
+    /// `0x1000`, `"0x1000..0x2000"` without the last, or `"0x1000+0x1000"`.
+    fn addresses(&self, value: &Value<'s>) -> Option<(u64, u64)> {
+        let help = || {
+            Some(
+                "write one address, \"FIRST..END\" (END is not included) or \"FIRST+BYTES\""
+                    .to_owned(),
+            )
+        };
+        let Some(text) = value.get_ref().as_str() else {
+            let at = self.reader.integer(value, "address", 0..=u64::MAX)?;
+            return Some((at, at));
+        };
+        let range = if let Some((first, end)) = text.split_once("..") {
+            parse_number(first)
+                .zip(parse_number(end))
+                .and_then(|(first, end)| Some((first, end.checked_sub(1)?)))
+        } else if let Some((first, bytes)) = text.split_once('+') {
+            parse_number(first)
+                .zip(parse_number(bytes))
+                .and_then(|(first, bytes)| Some((first, first.checked_add(bytes.checked_sub(1)?)?)))
+        } else {
+            parse_number(text).map(|at| (at, at))
+        };
+        match range {
+            Some((first, last)) if first <= last => Some((first, last)),
+            _ => {
+                self.reader.mistake(
+                    value.span(),
+                    format!("\"{text}\" is no range of addresses"),
+                    help(),
+                );
+                None
+            }
+        }
+    }
+
+    /// A value, or `{ value, mask }`.
+    fn masked(&self, value: &Value<'s>) -> Option<(u32, u32)> {
+        const MAX: u64 = u32::MAX as u64;
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            let value = self.reader.integer(value, "value", 0..=MAX)?;
+            return Some((value as u32, u32::MAX));
+        }
+        let table = self.reader.table(value, "value")?;
+        table.only(&["value", "mask"]);
+        for key in ["value", "mask"] {
+            if table.get(key).is_none() {
+                self.reader
+                    .mistake(value.span(), format!("`{key}` is missing"), None);
+            }
+        }
+        let value = table.integer("value", 0..=MAX)?;
+        let mask = table.integer("mask", 0..=MAX)?;
+        Some((value as u32, mask as u32))
+    }
+
+    pub(super) fn when(&self, table: &Table<'r, 's>, point: Point) -> When {
+        let when = When {
+            nth: table.integer("nth", 1..=u64::MAX),
+            every: table.integer("every", 1..=u64::MAX),
+            probability: table
+                .get("probability")
+                .and_then(|value| self.reader.number(value, "probability", 0.0..=1.0)),
+            times: table.integer("times", 1..=u64::MAX),
+            from_ns: table.integer("from_ns", 0..=u64::MAX / 1000),
+            until_ns: table.integer("until_ns", 0..=u64::MAX / 1000),
+            after_marker: table.name_of("after_marker"),
+            before_marker: table.name_of("before_marker"),
+            period_ns: table.integer("period_ns", 1..=LONGEST_NS),
+        };
+        if let (Some(from), Some(until), Some(value)) =
+            (when.from_ns, when.until_ns, table.get("until_ns"))
+            && until <= from
+        {
+            self.reader.mistake(
+                value.span(),
+                format!("`until_ns` = {until} is not after `from_ns` = {from}"),
+                None,
+            );
+        }
+        if point == Point::Time {
+            for key in ["nth", "every", "after_marker", "before_marker"] {
+                if let Some((_, span)) = table.keys().find(|(name, _)| *name == key) {
+                    self.reader.mistake(
+                        span,
+                        format!("`{key}` means nothing at \"time\""),
+                        Some("use `from_ns`, `period_ns`, `until_ns` and `times`".to_owned()),
+                    );
+                }
+            }
+        }
+        when
+    }
+
+    pub(super) fn pasid(&self, value: &Value<'s>) -> Option<Option<u32>> {
+        if value.get_ref().as_str() == Some("none") {
+            return Some(None);
+        }
+        let pasid = self.reader.integer(value, "pasid", 0..=0xf_ffff);
+        pasid.map(|it| Some(it as u32))
+    }
+}

@@ -1,0 +1,281 @@
+//! From text to a plan: the whole and its rules here, the two halves of a rule in `matches`,
+//! and in `decisions` and `effects`.
+
+mod decisions;
+mod effects;
+mod matches;
+
+use std::ops::Range;
+
+use toml::de::DeTable;
+
+use crate::error::{Mistake, PlanError};
+use crate::point::Point;
+use crate::read::{Reader, Table};
+use crate::rule::{Act, Attempt, Filter, Rule, When};
+
+pub(crate) use effects::EFFECT_KEYS;
+pub(crate) use matches::WHEN_KEYS;
+
+/// Most rules of a plan.
+pub const RULES_MAX: usize = 10_000;
+/// Longest text of a plan.
+const TEXT_BYTES_MAX: usize = 4 << 20;
+/// Longest time a plan can name: an hour. More is a slip of units.
+pub(crate) const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// Which tag a stall gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StallTags {
+    /// The one after the last given.
+    InTurn,
+    /// The lowest that is free.
+    LowestFree,
+}
+
+/// Properties of the SMMU that decide which races can happen. What is not given stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmmuSettings {
+    /// Stalls that can be open at a time (SMMU_IDR5.STALL_MAX).
+    pub stall_max: Option<u16>,
+    /// Which tag a stall gets.
+    pub stall_tags: Option<StallTags>,
+    /// Greatest event queue, as a power of two of entries (SMMU_IDR1.EVENTQS).
+    pub event_queue_log2: Option<u8>,
+    /// Greatest command queue (SMMU_IDR1.CMDQS).
+    pub command_queue_log2: Option<u8>,
+    /// Entries of the TLB.
+    pub tlb_entries: Option<u32>,
+}
+
+/// A fault plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The seed of its draws; the run's, if not given.
+    pub seed: Option<u64>,
+    /// After so many stalls of one transaction in a row, it is named a loop.
+    pub fault_loop: Option<u64>,
+    /// The SMMU's properties.
+    pub smmu: SmmuSettings,
+    /// The rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+impl Plan {
+    /// Reads a plan. A text that is none gives all its mistakes.
+    pub fn parse(text: &str) -> Result<Plan, PlanError> {
+        let error = |mistakes| PlanError {
+            name: "plan".to_owned(),
+            mistakes,
+        };
+        if text.len() > TEXT_BYTES_MAX {
+            let message = format!("a plan has at most {} MiB", TEXT_BYTES_MAX >> 20);
+            return Err(error(vec![Mistake::new("", 0..0, message, None)]));
+        }
+        let (root, syntax) = DeTable::parse_recoverable(text);
+        if !syntax.is_empty() {
+            let mut mistakes: Vec<Mistake> = syntax
+                .iter()
+                .take(50)
+                .map(|error| {
+                    let span = error.span().unwrap_or(0..0);
+                    Mistake::new(text, span, error.message().trim_end(), None)
+                })
+                .collect();
+            // After the first on a line the parser guesses.
+            mistakes.dedup_by_key(|mistake| mistake.line);
+            return Err(error(mistakes));
+        }
+        let reader = Reader::new(text);
+        let plan =
+            Parser { reader: &reader }.plan(&Table::root(&reader, root.get_ref(), root.span()));
+        let mistakes = reader.into_mistakes();
+        if mistakes.is_empty() {
+            Ok(plan)
+        } else {
+            Err(error(mistakes))
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.smmu == SmmuSettings::default() && self.fault_loop.is_none()
+    }
+}
+
+struct Parser<'r, 's> {
+    reader: &'r Reader<'s>,
+}
+
+impl<'r, 's> Parser<'r, 's> {
+    fn plan(&self, root: &Table<'r, 's>) -> Plan {
+        root.only(&["seed", "fault_loop", "smmu", "rule"]);
+        let mut plan = Plan {
+            seed: root.integer("seed", 0..=u64::MAX),
+            fault_loop: root.integer("fault_loop", 2..=1_000_000),
+            ..Plan::default()
+        };
+        if let Some(smmu) = root
+            .get("smmu")
+            .and_then(|it| self.reader.table(it, "smmu"))
+        {
+            plan.smmu = self.smmu(&smmu);
+        }
+        if let Some(value) = root.get("rule")
+            && let Some(rules) = self.reader.array(value, "rule")
+        {
+            if rules.len() > RULES_MAX {
+                self.reader.mistake(
+                    rules[RULES_MAX].span(),
+                    format!("a plan has at most {RULES_MAX} rules"),
+                    None,
+                );
+                return plan;
+            }
+            for (index, value) in rules.iter().enumerate() {
+                let Some(table) = self.reader.table(value, "a rule") else {
+                    continue;
+                };
+                let Some(rule) = self.rule(&table, index) else {
+                    continue;
+                };
+                plan.rules.push(rule);
+            }
+        }
+        self.opened_gates_exist(root, &plan);
+        plan
+    }
+
+    /// A rule that opens a gate at which no rule waits has a slip in the name.
+    fn opened_gates_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
+        let gates = plan.rules.iter().filter_map(|rule| rule.gate.as_ref());
+        let held: Vec<&str> = gates.map(|gate| gate.name.as_str()).collect();
+        let rules = root.get("rule").and_then(|it| it.get_ref().as_array());
+        let opens = rules
+            .into_iter()
+            .flat_map(|rules| rules.iter())
+            .filter_map(|rule| rule.get_ref().get("do")?.get_ref().get("open"));
+        for open in opens {
+            if let Some(name) = open.get_ref().as_str()
+                && !held.contains(&name)
+            {
+                self.reader
+                    .unknown(open.span(), "open", name, held.iter().copied());
+            }
+        }
+    }
+
+    fn smmu(&self, table: &Table<'r, 's>) -> SmmuSettings {
+        table.only(&[
+            "stall_max",
+            "stall_tags",
+            "event_queue_log2",
+            "command_queue_log2",
+            "tlb_entries",
+        ]);
+        let tags = table.get("stall_tags").and_then(|value| {
+            self.reader
+                .choice(value, "stall_tags", &["in-turn", "lowest-free"])
+        });
+        let tlb_entries = table.integer("tlb_entries", 4..=65536);
+        if let (Some(entries), Some(value)) = (tlb_entries, table.get("tlb_entries"))
+            && !entries.is_power_of_two()
+        {
+            self.reader
+                .mistake(value.span(), "`tlb_entries` must be a power of two", None);
+        }
+        SmmuSettings {
+            stall_max: table.integer("stall_max", 1..=65535).map(|it| it as u16),
+            stall_tags: tags.map(|word| match word {
+                "lowest-free" => StallTags::LowestFree,
+                _ => StallTags::InTurn,
+            }),
+            event_queue_log2: table.integer("event_queue_log2", 1..=19).map(|it| it as u8),
+            command_queue_log2: table
+                .integer("command_queue_log2", 1..=19)
+                .map(|it| it as u8),
+            tlb_entries: tlb_entries.map(|it| it as u32),
+        }
+    }
+
+    fn rule(&self, table: &Table<'r, 's>, index: usize) -> Option<Rule> {
+        table.only(&["name", "at", "match", "do"]);
+        let name = match table.get("name") {
+            Some(value) => self.reader.name(value, "name")?,
+            None => format!("rule {}", index + 1),
+        };
+        let Some(at) = table.get("at") else {
+            self.reader.mistake(
+                self.head(&table.span),
+                "a rule needs `at`: the point at which it acts",
+                Some(format!("there are: {}", point_names().join(", "))),
+            );
+            return None;
+        };
+        let word = self.reader.choice(at, "at", &point_names())?;
+        let point = Point::named(word)?;
+        let (filter, when) = match table.get("match") {
+            Some(value) => {
+                let matches = self.reader.table(value, "match")?;
+                (self.filter(&matches, point), self.when(&matches, point))
+            }
+            None => (self.default_filter(point), When::default()),
+        };
+        if point == Point::Time && when.from_ns.is_none() {
+            self.reader.mistake(
+                self.head(&table.span),
+                "a rule at \"time\" needs `match.from_ns`: when",
+                None,
+            );
+        }
+        let mut rule = Rule {
+            name,
+            line: self.reader.line(table.span.start),
+            at: point,
+            filter,
+            when,
+            delay: None,
+            gate: None,
+            act: Act::Go,
+            effects: Vec::new(),
+        };
+        match table.get("do") {
+            Some(value) => {
+                let actions = self.reader.table(value, "do")?;
+                self.actions(&actions, &mut rule);
+            }
+            None => self.reader.mistake(
+                self.head(&table.span),
+                "a rule needs `do`: what becomes of what it matches",
+                Some(format!("at \"{word}\": {}", action_names(point))),
+            ),
+        }
+        Some(rule)
+    }
+
+    /// The beginning of a span: a rule's whole text is too much to mark.
+    fn head(&self, span: &Range<usize>) -> Range<usize> {
+        span.start..span.start + 1
+    }
+
+    fn default_filter(&self, point: Point) -> Filter {
+        let attempt = if point == Point::Translation {
+            Attempt::First
+        } else {
+            Attempt::Any
+        };
+        Filter {
+            attempt,
+            ..Filter::EVERYTHING
+        }
+    }
+}
+
+fn point_names() -> Vec<&'static str> {
+    Point::ALL.iter().map(|point| point.name()).collect()
+}
+
+fn action_names(point: Point) -> String {
+    let keys: Vec<&str> = point.actions().keys().chain(EFFECT_KEYS).collect();
+    keys.join(", ")
+}
