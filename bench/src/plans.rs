@@ -1,4 +1,4 @@
-//! What a fault plan costs where none of its rules match.
+//! What a fault plan costs where none of its rules matches.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -12,26 +12,49 @@ use crate::series::time;
 
 const QUESTIONS: u64 = 100_000;
 
-/// One question of the SMMU to a plan of so many rules at that point, by address and PASID.
-pub fn question(name: &str, rules: u64, rounds: u32) -> Result<Figure> {
+/// The rules' first page, and how far the next one's is.
+const FIRST: u64 = 0x1000_0000;
+const STRIDE: u64 = 0x2000;
+
+/// Where the rules of a plan are that do not match.
+#[derive(Clone, Copy)]
+pub enum Rules {
+    /// At the point that asks, each for another address and one of 16 PASIDs.
+    Here,
+    /// At other points.
+    Elsewhere,
+}
+
+/// So many rules.
+fn plan(count: u64, rules: Rules) -> Result<Plan> {
+    const POINTS: [&str; 4] = ["tlb_hit", "walk_step", "record", "dma"];
     let mut text = String::new();
-    for rule in 0..rules {
-        let first = 0x1000_0000 + rule * 0x1000;
+    for rule in 0..count {
+        let first = FIRST + rule * STRIDE;
+        let at = match rules {
+            Rules::Here => "translation",
+            Rules::Elsewhere => POINTS[(rule % 4) as usize],
+        };
         writeln!(
             text,
-            "[[rule]]\nat = \"translation\"\nmatch = {{ pasid = {}, address = \"{first:#x}+0x1000\" \
-             }}\ndo = {{ abort = true }}",
+            "[[rule]]\nat = \"{at}\"\nmatch = {{ pasid = {}, address = \"{first:#x}+0x1000\" }}\n\
+             do = {{ delay = 1 }}",
             rule % 16
         )?;
     }
-    let plan = Plan::parse(&text).map_err(|error| anyhow!("{error}"))?;
-    let player = Player::new(&plan, 1);
+    Plan::parse(&text).map_err(|error| anyhow!("{error}"))
+}
+
+/// One question of the SMMU, about a translation, to a plan of so many rules.
+pub fn question(name: &str, count: u64, rules: Rules, rounds: u32) -> Result<Figure> {
+    let player = Player::new(&plan(count, rules)?, 1);
     let mut taken = Vec::new();
     for _ in 0..rounds {
         let (took, met) = time(|| {
             (0..QUESTIONS)
                 .filter(|turn| {
-                    let address = 0xffff_0000_0000 + turn * 0x1000;
+                    // Between two rules' pages: nothing is decided by a look at the ends.
+                    let address = FIRST + 0x1000 + turn % 1000 * STRIDE;
                     let subject = Subject {
                         stream: Some(8),
                         pasid: Some(1),

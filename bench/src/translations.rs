@@ -7,7 +7,7 @@ use std::rc::Rc;
 use anyhow::{Result, anyhow, ensure};
 use smmu::{SMMU, types as peer};
 
-use crate::plans;
+use crate::plans::{self, Rules};
 use crate::report::Figure;
 use crate::series::{Series, pairs, time};
 use crate::smmu_rig::{PAGES, Rig, frame, page, transaction, transaction_of};
@@ -37,8 +37,19 @@ pub fn run(rounds: u32) -> Result<Vec<Figure>> {
         processes(100, rounds)?,
         processes(10_000, rounds)?,
         faults(rounds)?,
-        plans::question("question to a plan of 1 rule, no match", 1, rounds)?,
-        plans::question("question to a plan of 1,000 rules, no match", 1000, rounds)?,
+        plans::question(
+            "question to a plan of 1 rule, no match",
+            1,
+            Rules::Here,
+            rounds,
+        )?,
+        plans::question("same, 1,000 rules at this point", 1000, Rules::Here, rounds)?,
+        plans::question(
+            "same, 1,000 rules elsewhere",
+            1000,
+            Rules::Elsewhere,
+            rounds,
+        )?,
     ])
 }
 

@@ -37,6 +37,7 @@
 
 mod error;
 mod gates;
+mod index;
 mod names;
 mod parse;
 mod player;

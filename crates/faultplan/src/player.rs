@@ -1,12 +1,13 @@
 //! A plan at work: asked about each thing that comes by, it says which rule takes it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use rand_core::Rng as _;
 use stallbox_timeline::{Rng, Sampler, Span, Time, seeded};
 
+use crate::index::Index;
 use crate::parse::{Plan, RULES_MAX};
 use crate::point::Point;
 use crate::rule::{Rule, Subject};
@@ -20,57 +21,31 @@ pub struct Player {
     markers: RefCell<BTreeSet<String>>,
 }
 
+/// Fewer rules than this are looked at one by one, which is quicker.
+const INDEXED_MIN: usize = 12;
+
 /// The rules at one point.
 #[derive(Default)]
 struct There {
-    /// What most rules are told apart by, side by side: a thousand rules that do not match are a
-    /// thousand of these.
-    quick: Vec<Quick>,
     rules: Vec<Rc<Active>>,
-}
-
-#[derive(Clone, Copy)]
-struct Quick {
-    first: u64,
-    last: u64,
-    /// See [`pasid_code`].
-    pasid: u64,
-}
-
-/// Any PASID.
-const ANY: u64 = u64::MAX;
-
-fn pasid_code(pasid: Option<u32>) -> u64 {
-    pasid.map_or(1 << 32, u64::from)
-}
-
-impl Quick {
-    fn of(rule: &Rule) -> Quick {
-        let (first, last) = rule.filter.address.unwrap_or((0, u64::MAX));
-        Quick {
-            first,
-            last,
-            pasid: rule.filter.pasid.map_or(ANY, pasid_code),
-        }
-    }
+    /// Made when the first question comes after a change.
+    index: OnceCell<Index>,
 }
 
 impl There {
+    fn add(&mut self, rule: Rc<Active>) {
+        self.rules.push(rule);
+        self.index.take();
+    }
+
     /// The first rule that takes `subject`.
     fn ask(&self, now: Time, subject: &Subject<'_>) -> Option<Fired> {
-        // A subject without an address meets only rules that ask for none.
-        let (from, to) = subject.address.unwrap_or((u64::MAX, 0));
-        let pasid = pasid_code(subject.pasid);
-        self.quick.iter().enumerate().find_map(|(index, quick)| {
-            let may = (from <= quick.last)
-                & (to >= quick.first)
-                & ((quick.pasid == ANY) | (quick.pasid == pasid));
-            if may {
-                self.rules[index].ask(now, subject)
-            } else {
-                None
-            }
-        })
+        if self.rules.len() < INDEXED_MIN {
+            return self.rules.iter().find_map(|rule| rule.ask(now, subject));
+        }
+        let filters = || self.rules.iter().map(|active| &active.rule.filter);
+        let index = self.index.get_or_init(|| Index::of(filters()));
+        index.find(subject, |place| self.rules[place].ask(now, subject))
     }
 }
 
@@ -149,9 +124,7 @@ impl Player {
                 rule: Rc::new(rule),
             })
         };
-        let there = &mut self.by_point.borrow_mut()[active.rule.at as usize];
-        there.quick.push(Quick::of(&active.rule));
-        there.rules.push(active.clone());
+        self.by_point.borrow_mut()[active.rule.at as usize].add(active.clone());
         rules.push(active);
         true
     }
