@@ -261,15 +261,19 @@ pub enum Event {
         /// What.
         what: String,
     },
-    /// A submission doorbell of the accelerator.
+    /// A submission doorbell of an accelerator.
     Doorbell {
+        /// StreamID of the accelerator.
+        stream: u32,
         /// Queue number.
         queue: u16,
-        /// New tail.
-        tail: u16,
+        /// New tail: an index into the ring, or a count that goes on (the test engine).
+        tail: u32,
     },
-    /// The accelerator began a job.
+    /// An accelerator began a job.
     JobStarted {
+        /// StreamID of the accelerator.
+        stream: u32,
         /// Queue number.
         queue: u16,
         /// PASID of its data, if any.
@@ -277,8 +281,10 @@ pub enum Event {
         /// Bytes of input.
         input_bytes: u32,
     },
-    /// The accelerator finished a job.
+    /// An accelerator finished a job.
     JobDone {
+        /// StreamID of the accelerator.
+        stream: u32,
         /// Queue number.
         queue: u16,
         /// Status field of the completion.
@@ -288,14 +294,16 @@ pub enum Event {
         /// Output bytes made.
         produced_bytes: u32,
     },
-    /// Anything else that the accelerator tells.
+    /// Anything else that an accelerator tells.
     Device {
+        /// StreamID of the accelerator.
+        stream: u32,
         /// What.
         what: String,
     },
     /// A message-signalled interrupt reached the ITS.
     Msi {
-        /// DeviceID.
+        /// DeviceID: the requester ID, as the StreamID is, of a function.
         device: u32,
         /// EventID.
         event_id: u32,

@@ -58,7 +58,7 @@ pub struct Summary {
     pub resumes_abort: u64,
     /// Event records lost.
     pub event_records_lost: u64,
-    /// Jobs that the accelerator finished.
+    /// Jobs that accelerators finished.
     pub jobs: u64,
     /// Those with a status other than done or end of stream.
     pub job_errors: u64,

@@ -214,6 +214,7 @@ impl World {
                 slot,
                 self.timeline.clone(),
                 Rc::new(probe::AcceleratorProbe::new(
+                    ACCELERATOR,
                     latency.clone(),
                     self.tracer.clone(),
                     self.faults.clone(),

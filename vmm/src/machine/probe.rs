@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep, DeviceVerdict, DmaAccess};
+use stallbox_devices::pcie::RequesterId;
 use stallbox_smmu::{
     EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation,
     PageRequest, Probe, Response, Step, Transaction, Translation, Verdict,
@@ -183,18 +184,22 @@ fn kind(event: Option<EventType>) -> FaultKind {
 }
 
 pub(super) struct AcceleratorProbe {
+    stream: u32,
     latency: Rc<Latency>,
     tracer: Tracer,
     faults: Rc<Faults>,
 }
 
 impl AcceleratorProbe {
+    /// For the accelerator at `requester`.
     pub(super) fn new(
+        requester: RequesterId,
         latency: Rc<Latency>,
         tracer: Tracer,
         faults: Rc<Faults>,
     ) -> AcceleratorProbe {
         AcceleratorProbe {
+            stream: requester.0.into(),
             latency,
             tracer,
             faults,
@@ -242,14 +247,20 @@ impl DeviceProbe for AcceleratorProbe {
     }
 
     fn note(&self, note: &DeviceNote) {
+        let stream = self.stream;
         self.tracer.emit(match *note {
-            DeviceNote::Doorbell { queue, tail } => Event::Doorbell { queue, tail },
+            DeviceNote::Doorbell { queue, tail } => Event::Doorbell {
+                stream,
+                queue,
+                tail: tail.into(),
+            },
             DeviceNote::JobStarted {
                 queue,
                 pasid,
                 input,
                 ..
             } => Event::JobStarted {
+                stream,
                 queue,
                 pasid: pasid.map(|pasid| pasid.0),
                 input_bytes: input,
@@ -260,12 +271,14 @@ impl DeviceProbe for AcceleratorProbe {
                 consumed,
                 produced,
             } => Event::JobDone {
+                stream,
                 queue,
                 status,
                 consumed_bytes: consumed,
                 produced_bytes: produced,
             },
             ref other => Event::Device {
+                stream,
                 what: format!("{other:?}"),
             },
         });

@@ -60,11 +60,12 @@ impl EngineProbe for Probe {
     }
 
     fn note(&self, note: &EngineNote) {
+        let stream = TEST_ENGINE.0.into();
         self.tracer.emit(match *note {
             EngineNote::Doorbell { queue, tail } => Event::Doorbell {
+                stream,
                 queue,
-                // The event has the 16 bits of a ring's index.
-                tail: tail as u16,
+                tail,
             },
             EngineNote::Started {
                 queue,
@@ -72,6 +73,7 @@ impl EngineProbe for Probe {
                 bytes,
                 ..
             } => Event::JobStarted {
+                stream,
                 queue,
                 pasid: pasid.map(|pasid| pasid.0),
                 input_bytes: bytes,
@@ -83,13 +85,15 @@ impl EngineProbe for Probe {
                 written_bytes,
                 ..
             } => Event::JobDone {
+                stream,
                 queue,
                 status,
                 consumed_bytes: read_bytes,
                 produced_bytes: written_bytes,
             },
             ref other => Event::Device {
-                what: format!("test engine: {other:?}"),
+                stream,
+                what: format!("{other:?}"),
             },
         });
     }

@@ -236,6 +236,7 @@ impl atc::AtcProbe for AtcProbe {
             // The SMMU tells of the same messages when it gets or sends them.
             AtcNote::PageRequested { .. } | AtcNote::PageResponded { .. } => return,
             ref other => Event::Device {
+                stream: self.stream,
                 what: format!("{other:?}"),
             },
         });
