@@ -22,7 +22,7 @@ use crate::spec::command::Raw;
 use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
 use crate::verdict::{OnPageRequest, Points, Verdict};
-use crate::{Access, Line, StreamId, SubstreamId, Transaction};
+use crate::{Access, ExternalAbort, Line, StreamId, SubstreamId, Transaction};
 
 /// A Page Request Message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,24 +185,22 @@ impl Inner {
     /// *PRI queue*: into the queue with it, or an answer.
     fn take_page_request(&self, request: &PageRequest, act: OnPageRequest) {
         match act {
-            OnPageRequest::Go | OnPageRequest::Overflow => {}
+            OnPageRequest::Go => {}
+            OnPageRequest::Overflow => self.fill_page_requests(request),
             OnPageRequest::Lose => return self.lose_page_request(request, false),
             OnPageRequest::Answer(code) => {
                 self.lose_page_request(request, false);
                 return self.respond_automatically(request, request.substream, code);
             }
         }
-        let enables = cr0::SMMUEN | cr0::PRIQEN;
-        let enabled = self.regs.cr0.get() & enables == enables;
-        if !enabled || self.regs.active_errors() & gerror::PRIQ_ABT_ERR != 0 {
+        if !self.page_requests_accepted() {
             return self.refuse_page_request(request);
         }
-        let ring = self.page_request_ring();
-        let (prod, cons) = (self.regs.priq_prod.get(), self.regs.priq_cons.get());
-        let overflow = (prod ^ cons) & mask::QUEUE_OVERFLOW != 0;
-        if overflow || ring.is_full(prod, cons) || act == OnPageRequest::Overflow {
+        let overflow = self.page_requests_overflowed();
+        if overflow || self.page_request_queue_full() {
             if !overflow {
                 bump(&self.counts.pri_overflows);
+                let prod = self.regs.priq_prod.get();
                 self.regs.priq_prod.set(prod ^ mask::QUEUE_OVERFLOW);
             }
             self.lose_page_request(request, true);
@@ -211,16 +209,57 @@ impl Inner {
             }
             return self.answer_overflow(request);
         }
+        if self.put_page_request(request).is_err() {
+            self.raise_error(gerror::PRIQ_ABT_ERR);
+            self.refuse_page_request(request);
+        }
+    }
+
+    fn page_requests_accepted(&self) -> bool {
+        let enables = cr0::SMMUEN | cr0::PRIQEN;
+        self.regs.cr0.get() & enables == enables
+            && self.regs.active_errors() & gerror::PRIQ_ABT_ERR == 0
+    }
+
+    /// Whether there is an overflow that software has not acknowledged.
+    fn page_requests_overflowed(&self) -> bool {
+        (self.regs.priq_prod.get() ^ self.regs.priq_cons.get()) & mask::QUEUE_OVERFLOW != 0
+    }
+
+    fn page_request_queue_full(&self) -> bool {
+        self.page_request_ring()
+            .is_full(self.regs.priq_prod.get(), self.regs.priq_cons.get())
+    }
+
+    /// Makes the queue full for a request that is to overflow. An empty queue cannot overflow: nobody
+    /// would be told, and nothing would enter any more.
+    fn fill_page_requests(&self, request: &PageRequest) {
+        // Nobody answers those, and the last of their group is the one that is lost.
+        let filler = PageRequest {
+            last: request.is_stop_marker(),
+            ..*request
+        };
+        while self.page_requests_accepted()
+            && !self.page_requests_overflowed()
+            && !self.page_request_queue_full()
+        {
+            if self.put_page_request(&filler).is_err() {
+                self.raise_error(gerror::PRIQ_ABT_ERR);
+            }
+        }
+    }
+
+    /// Writes an entry into a queue that has room for it.
+    fn put_page_request(&self, request: &PageRequest) -> Result<(), ExternalAbort> {
+        let ring = self.page_request_ring();
+        let (prod, cons) = (self.regs.priq_prod.get(), self.regs.priq_cons.get());
         let words = entry(request);
         let mut bytes = [0; PAGE_REQUEST_BYTES as usize];
         for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
             chunk.copy_from_slice(&word.to_le_bytes());
         }
         let position = ring.position(prod);
-        if self.write_memory(ring.address(position), &bytes).is_err() {
-            self.raise_error(gerror::PRIQ_ABT_ERR);
-            return self.refuse_page_request(request);
-        }
+        self.write_memory(ring.address(position), &bytes)?;
         let was_empty = ring.is_empty(prod, cons);
         self.regs
             .priq_prod
@@ -237,6 +276,7 @@ impl Inner {
         if due {
             self.page_request_interrupt();
         }
+        Ok(())
     }
 
     fn interrupts_on_last(&self) -> bool {

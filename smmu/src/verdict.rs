@@ -138,8 +138,8 @@ pub enum OnPageRequest {
     Go,
     /// It is lost before the queue: nobody hears of it, and nobody answers.
     Lose,
-    /// It finds the queue full: the overflow flag is raised if it is not, and the request is answered
-    /// as one that overflowed.
+    /// It finds the queue full, which is filled with copies of it that are not the last of their
+    /// group, and is answered as one that overflowed.
     Overflow,
     /// It is answered so, with its PASID, and software does not hear of it.
     Answer(PageResponseCode),

@@ -488,7 +488,7 @@ fn a_verdict_loses_overflows_or_answers_a_request() {
         responses(&recorder),
         [(Some(1), 2, PageResponseCode::Success)]
     );
-    assert_eq!(entries(&driver), [] as [[u64; 2]; 0]);
+    assert_eq!(entries(&driver), [[WHO | WRITE, 0x3002]; 4]);
     acknowledge(&driver);
 
     let gate = driver
@@ -500,4 +500,24 @@ fn a_verdict_loses_overflows_or_answers_a_request() {
     gate.open();
     driver.run();
     assert_eq!(entries(&driver).len(), 1);
+}
+
+#[test]
+fn software_hears_of_an_overflow_that_a_verdict_makes() {
+    let (driver, recorder) = ready();
+    driver.smmu.watch(Points::PAGE_REQUEST);
+    driver.interrupts.take();
+    driver.probe.page_requests.push(OnPageRequest::Overflow);
+    send(&driver, wanted(0));
+    assert_eq!(driver.interrupts.take(), [Line::PageRequestQueue]);
+    assert_eq!(driver.smmu.counters().pri_overflows, 1);
+    // While it is not acknowledged, another is as one that overflows by itself.
+    driver.probe.page_requests.push(OnPageRequest::Overflow);
+    send(&driver, marker());
+    assert_eq!(driver.smmu.counters().pri_overflows, 1);
+    assert_eq!(
+        responses(&recorder),
+        [(Some(1), 0, PageResponseCode::Success)]
+    );
+    assert_eq!(entries(&driver).len(), 4);
 }
