@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use stallbox_timeline::{Span, Time, Timeline};
 
 use super::*;
-use crate::dma::{PageResponseCode, TranslatedRange, TranslationFuture};
+use crate::dma::{AtsPort, DmaFuture, PageResponseCode, TranslatedRange, TranslationFuture};
 use crate::pcie::ats::Ats;
 use crate::pcie::capability::Capability;
 use crate::pcie::pri::Pri;
