@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +20,7 @@
 
 #include "programs.h"
 #include "timing.h"
-#include "zip.h"
-
-#define PAGE 4096u
+#include "zipabuse.h"
 
 static const char usage[] =
 	"usage: zipabuse CASE [options]\n"
@@ -42,54 +39,7 @@ static const char usage[] =
 	"  --device PATH    queue device (" QM_DEFAULT_DEVICE ")\n"
 	"Exit status: 0 ok, 1 failed, 2 wrong usage.\n";
 
-struct options {
-	const char *device;
-	unsigned rounds, queues, depth;
-	size_t bytes;
-};
-
-static const char *current;
-
-__attribute__((format(printf, 1, 2))) static int failed(const char *format, ...)
-{
-	va_list args;
-
-	printf("%s: FAILED: ", current);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	return -1;
-}
-
-__attribute__((format(printf, 1, 2))) static int passed(const char *format, ...)
-{
-	va_list args;
-
-	printf("%s: ok ", current);
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	return 0;
-}
-
-/* Different in each 8 bytes and for each seed, and still compressible. */
-static void pattern(uint8_t *at, size_t bytes, uint32_t seed)
-{
-	uint32_t x = seed * 2654435761u + 1;
-
-	for (size_t i = 0; i < bytes; i++) {
-		if (i % 32 == 0)
-			x = x * 1664525 + 1013904223;
-		at[i] = (uint8_t)(x >> (i % 8 * 3));
-	}
-}
-
-static struct zip_request zlib_request(const void *source, size_t bytes, void *destination,
-				       size_t room)
+struct zip_request zlib_request(const void *source, size_t bytes, void *destination, size_t room)
 {
 	return (struct zip_request){
 		.algorithm = ZIP_ZLIB,
@@ -101,8 +51,7 @@ static struct zip_request zlib_request(const void *source, size_t bytes, void *d
 	};
 }
 
-/* The device still works for this process: one round trip through fresh queues. */
-static int still_works(const struct options *o)
+int still_works(const struct options *o)
 {
 	enum { BYTES = 16384 };
 	struct qm_queue compress, decompress;
@@ -115,7 +64,7 @@ static int still_works(const struct options *o)
 
 	if (!plain || !packed || !again)
 		return failed("no memory");
-	pattern(plain, BYTES, 7);
+	case_pattern(plain, BYTES, 7);
 	if (qm_open(&compress, o->device, QM_COMPRESS, QM_BUSY) < 0)
 		return failed("no new compress queue afterwards");
 	if (qm_open(&decompress, o->device, QM_DECOMPRESS, QM_BUSY) < 0) {
@@ -170,7 +119,7 @@ static int unmapped(const struct options *o)
 
 	if (!good || !gone || !half || none == MAP_FAILED)
 		return failed("no memory");
-	pattern(good, BYTES, 1);
+	case_pattern(good, BYTES, 1);
 	/* Before the holes are made, or the queue's own mappings could fill them. */
 	if (qm_open(&q, o->device, QM_COMPRESS, QM_BUSY) < 0)
 		return failed("cannot open a queue");
@@ -216,7 +165,7 @@ static int readonly_dst(const struct options *o)
 
 	if (!source || !target || !absent)
 		return failed("no memory");
-	pattern(source, BYTES, 2);
+	case_pattern(source, BYTES, 2);
 	memset(target, 0x77, BYTES);
 	/* Present and dirty, so that only the permission is missing; then one that is absent too. */
 	if (mprotect(target, BYTES, PROT_READ) || mprotect(absent, BYTES, PROT_READ))
@@ -351,7 +300,7 @@ static int own_data_only(const struct options *o, struct qm_queue *q, uint32_t s
 	qm_close(&back);
 	if (err || !zip_good(&done) || done.produced != ISOLATION_BYTES)
 		return failed("own data does not decompress");
-	pattern(expected, ISOLATION_BYTES, seed);
+	case_pattern(expected, ISOLATION_BYTES, seed);
 	if (memcmp(again, expected, ISOLATION_BYTES))
 		return failed("the device read other memory than this process's own");
 	munmap(packed, ZIP_ROOM(ISOLATION_BYTES));
@@ -382,9 +331,9 @@ static int isolation_side(const struct options *o, bool owner, int to, int from)
 
 	if (!shared || !out || (owner && !private))
 		return failed("no memory at the chosen address");
-	pattern(shared, ISOLATION_BYTES, seed);
+	case_pattern(shared, ISOLATION_BYTES, seed);
 	if (owner)
-		pattern(private, ISOLATION_BYTES, 33);
+		case_pattern(private, ISOLATION_BYTES, 33);
 	if (qm_open(&q, o->device, QM_COMPRESS, QM_BUSY) < 0)
 		return failed("cannot open a queue");
 
@@ -428,7 +377,7 @@ static int isolation_side(const struct options *o, bool owner, int to, int from)
 	if (!err && owner) {
 		uint8_t *expected = fresh_pages(ISOLATION_BYTES);
 
-		pattern(expected, ISOLATION_BYTES, 33);
+		case_pattern(expected, ISOLATION_BYTES, 33);
 		if (memcmp(private, expected, ISOLATION_BYTES))
 			err = failed("the owner's memory was written by the other process");
 	}
@@ -488,7 +437,7 @@ static uint8_t *storm_source(unsigned i, size_t bytes)
 	at = malloc(bytes);
 	if (fd < 0 || !at)
 		return NULL;
-	pattern(at, bytes, i);
+	case_pattern(at, bytes, i);
 	if (write(fd, at, bytes) != (ssize_t)bytes) {
 		free(at);
 		close(fd);
@@ -600,183 +549,6 @@ static int storm(const struct options *o)
 		      o->queues);
 }
 
-/* What a bad descriptor may end with; all of them must end. */
-enum expect {
-	ANY_ERROR,
-	ANY_STATUS, /* nothing documented: only the completion is asked for */
-	NO_ROOM,
-	BAD_CHECKSUM,
-};
-
-struct bad {
-	const char *what;
-	enum qm_direction direction;
-	enum expect expect;
-	void (*spoil)(struct zip_sqe *sqe);
-};
-
-static void unknown_type(struct zip_sqe *sqe)
-{
-	sqe->dw9 = (sqe->dw9 & ~0xffu) | 0x7f;
-}
-
-static void unknown_buffer(struct zip_sqe *sqe)
-{
-	sqe->dw9 |= 0xfu << ZIP_DW9_BUFFER_SHIFT;
-}
-
-static void unknown_window(struct zip_sqe *sqe)
-{
-	sqe->dw9 |= 0xfu << ZIP_DW9_WINDOW_SHIFT;
-}
-
-static void unknown_sqe_type(struct zip_sqe *sqe)
-{
-	sqe->dw7 |= 0xfu << ZIP_DW7_TYPE_SHIFT;
-}
-
-static void all_ones(struct zip_sqe *sqe)
-{
-	memset(sqe, 0xff, sizeof(*sqe));
-}
-
-static void all_zeros(struct zip_sqe *sqe)
-{
-	memset(sqe, 0, sizeof(*sqe));
-}
-
-static void no_input(struct zip_sqe *sqe)
-{
-	sqe->input_bytes = 0;
-}
-
-static void no_output(struct zip_sqe *sqe)
-{
-	sqe->room = 0;
-}
-
-static void little_output(struct zip_sqe *sqe)
-{
-	sqe->room = 64;
-}
-
-static void endless_input(struct zip_sqe *sqe)
-{
-	sqe->input_bytes = 0xffffffff;
-}
-
-/* The source is data, not a scatter list: its entry count and pointers are noise. */
-static void list_of_noise(struct zip_sqe *sqe)
-{
-	sqe->dw9 |= 1u << ZIP_DW9_BUFFER_SHIFT;
-}
-
-static void stream_without_context(struct zip_sqe *sqe)
-{
-	sqe->dw7 |= ZIP_DW7_STATEFUL | ZIP_DW7_NEW_STREAM;
-	sqe->context = 0;
-}
-
-static void noise(struct zip_sqe *sqe)
-{
-	/* Block type 3 does not exist. */
-	*(uint8_t *)(uintptr_t)sqe->source = 0x07;
-}
-
-static void wrong_checksum(struct zip_sqe *sqe)
-{
-	((uint8_t *)(uintptr_t)sqe->source)[sqe->input_bytes - 1] ^= 1;
-}
-
-static const struct bad bads[] = {
-	{ "unknown request type", QM_COMPRESS, ANY_ERROR, unknown_type },
-	{ "unknown buffer type", QM_COMPRESS, ANY_ERROR, unknown_buffer },
-	{ "unknown window size", QM_COMPRESS, ANY_STATUS, unknown_window },
-	{ "unknown descriptor type", QM_COMPRESS, ANY_STATUS, unknown_sqe_type },
-	{ "all ones", QM_COMPRESS, ANY_ERROR, all_ones },
-	{ "all zeros", QM_COMPRESS, ANY_ERROR, all_zeros },
-	{ "no input", QM_COMPRESS, ANY_STATUS, no_input },
-	{ "no room", QM_COMPRESS, ANY_ERROR, no_output },
-	{ "too little room", QM_COMPRESS, NO_ROOM, little_output },
-	{ "4 GiB of input", QM_COMPRESS, ANY_ERROR, endless_input },
-	{ "scatter list of noise", QM_COMPRESS, ANY_ERROR, list_of_noise },
-	{ "stream without context", QM_COMPRESS, ANY_ERROR, stream_without_context },
-	{ "compressed noise", QM_DECOMPRESS, ANY_ERROR, noise },
-	{ "too little room to decompress", QM_DECOMPRESS, NO_ROOM, little_output },
-	{ "wrong checksum", QM_DECOMPRESS, BAD_CHECKSUM, wrong_checksum },
-	{ "all ones to decompress", QM_DECOMPRESS, ANY_ERROR, all_ones },
-	{ "stream without context to decompress", QM_DECOMPRESS, ANY_ERROR,
-	  stream_without_context },
-};
-
-static bool as_expected(enum expect expect, const struct zip_sqe *done)
-{
-	switch (expect) {
-	case ANY_ERROR:
-		return !zip_good(done);
-	case NO_ROOM:
-		return zip_status(done) == ZIP_NO_ROOM;
-	case BAD_CHECKSUM:
-		return zip_status(done) == ZIP_BAD_CHECKSUM;
-	default:
-		return true;
-	}
-}
-
-static int bad_descriptors(const struct options *o)
-{
-	enum { BYTES = 4 * PAGE, ROOM = 2 * ZIP_ROOM(BYTES) };
-	uint8_t *plain = fresh_pages(BYTES);
-	uint8_t *packed = fresh_pages(ROOM);
-	uint8_t *source = fresh_pages(ROOM);
-	uint8_t *out = fresh_pages(ROOM);
-	struct qm_queue queues[2];
-	struct zip_request request;
-	struct zip_sqe sqe, done;
-	uint32_t packed_bytes;
-	int err = 0;
-
-	if (!plain || !packed || !source || !out)
-		return failed("no memory");
-	pattern(plain, BYTES, 3);
-	for (int direction = 0; direction < 2; direction++)
-		if (qm_open(&queues[direction], o->device, direction, QM_BUSY) < 0)
-			return failed("cannot open a queue");
-	request = zlib_request(plain, BYTES, packed, ROOM);
-	if (zip_run(&queues[QM_COMPRESS], &request, &done) || !zip_good(&done))
-		return failed("a good request to begin with");
-	packed_bytes = done.produced;
-
-	for (unsigned i = 0; i < sizeof(bads) / sizeof(bads[0]) && !err; i++) {
-		const struct bad *bad = &bads[i];
-		struct qm_queue *q = &queues[bad->direction];
-		bool compress = bad->direction == QM_COMPRESS;
-
-		memcpy(source, compress ? plain : packed, compress ? BYTES : packed_bytes);
-		request = zlib_request(source, compress ? BYTES : packed_bytes, out, ROOM);
-		zip_fill(&sqe, q, &request);
-		bad->spoil(&sqe);
-		err = qm_send(q, &sqe);
-		if (!err)
-			err = qm_wait(q, &done, ZIP_TIMEOUT_MS);
-		if (err)
-			failed("%s: %s", bad->what,
-			       err == -ETIMEDOUT ? "never completed" : strerror(-err));
-		else if (!as_expected(bad->expect, &done))
-			err = failed("%s: status 0x%02x (%s)", bad->what, zip_status(&done),
-				     zip_status_name(zip_status(&done)));
-	}
-	qm_close(&queues[QM_COMPRESS]);
-	qm_close(&queues[QM_DECOMPRESS]);
-	munmap(plain, BYTES);
-	munmap(packed, ROOM);
-	munmap(source, ROOM);
-	munmap(out, ROOM);
-	if (err || still_works(o))
-		return -1;
-	return passed("%zu bad requests, each completed", sizeof(bads) / sizeof(bads[0]));
-}
-
 static const struct {
 	const char *name;
 	int (*run)(const struct options *o);
@@ -854,7 +626,7 @@ int zipabuse_main(int argc, char **argv)
 		if (!all && strcmp(argv[optind], cases[i].name))
 			continue;
 		found = true;
-		current = cases[i].name;
+		case_name = cases[i].name;
 		/* A child that dies must not take its parent with it through a pipe. */
 		signal(SIGPIPE, SIG_IGN);
 		if (cases[i].run(&o) < 0)
