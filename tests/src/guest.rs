@@ -14,8 +14,9 @@ use tempfile::TempDir;
 use crate::run::Run;
 use crate::{image, script, slots, stallbox};
 
-/// The host's time after which Stallbox must give up by itself. Long: the machine may be busy.
-const TIMEOUT_SECONDS: u32 = 240;
+/// The host's time after which Stallbox must give up by itself. Long: the machine may be busy, and
+/// the host of the kvm engine may be emulated.
+const TIMEOUT_SECONDS: u32 = if cfg!(feature = "kvm") { 600 } else { 240 };
 /// So much later a Stallbox that did not is killed.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -39,6 +40,7 @@ pub struct Guest {
     environment: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
     input: Option<Input>,
+    action: Option<Action>,
     timeout_seconds: Option<u32>,
     trace: bool,
 }
@@ -49,6 +51,14 @@ struct Input {
     /// Only after this has appeared on the console; empty: at once.
     prompt: String,
     bytes: Vec<u8>,
+}
+
+/// What happens to Stallbox's process, by its PID.
+#[derive(Clone, Debug)]
+struct Action {
+    /// Only after this has appeared on the console.
+    prompt: String,
+    act: fn(u32),
 }
 
 impl Guest {
@@ -133,6 +143,16 @@ impl Guest {
         self
     }
 
+    /// `act` is called with the PID of Stallbox after `prompt` has appeared on the console. What comes
+    /// on the console meanwhile waits.
+    pub fn when(mut self, prompt: &str, act: fn(u32)) -> Guest {
+        self.action = Some(Action {
+            prompt: prompt.to_owned(),
+            act,
+        });
+        self
+    }
+
     /// Stallbox gets so many seconds of the host's time.
     pub fn timeout_seconds(mut self, seconds: u32) -> Guest {
         self.timeout_seconds = Some(seconds);
@@ -163,9 +183,12 @@ impl Guest {
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
-        let typist = self.input.clone().zip(child.stdin.take());
-        let console = collect(child.stdout.take().expect("piped"), typist);
-        let errors = collect(child.stderr.take().expect("piped"), None);
+        let outside = Outside {
+            typist: self.input.clone().zip(child.stdin.take()),
+            action: self.action.clone().map(|action| (action, child.id())),
+        };
+        let console = collect(child.stdout.take().expect("piped"), outside);
+        let errors = collect(child.stderr.take().expect("piped"), Outside::default());
         let limit = Duration::from_secs(self.limit().into()) + GRACE;
         let status = wait(&mut child, limit).unwrap_or_else(|| {
             panic!("{line} did not end within {limit:?}, in spite of --timeout")
@@ -248,20 +271,38 @@ impl Guest {
     }
 }
 
-/// Reads to the end on a thread of its own: a full pipe would stop the child. Types on the way.
+/// Who waits for what a stream says.
+#[derive(Default)]
+struct Outside {
+    typist: Option<(Input, ChildStdin)>,
+    action: Option<(Action, u32)>,
+}
+
+impl Outside {
+    /// Does what this was waited for with.
+    fn hear(&mut self, bytes: &[u8]) {
+        let typist = &mut self.typist;
+        if let Some((input, mut stdin)) = typist.take_if(|(it, _)| contains(bytes, &it.prompt)) {
+            // Who does not read its input may have ended already.
+            let _ = stdin.write_all(&input.bytes);
+        }
+        let action = &mut self.action;
+        if let Some((action, pid)) = action.take_if(|(it, _)| contains(bytes, &it.prompt)) {
+            (action.act)(pid);
+        }
+    }
+}
+
+/// Reads to the end on a thread of its own: a full pipe would stop the child.
 fn collect(
     mut stream: impl Read + Send + 'static,
-    mut typist: Option<(Input, ChildStdin)>,
+    mut outside: Outside,
 ) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
         loop {
-            let prompted = |(input, _): &mut (Input, ChildStdin)| contains(&bytes, &input.prompt);
-            if let Some((input, mut stdin)) = typist.take_if(prompted) {
-                // Who does not read its input may have ended already.
-                let _ = stdin.write_all(&input.bytes);
-            }
+            outside.hear(&bytes);
             match stream.read(&mut piece) {
                 Ok(length) if length > 0 => bytes.extend_from_slice(&piece[..length]),
                 // What cannot be read is missing, and the test will say what it misses.

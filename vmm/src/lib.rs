@@ -23,3 +23,4 @@ pub mod measure;
 pub mod outcome;
 pub mod plan;
 pub mod run;
+mod signals;

@@ -19,6 +19,7 @@ use crate::engine::{self, Engine};
 use crate::machine::World;
 use crate::outcome::Outcome;
 use crate::plan;
+use crate::signals;
 pub(crate) use configure::guest_files;
 use outside::Outside;
 use report::Outputs;
@@ -55,6 +56,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         deadline: args
             .timeout
             .map(|seconds| started + Duration::from_secs_f64(seconds)),
+        told_to_end: signals::flag()?,
         quit: false,
     };
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;

@@ -1,5 +1,7 @@
 //! The kernel gets to init, on any machine that can be asked for.
 
+use std::fs;
+
 use stallbox_tests::Guest;
 
 #[test]
@@ -107,4 +109,36 @@ fn the_summary_names_the_engine_that_ran() {
     assert_eq!(summary.repeatable, !kvm, "{run}");
     // Nobody counts the instructions of a hardware CPU.
     assert_eq!(summary.instructions.is_some(), !kvm, "{run}");
+}
+
+#[test]
+fn memory_of_a_memfd_is_as_good() {
+    let run = Guest::new()
+        .option("--memory-backend", "memfd")
+        .run("echo up");
+    assert_eq!(run.success().output(), "up\n");
+}
+
+/// Bytes of huge pages that the host has free (proc_meminfo(5)).
+fn free_huge_bytes() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc is mounted");
+    let value = |name: &str| -> u64 {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    value("HugePages_Free:") * value("Hugepagesize:") * 1024
+}
+
+#[test]
+fn memory_of_huge_pages_needs_huge_pages() {
+    let guest = Guest::new().option("--memory-backend", "hugetlb");
+    let run = guest.option("--memory", "256M").run("echo up");
+    if free_huge_bytes() >= 256 << 20 {
+        assert_eq!(run.success().output(), "up\n");
+    } else {
+        let run = run.status(125);
+        let cure = "vm.nr_hugepages sets how many there are";
+        assert!(run.errors().contains(cure), "{run}");
+    }
 }

@@ -21,6 +21,7 @@ mod no_sva;
 mod pin;
 mod plans;
 mod probe;
+mod signals;
 mod terminal;
 mod test_engine;
 mod uacce;

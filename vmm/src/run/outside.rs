@@ -1,6 +1,8 @@
 //! The user and the host's clock: what is outside the world.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use stallbox_timeline::Span;
@@ -18,7 +20,9 @@ pub struct Outside {
     pub deadline: Option<Instant>,
     /// Input waits until init is ready: a UART without a reader drops what arrives.
     pub hold_input: bool,
-    /// The user has left.
+    /// Somebody has sent a signal that ends the run.
+    pub told_to_end: Arc<AtomicBool>,
+    /// Ctrl-A X was typed.
     pub quit: bool,
 }
 
@@ -38,6 +42,18 @@ fn has_passed(deadline: Option<Instant>) -> bool {
 impl Outside {
     fn is_held(&self, world: &World) -> bool {
         self.hold_input && world.control.ready_ns().is_none()
+    }
+
+    /// Whether the user has left, by key or by signal.
+    fn has_quit(&self) -> bool {
+        self.quit || self.told_to_end.load(Ordering::Relaxed)
+    }
+
+    /// Serves the control socket.
+    fn answer(&mut self, world: &World) {
+        if let Some(control) = &mut self.control {
+            control.serve(world);
+        }
     }
 
     /// Passes keys on; true if there were any.
@@ -69,20 +85,16 @@ impl Watch for Outside {
             return Some(Outcome::Timeout);
         }
         self.type_keys(world);
-        if let Some(control) = &mut self.control {
-            control.serve(world);
-            while world.faults.is_paused() && !self.quit {
-                std::thread::sleep(PAUSE_INTERVAL);
-                if has_passed(self.deadline) {
-                    return Some(Outcome::Timeout);
-                }
-                control.serve(world);
-                if let Some(Key::Quit) = self.terminal.poll() {
-                    self.quit = true;
-                }
+        self.answer(world);
+        while world.faults.is_paused() && !self.has_quit() {
+            std::thread::sleep(PAUSE_INTERVAL);
+            if has_passed(self.deadline) {
+                return Some(Outcome::Timeout);
             }
+            self.answer(world);
+            self.quit |= matches!(self.terminal.poll(), Some(Key::Quit));
         }
-        self.quit.then_some(Outcome::Quit)
+        self.has_quit().then_some(Outcome::Quit)
     }
 
     fn input(&self, world: &World) -> Option<RawFd> {
@@ -118,7 +130,7 @@ impl Watch for Outside {
         }
         let until = Instant::now() + Duration::from_nanos(span.as_ns());
         loop {
-            if self.type_keys(world) || self.quit {
+            if self.type_keys(world) || self.has_quit() {
                 return true;
             }
             let now = Instant::now();

@@ -12,6 +12,8 @@ mount -t tmpfs shm /dev/shm
 mount -t securityfs security /sys/kernel/security
 ln -s /proc/self/fd /dev/fd
 hostname arm64-host
+# For one guest of 256 MiB with --memory-backend hugetlb.
+echo 128 > /proc/sys/vm/nr_hugepages
 cd /root
 
 # Two virtio ports: a serial line costs an exit a character.

@@ -32,6 +32,7 @@ use crate::confine;
 use crate::engine::{Vcpus, Watch};
 use crate::machine::World;
 use crate::outcome::Outcome;
+use crate::signals;
 
 /// Calls answered before the other sources of events have their turn.
 const CALLS_IN_A_ROW: usize = 256;
@@ -41,8 +42,7 @@ const PATIENCE_NS: u64 = link::PATIENCE.as_nanos() as u64;
 const EVENTS_NS: u64 = 50 * PATIENCE_NS;
 /// How often input that cannot be waited for, a file, is looked at.
 const FILE_INTERVAL: Duration = Duration::from_millis(5);
-/// Signals that end the run in order, and the one that pauses it.
-const ENDING: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+/// The signal that pauses the run.
 const PAUSING: i32 = libc::SIGTSTP;
 
 /// The vCPUs of a VM with the world that they see.
@@ -68,7 +68,7 @@ impl Vcpus for Machine<'_> {
     fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
         sys::handle_kicks()?;
         // Before there are threads, which inherit it.
-        let signals = Signals::block(&[&ENDING[..], &[PAUSING]].concat())?;
+        let signals = Signals::block(&[&signals::ending()[..], &[PAUSING]].concat())?;
         // Dropped after the switchboard, as in `Desk`.
         let mut crew = Crew::default();
         let patient = available_parallelism().is_ok_and(|cpus| cpus.get() > self.vcpus.len());

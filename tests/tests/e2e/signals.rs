@@ -1,0 +1,98 @@
+//! Signals to a run: the end in order, and a pause.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use stallbox_tests::Guest;
+
+/// How long a run is stopped.
+const PAUSE: Duration = Duration::from_secs(6);
+
+fn send(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).expect("a PID");
+    kill_process(pid, signal).expect("cannot send a signal");
+}
+
+/// Waits until the process is stopped (T in proc_pid_stat(5)).
+fn until_stopped(pid: u32) {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stallbox has ended");
+        let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        if after_name.starts_with('T') {
+            return;
+        }
+        assert!(Instant::now() < end, "it was never stopped: {stat}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn pause(pid: u32) {
+    send(pid, Signal::TSTP);
+    until_stopped(pid);
+    sleep(PAUSE);
+    send(pid, Signal::CONT);
+}
+
+/// Tells when it began, and at its end how long that took by the guest's clock.
+const CLOCKED: &str = "read start rest < /proc/uptime; echo begun; sleep 1; \
+    zipsva compress --check --in /stallbox/command --out /tmp/out || exit 1; \
+    read end rest < /proc/uptime; echo \"took $((${end%.*} - ${start%.*}))\"";
+
+/// The guest's clock and the devices' stand still, and the guest goes on as if nothing had been.
+#[test]
+fn a_stopped_run_loses_no_time_of_its_own() {
+    let started = Instant::now();
+    let run = Guest::new().when("begun", pause).run(CLOCKED).success();
+    let host = started.elapsed();
+    assert!(host >= PAUSE, "{run}");
+    let took = run
+        .output()
+        .lines()
+        .find_map(|line| line.strip_prefix("took ")?.parse::<u64>().ok())
+        .expect("the guest tells");
+    // Whole seconds, so one of them may be the cut's; of the pause nothing else may be in it.
+    let without = (host - PAUSE).as_secs() + 2;
+    assert!(took <= without, "{took} s of {host:?}\n{run}");
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats a run")]
+fn a_stopped_run_is_the_same_run() {
+    let plain = Guest::new().run(CLOCKED).success().summary();
+    let stopped = Guest::new().when("begun", pause).run(CLOCKED).success();
+    assert_eq!(plain.trace_hash, stopped.summary().trace_hash, "{stopped}");
+}
+
+/// `kill` of a run: what was asked for is written.
+#[test]
+fn a_run_that_is_told_to_end_writes_its_summary() {
+    for (signal, act) in [
+        ("SIGTERM", (|pid| send(pid, Signal::TERM)) as fn(u32)),
+        ("SIGINT", |pid| send(pid, Signal::INT)),
+        ("SIGHUP", |pid| send(pid, Signal::HUP)),
+    ] {
+        let run = Guest::new()
+            .when("begun", act)
+            .traced()
+            .run("echo begun; while :; do :; done");
+        let run = run.status(122);
+        assert!(
+            run.errors().contains("left before the command ended"),
+            "{signal}\n{run}"
+        );
+        assert_eq!(run.trace().len() as u64, run.summary().events, "{run}");
+    }
+}
+
+/// nohup(1) makes a run outlive the terminal that it was started from.
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let run = Guest::new()
+        .started_by(&["nohup"])
+        .when("begun", |pid| send(pid, Signal::HUP))
+        .run("echo begun; sleep 1; exit 7");
+    run.status(7);
+}
