@@ -5,7 +5,8 @@
  * Linux has no trace event for them, so this is a kprobe on iommu_report_device_fault
  * (drivers/iommu/io-pgfault.c). In 6.12 arm_smmu_handle_evt calls it once for each event record
  * with the STALL bit and one of the four fault types, and never for anything else: one hit is one
- * reported stall, whatever becomes of it. (Its neighbours do worse: iommu_sva_handle_mm can be
+ * reported stall, whatever becomes of it. With our patch arm_smmu_report_ppr calls it for each page
+ * request, stop markers apart. (Its neighbours do worse: iommu_sva_handle_mm can be
  * inlined and is not reached for faults that are answered early.)
  *
  * The count is read from kprobe_profile while recording is off, so a hit costs the guest two

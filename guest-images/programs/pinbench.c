@@ -66,8 +66,8 @@ struct options {
 };
 
 #define RATIO_ROUNDS 200u
-/* More than the passes of the steps that take long. */
-#define SAMPLES_PER_PASS 450u
+/* Passes beside those of the one step that takes longest. */
+#define PASSES_BESIDE 50u
 
 static const char *const pin_counters[] = { "nr_foll_pin_acquired", "nr_foll_pin_released", NULL };
 
@@ -220,7 +220,7 @@ static int cell_main(const struct options *o, const struct preparation *row)
 		.pin_fd = -1,
 		.file = -1,
 		.child = -1,
-		.sample_room = SAMPLES_PER_PASS * o->regions * o->slots,
+		.sample_room = (row->device->passes_max + PASSES_BESIDE) * o->regions * o->slots,
 	};
 	run_on(0);
 	/* With one CPU the kernel's page-fault worker would have to wait for this one; faultbench. */
@@ -230,7 +230,7 @@ static int cell_main(const struct options *o, const struct preparation *row)
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (c.samples == MAP_FAILED)
 		return -ENOMEM;
-	err = qm_open(&c.queue, o->device, QM_COMPRESS, QM_BUSY);
+	err = row->device->open(&c, o->device);
 	if (err)
 		return err;
 	if (o->column->enter)
@@ -246,19 +246,21 @@ static int cell_main(const struct options *o, const struct preparation *row)
 	if (err) {
 		if (o->column->leave)
 			o->column->leave(&c);
-		qm_close(&c.queue);
+		row->device->close(&c);
 		return report_without_figures(o, row, "unavailable", c.why);
 	}
 	if (o->count)
 		faults = faultcount_read();
 	err = operate(&c);
+	c.faults = o->count && faults >= 0 ? faultcount_read() - faults : -1;
+	if (!err)
+		err = row->device->check(&c, c.produced);
 	if (o->column->leave)
 		o->column->leave(&c);
-	c.faults = o->count && faults >= 0 ? faultcount_read() - faults : -1;
 	get_vmstat(o->column->counters, c.counted);
 	for (unsigned i = 0; o->column->counters[i]; i++)
 		c.counted[i] -= before[i];
-	qm_close(&c.queue);
+	row->device->close(&c);
 	if (err) {
 		report_without_figures(o, row, "failed", c.why);
 		return err;

@@ -6,7 +6,7 @@
  * column). Each cell is a process of its own, so that nothing of it is left behind in the next:
  *
  *   prepare   maps and prepares the memory that the device is to work on (pinbench_prepare.c)
- *   operate   compresses page after page through the device (pinbench_loop.c), while
+ *   operate   gives page after page to the row's device (pinbench_loop.c, pinbench_device.c), while
  *   disturb   a second thread on another CPU makes the kernel act on it (pinbench_activity.c)
  *
  * The memory is a few regions of 2 MiB, the size of a huge page. In each, some slots are used: a
@@ -27,13 +27,14 @@
 #include <sys/types.h>
 
 #include "qm.h"
+#include "svatest_queue.h"
 
 #define PAGE 4096u
 #define REGION (2u << 20)
 #define REGIONS_MAX 8u
 #define SLOTS_MAX 128u
 #define THP_ENABLED "/sys/kernel/mm/transparent_hugepage/enabled"
-/* Bytes that one operation reads; it writes less than a page. */
+/* Bytes that one operation reads; it writes a page at most. */
 #define OP_BYTES PAGE
 
 /* A mapping. */
@@ -86,9 +87,26 @@ struct cost {
 
 struct cell;
 
+/* What does the operations. */
+struct device {
+	/* Opens the cell's queue: 0 or a negative errno, with the reason on stderr. */
+	int (*open)(struct cell *cell, const char *node);
+	void (*close)(struct cell *cell);
+	/*
+	 * One operation; `ticks` are from just before the doorbell to when this CPU sees the
+	 * completion. How many bytes it wrote, or a negative errno and cell->why.
+	 */
+	int (*operate)(struct cell *cell, unsigned region, unsigned slot, uint64_t *ticks);
+	/* After all operations, each of which wrote `produced` bytes: 0 if memory is right. */
+	int (*check)(struct cell *cell, uint32_t produced);
+	/* A step that takes longer than so many passes does not end by itself. */
+	unsigned passes_max;
+};
+
 /* A row. */
 struct preparation {
 	const char *name;
+	const struct device *device;
 	bool pins;
 	/* NULL, or why this kernel cannot do it, written to `why`. Loads modules where needed. */
 	const char *(*unavailable)(char *why, size_t size);
@@ -124,7 +142,8 @@ struct cell {
 	const struct activity *column;
 	unsigned passes; /* without activity, and again for each step */
 	struct memory memory, bystander;
-	struct qm_queue queue;
+	struct qm_queue zip; /* whichever is the row's device's */
+	struct svatest_queue engine;
 	struct cost cost;
 	int pin_fd; /* what holds the pins, or -1 */
 
@@ -135,6 +154,7 @@ struct cell {
 
 	uint32_t *samples; /* latency of each operation, ns */
 	unsigned sample_count, sample_room;
+	uint32_t produced; /* bytes that each operation wrote */
 	uint64_t start_ns, end_ns;
 
 	/* The activity's own. */
@@ -144,6 +164,11 @@ struct cell {
 
 	char why[160];
 };
+
+/* pinbench_device.c */
+extern const struct device zip_device, engine_device;
+/* NULL, or why there is no test engine that asks for pages and prefills, or does not. */
+const char *no_engine(bool prefills, char *why, size_t size);
 
 /* pinbench_prepare.c */
 extern const struct preparation preparations[];

@@ -11,10 +11,6 @@
 
 #include "pinbench.h"
 #include "timing.h"
-#include "zip.h"
-
-/* A step that takes longer than so many passes does not end by itself. */
-#define STEP_PASSES_MAX 400u
 
 struct disturber {
 	struct cell *cell;
@@ -134,74 +130,47 @@ static void stop(struct disturber *d)
 	pthread_join(d->thread, NULL);
 }
 
-/* One operation: from just before the doorbell to when this CPU sees the completion. */
-static int operation(struct cell *cell, unsigned region, unsigned slot, uint32_t produced)
+static int operation(struct cell *cell, unsigned region, unsigned slot)
 {
-	const struct zip_request request = {
-		.algorithm = ZIP_ZLIB,
-		.source = source_of(&cell->memory, region, slot),
-		.source_bytes = OP_BYTES,
-		.destination = destination_of(&cell->memory, region, slot),
-		.room = PAGE,
-		.tag = cell->sample_count,
-	};
-	const uint64_t limit = counter_frequency() * (ZIP_TIMEOUT_MS / 1000);
-	struct zip_sqe sqe, done;
-	uint64_t start, end, ns;
-	unsigned spins = 0;
-	int err;
+	uint64_t ticks, ns;
+	int done = cell->row->device->operate(cell, region, slot, &ticks);
 
-	zip_fill(&sqe, &cell->queue, &request);
-	err = qm_put(&cell->queue, &sqe);
-	if (err)
-		return fail(cell, "submission", err);
-	start = counter();
-	qm_ring(&cell->queue);
-	while (!qm_ready(&cell->queue))
-		if (++spins % 1024 == 0 && counter() - start > limit)
-			return fail(cell, "completion", -ETIMEDOUT);
-	end = counter();
-	err = qm_receive(&cell->queue, &done);
-	if (err)
-		return fail(cell, "completion", err);
-	if (zip_tag(&done, &cell->queue) != request.tag || !zip_good(&done) ||
-	    done.consumed != OP_BYTES || (produced && done.produced != produced)) {
-		because(cell->why, sizeof(cell->why),
-			"operation %u: status 0x%02x (%s), consumed %u, produced %u", request.tag,
-			zip_status(&done), zip_status_name(zip_status(&done)), done.consumed,
-			done.produced);
+	if (done < 0)
+		return done;
+	if (cell->produced && (uint32_t)done != cell->produced) {
+		because(cell->why, sizeof(cell->why), "operation %u wrote %d bytes instead of %u",
+			cell->sample_count, done, cell->produced);
 		return -EIO;
 	}
+	cell->produced = (uint32_t)done;
 	if (cell->sample_count == cell->sample_room) {
 		because(cell->why, sizeof(cell->why), "more than %u operations", cell->sample_room);
 		return -ENOSPC;
 	}
-	ns = ticks_to_ns(end - start);
+	ns = ticks_to_ns(ticks);
 	cell->samples[cell->sample_count++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
-	return (int)done.produced;
+	return 0;
 }
 
 /* All slots of all regions once, region after region within a slot: neighbours in time are far
  * apart in memory. */
-static int pass(struct cell *cell, uint32_t *produced)
+static int pass(struct cell *cell)
 {
 	const struct memory *m = &cell->memory;
 
 	for (unsigned slot = 0; slot < m->slots; slot++) {
 		for (unsigned region = 0; region < m->regions; region++) {
-			int done = operation(cell, region, slot, *produced);
+			int err = operation(cell, region, slot);
 
-			if (done < 0)
-				return done;
-			*produced = (uint32_t)done;
+			if (err)
+				return err;
 		}
 	}
 	return 0;
 }
 
 /* The passes of one step, and at least one whole pass after its end. */
-static int passes_with_step(struct cell *cell, struct disturber *d, unsigned region,
-			    uint32_t *produced)
+static int passes_with_step(struct cell *cell, struct disturber *d, unsigned region)
 {
 	unsigned passes = 0, after = 0;
 
@@ -212,30 +181,12 @@ static int passes_with_step(struct cell *cell, struct disturber *d, unsigned reg
 
 		if (ended && d->error)
 			return d->error;
-		err = pass(cell, produced);
+		err = pass(cell);
 		if (err)
 			return err;
 		after += ended;
-		if (++passes == STEP_PASSES_MAX)
+		if (++passes == cell->row->device->passes_max)
 			return fail(cell, "a step of the activity", -ETIMEDOUT);
-	}
-	return 0;
-}
-
-/* What the device wrote must still be there, whatever the kernel did with the pages. */
-static int check_outputs(struct cell *cell, uint32_t produced)
-{
-	const struct memory *m = &cell->memory;
-	const uint8_t *expected = destination_of(m, 0, 0);
-
-	for (unsigned region = 0; region < m->regions; region++) {
-		for (unsigned slot = 0; slot < m->slots; slot++) {
-			if (!memcmp(destination_of(m, region, slot), expected, produced))
-				continue;
-			because(cell->why, sizeof(cell->why),
-				"the output of region %u, slot %u differs from the first", region, slot);
-			return -EIO;
-		}
 	}
 	return 0;
 }
@@ -244,7 +195,6 @@ int operate(struct cell *cell)
 {
 	const bool disturbed = cell->column->step != NULL;
 	static struct disturber disturber;
-	uint32_t produced = 0;
 	int err = 0;
 
 	run_on(0);
@@ -254,13 +204,13 @@ int operate(struct cell *cell)
 		return err;
 	cell->start_ns = now_ns();
 	for (unsigned i = 0; i < cell->passes && !err; i++)
-		err = pass(cell, &produced);
+		err = pass(cell);
 	for (unsigned region = 0; disturbed && region < cell->memory.regions && !err; region++) {
-		err = passes_with_step(cell, &disturber, region, &produced);
+		err = passes_with_step(cell, &disturber, region);
 		cell->step_count = region + 1;
 	}
 	cell->end_ns = now_ns();
 	if (disturbed)
 		stop(&disturber);
-	return err ? err : check_outputs(cell, produced);
+	return err;
 }

@@ -298,15 +298,28 @@ static int prepare_mempinfd(struct cell *cell)
 	return pin(cell, "mempinfd", MEMPINFD_PIN);
 }
 
+static const char *no_page_requests(char *why, size_t size)
+{
+	return no_engine(false, why, size);
+}
+
+static const char *no_prefill(char *why, size_t size)
+{
+	return no_engine(true, why, size);
+}
+
 const struct preparation preparations[] = {
-	{ "none", false, NULL, prepare_none },
-	{ "touched", false, NULL, prepare_touched },
-	{ "populate", false, NULL, prepare_populate },
-	{ "mlock", false, NULL, prepare_mlock },
-	{ "mlockall_onfault", false, NULL, prepare_onfault },
-	{ "hugetlb", false, no_hugetlb, prepare_hugetlb },
-	{ "thp", false, no_thp, prepare_thp },
-	{ "uacce_ctrl", true, no_uacce_ctrl, prepare_uacce_ctrl },
-	{ "mempinfd", true, no_mempinfd, prepare_mempinfd },
+	{ "none", &zip_device, false, NULL, prepare_none },
+	{ "touched", &zip_device, false, NULL, prepare_touched },
+	{ "populate", &zip_device, false, NULL, prepare_populate },
+	{ "mlock", &zip_device, false, NULL, prepare_mlock },
+	{ "mlockall_onfault", &zip_device, false, NULL, prepare_onfault },
+	{ "hugetlb", &zip_device, false, no_hugetlb, prepare_hugetlb },
+	{ "thp", &zip_device, false, no_thp, prepare_thp },
+	{ "uacce_ctrl", &zip_device, true, no_uacce_ctrl, prepare_uacce_ctrl },
+	{ "mempinfd", &zip_device, true, no_mempinfd, prepare_mempinfd },
+	{ "ats_none", &engine_device, false, no_page_requests, prepare_none },
+	{ "ats_touched", &engine_device, false, no_page_requests, prepare_touched },
+	{ "ats_prefill", &engine_device, false, no_prefill, prepare_touched },
 };
 const unsigned preparation_count = sizeof(preparations) / sizeof(preparations[0]);

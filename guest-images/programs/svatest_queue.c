@@ -27,6 +27,7 @@
 #define STATUS_FAILED (1u << 2)
 #define PAGE_CAPABILITY 0x10
 #define CAPABILITY_PRI (1u << 16)
+#define CAPABILITY_PREFILL (1u << 17)
 #define PAGE_COUNTERS 0x40
 
 #define PHASE 0x8000u
@@ -123,10 +124,11 @@ int svatest_find(const char *module, char *path, size_t size)
 	if (err)
 		return err;
 	err = find_node(path, size);
-	if (err)
-		fprintf(stderr, "svatest: the driver is loaded but does not offer the engine: dmesg "
-				"says why\n" NO_PRI);
-	return err;
+	if (!err)
+		return 0;
+	fprintf(stderr,
+		"svatest: the driver is loaded but does not offer the engine: dmesg says why\n" NO_PRI);
+	return -EOPNOTSUPP;
 }
 
 static void *fresh(size_t bytes)
@@ -221,6 +223,11 @@ bool svatest_uses_page_requests(const struct svatest_queue *q)
 	return page_read(q, PAGE_CAPABILITY) & CAPABILITY_PRI;
 }
 
+bool svatest_prefills(const struct svatest_queue *q)
+{
+	return page_read(q, PAGE_CAPABILITY) & CAPABILITY_PREFILL;
+}
+
 void svatest_counters(const struct svatest_queue *q, struct svatest_counters *counters)
 {
 	uint64_t *words = (uint64_t *)counters;
@@ -247,12 +254,18 @@ void svatest_ring(struct svatest_queue *q)
 	q->rung = q->tail;
 }
 
+bool svatest_ready(const struct svatest_queue *q)
+{
+	unsigned phase = (q->head >> q->ring_log2) & 1 ? 0 : PHASE;
+
+	return (q->cq[q->head % q->entries].slot & PHASE) == phase;
+}
+
 int svatest_take(struct svatest_queue *q, struct svatest_completion *c)
 {
 	volatile struct svatest_completion *entry = &q->cq[q->head % q->entries];
-	unsigned phase = (q->head >> q->ring_log2) & 1 ? 0 : PHASE;
 
-	if ((entry->slot & PHASE) != phase)
+	if (!svatest_ready(q))
 		return -EAGAIN;
 	/* The phase says that the rest of the entry, and the data behind it, is written. */
 	read_barrier();

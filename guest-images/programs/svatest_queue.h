@@ -105,23 +105,28 @@ struct svatest_queue {
 
 /*
  * The engine's device node, such as /dev/svatest-0. Loads the driver from `module` if it is not
- * there. Says on stderr what is missing, if something is.
+ * there. Says on stderr what is missing, if something is: -ENODEV if it is the engine, -EOPNOTSUPP
+ * if the driver does not offer it on this kernel.
  */
 int svatest_find(const char *module, char *path, size_t size);
 
-/* Opens, maps and starts a queue. */
+/* Opens, maps and starts a queue. -EOPNOTSUPP if the kernel serves no page requests. */
 int svatest_open(struct svatest_queue *q, const char *path, const struct svatest_config *config);
 /* Waits, in the kernel, until the device has drained the queue. */
 void svatest_close(struct svatest_queue *q);
 
 /* True if the engine asks for pages by PCIe page requests, false if the SMMU stalls it. */
 bool svatest_uses_page_requests(const struct svatest_queue *q);
+/* True if it asks for translations ahead of use. */
+bool svatest_prefills(const struct svatest_queue *q);
 void svatest_counters(const struct svatest_queue *q, struct svatest_counters *counters);
 
 /* Submits without telling the device. -EBUSY if the ring has no room. */
 int svatest_put(struct svatest_queue *q, const struct svatest_descriptor *d);
 /* Tells the device about everything put so far, if there is something new. */
 void svatest_ring(struct svatest_queue *q);
+/* Whether there is a completion to take. Only reads memory. */
+bool svatest_ready(const struct svatest_queue *q);
 /* Takes a completion: 0, or -EAGAIN if there is none. Only reads memory. */
 int svatest_take(struct svatest_queue *q, struct svatest_completion *c);
 

@@ -46,16 +46,26 @@ pub(crate) const VARIANTS: &[Variant] = &[
     },
     Variant {
         name: "pri",
-        about: "Debian's 6.12 with page requests (PRI)",
-        fragments: &["kernel/6.12.config"],
-        patches: &["patches/6.12/arm-smmu-v3-pri.patch"],
+        about: "Debian's 6.12 with page requests (PRI) and mempinfd",
+        fragments: &["kernel/6.12.config", "kernel/pin.config"],
+        patches: &[
+            "patches/6.12/arm-smmu-v3-pri.patch",
+            "patches/6.12/mempinfd.patch",
+        ],
         pin: |versions| &versions.kernel,
     },
     Variant {
         name: "pri-7.3",
-        about: "Debian's 7.3 with page requests (PRI)",
-        fragments: &["kernel/6.12.config", "kernel/7.3.config"],
-        patches: &["patches/7.3/arm-smmu-v3-pri.patch"],
+        about: "Debian's 7.3 with page requests (PRI) and mempinfd",
+        fragments: &[
+            "kernel/6.12.config",
+            "kernel/7.3.config",
+            "kernel/pin.config",
+        ],
+        patches: &[
+            "patches/7.3/arm-smmu-v3-pri.patch",
+            "patches/7.3/mempinfd.patch",
+        ],
         pin: |versions| &versions.kernel_next,
     },
 ];

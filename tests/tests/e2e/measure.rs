@@ -8,8 +8,8 @@ use stallbox_tests::{Browser, Guest, Measured, measure};
 /// The whole matrix in its quick form, measured once for all tests.
 fn whole() -> &'static Measured {
     static WHOLE: OnceLock<Measured> = OnceLock::new();
-    // The image that has both pin interfaces.
-    WHOLE.get_or_init(|| measure(&["--quick", "--image", "pin"]).status(0))
+    // The image that has both pin interfaces and serves page requests.
+    WHOLE.get_or_init(|| measure(&["--quick", "--image", "pri"]).status(0))
 }
 
 fn names(list: &Value) -> Vec<&str> {
@@ -18,7 +18,7 @@ fn names(list: &Value) -> Vec<&str> {
 }
 
 /// All rows, those that have their pages before the device comes, and those that pin.
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 12] = [
     "none",
     "touched",
     "populate",
@@ -28,8 +28,11 @@ const ROWS: [&str; 9] = [
     "thp",
     "uacce_ctrl",
     "mempinfd",
+    "ats_none",
+    "ats_touched",
+    "ats_prefill",
 ];
-const PRESENT: [&str; 7] = [
+const PRESENT: [&str; 9] = [
     "touched",
     "populate",
     "mlock",
@@ -37,8 +40,12 @@ const PRESENT: [&str; 7] = [
     "thp",
     "uacce_ctrl",
     "mempinfd",
+    "ats_touched",
+    "ats_prefill",
 ];
 const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
+/// Those whose device has a translation cache, and asks for pages.
+const ATS: [&str; 3] = ["ats_none", "ats_touched", "ats_prefill"];
 /// Two pages in each of the 2 x 16 slots of --quick.
 const USED_PAGES: u64 = 64;
 
@@ -136,7 +143,7 @@ fn pins_end_with_the_process_that_is_killed() {
 #[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn what_is_not_there_faults_once_and_what_is_there_does_not() {
     let measured = whole();
-    for row in ["none", "mlockall_onfault"] {
+    for row in ["none", "mlockall_onfault", "ats_none"] {
         assert_eq!(measured.faults(row, "none"), USED_PAGES, "{measured}");
     }
     for row in PRESENT {
@@ -163,6 +170,66 @@ fn device_smmu_and_kernel_count_the_same_faults() {
         let begun = cell["timeline"].as_array().unwrap().len() as u64;
         assert_eq!(faults["device"].as_u64(), Some(begun + retries), "{cell}");
     }
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
+fn a_device_with_ats_asks_for_pages_and_never_stalls() {
+    let measured = whole();
+    for cell in measured.json["cells"].as_array().unwrap() {
+        if cell["status"] != "ok" {
+            continue;
+        }
+        let (faults, ats) = (&cell["faults"], &cell["ats"]);
+        if ATS.iter().all(|row| cell["row"] != *row) {
+            assert_eq!(faults["page_request_groups"], 0, "{cell}");
+            assert!(ats.is_null(), "{cell}");
+            continue;
+        }
+        assert_eq!(faults["page_request_groups"], faults["device"], "{cell}");
+        let kinds: Vec<&String> = faults["kinds"].as_object().unwrap().keys().collect();
+        assert!(kinds.iter().all(|kind| *kind == "page_request"), "{cell}");
+        // Each access that faults has asked at least twice: before the page request and after it.
+        let requests = ats["translation_requests"].as_u64().unwrap();
+        assert!(requests >= 2 * faults["device"].as_u64().unwrap(), "{cell}");
+    }
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
+fn warm_translations_last_until_the_kernel_invalidates_them() {
+    let measured = whole();
+    let ats = |column, field| measured.number("ats_prefill", column, &format!("/ats/{field}"));
+    // Each page once, and those of the two rings.
+    assert_eq!(ats("none", "translation_requests"), USED_PAGES + 2);
+    for column in ["migrate", "swap", "memcg"] {
+        assert!(ats(column, "invalidations") > USED_PAGES, "{measured}");
+        assert!(ats(column, "translation_requests") > USED_PAGES + 2);
+        assert!(measured.faults("ats_prefill", column) > 0, "{measured}");
+    }
+}
+
+#[test]
+fn rows_with_ats_say_what_a_kernel_without_page_requests_lacks() {
+    let options = ["--quick", "--rows", "ats_touched,ats_prefill", "--columns"];
+    let measured = measure(&[&options[..], &["none,migrate"]].concat()).status(0);
+    for row in ["ats_touched", "ats_prefill"] {
+        for column in ["none", "migrate"] {
+            let cell = measured.cell(row, column);
+            assert_eq!(cell["status"], "unavailable", "{measured}");
+            let reason = cell["reason"].as_str().unwrap();
+            assert!(reason.contains("denies page requests"), "{measured}");
+            assert!(reason.contains("images pri"), "{measured}");
+        }
+    }
+    // One line for all of it, and no guest that could only say so again.
+    let table = measured.table();
+    assert_eq!(table.matches("denies page requests").count(), 2, "{table}");
+    assert!(
+        table.contains("n/a: rows ats_touched, ats_prefill: "),
+        "{table}"
+    );
+    assert!(measured.json["trace_hashes"]["migrate/ats"].is_null());
 }
 
 #[test]

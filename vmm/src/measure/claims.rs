@@ -29,6 +29,8 @@ pub struct Beside<'a> {
     pub release: &'a [Release],
     /// A child and its parent's queue.
     pub rules: &'a Rules,
+    /// Pages of the memory that operations use.
+    pub used_pages: u64,
 }
 
 /// All claims.
@@ -48,6 +50,9 @@ pub fn check(cells: &[Cell], beside: &Beside) -> Vec<Claim> {
         claims.push(steady(&matrix, row));
         claims.push(released(beside.release, row));
     }
+    claims.push(page_requests_like_stalls(&matrix));
+    claims.push(warm(&matrix, beside.used_pages));
+    claims.push(not_kept_warm(&matrix));
     claims.push(queue_is_its_own(beside.rules));
     claims.push(counts_agree(&matrix));
     claims
@@ -327,6 +332,88 @@ fn released(release: &[Release], row: &str) -> Claim {
     )
 }
 
+fn page_requests_like_stalls(matrix: &Matrix) -> Claim {
+    let answer = || {
+        let absent = matrix.faults("ats_none", "none")?;
+        let touched = matrix.faults("ats_touched", "none")?;
+        let prefilled = matrix.faults(PREFILLED, "none")?;
+        Ok((
+            absent > 0 && touched == 0 && prefilled == 0,
+            format!(
+                "page requests without activity: ats_none {absent}, ats_touched {touched}, \
+                 {PREFILLED} {prefilled}"
+            ),
+        ))
+    };
+    claim(
+        "a device that asks for pages does so on the first touch; touched and prefilled memory \
+         takes no page request",
+        answer(),
+    )
+}
+
+/// The row whose translations are asked for ahead of use.
+const PREFILLED: &str = "ats_prefill";
+/// Pages of the test engine's two rings.
+const RING_PAGES: u64 = 2;
+
+fn warm(matrix: &Matrix, used_pages: u64) -> Claim {
+    let answer = || {
+        let figures = matrix.figures(PREFILLED, "none")?;
+        let ats = figures.ats.ok_or("no translation cache")?;
+        Ok((
+            (1..=used_pages + RING_PAGES).contains(&ats.translation_requests),
+            format!(
+                "{} translation requests for {used_pages} pages and {RING_PAGES} of rings in {} \
+                 operations",
+                ats.translation_requests, figures.ops
+            ),
+        ))
+    };
+    claim(
+        "prefilled translations stay warm while the kernel does nothing",
+        answer(),
+    )
+}
+
+fn not_kept_warm(matrix: &Matrix) -> Claim {
+    let answer = || {
+        let mut cells = matrix.row(PREFILLED)?;
+        cells.retain(|cell| cell.column != "none");
+        if cells.is_empty() {
+            return Err(format!(
+                "{PREFILLED} under no activity but none was asked for"
+            ));
+        }
+        let of = |cell: &Cell| {
+            let figures = cell.measured()?;
+            Some((
+                figures.ats?.invalidations,
+                figures.faults.page_request_groups,
+            ))
+        };
+        let all = cells.iter().all(|cell| {
+            of(cell).is_some_and(|(invalidations, groups)| invalidations > 0 && groups > 0)
+        });
+        let list: Vec<String> = cells
+            .iter()
+            .filter_map(|cell| {
+                let (invalidations, groups) = of(cell)?;
+                Some(format!("{} {invalidations}/{groups}", cell.column))
+            })
+            .collect();
+        Ok((
+            all,
+            format!("invalidations/page requests: {}", list.join(", ")),
+        ))
+    };
+    claim(
+        "warm translations are no pins: under every activity the kernel invalidates some, and the \
+         device has to ask for pages",
+        answer(),
+    )
+}
+
 fn queue_is_its_own(rules: &Rules) -> Claim {
     let attempts: Vec<String> = rules
         .child
@@ -377,6 +464,7 @@ fn counts_agree(matrix: &Matrix) -> Claim {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Ats;
     use super::super::report::tests::sample;
     use super::*;
 
@@ -444,5 +532,36 @@ mod tests {
         let claim = counts_agree(&Matrix(&cells));
         assert_eq!(claim.pass, Some(false));
         assert_eq!(claim.evidence, "none under swap: 3, 3, 2");
+    }
+    /// The sample's measured cell as that of the row with prefill.
+    fn prefilled(column: &'static str, translation_requests: u64, invalidations: u64) -> Vec<Cell> {
+        let mut cells = pinned(column);
+        cells[0].row = PREFILLED;
+        let figures = cells[0].figures.as_mut().unwrap();
+        figures.faults.page_request_groups = figures.faults.device;
+        figures.ats = Some(Ats {
+            translation_requests,
+            invalidations,
+        });
+        cells
+    }
+
+    #[test]
+    fn translations_asked_for_again_fail_the_claim_that_they_stay_warm() {
+        let pass = |requests| warm(&Matrix(&prefilled("none", requests, 0)), 64).pass;
+        assert_eq!(pass(66), Some(true));
+        assert_eq!(pass(67), Some(false));
+        // Somebody has to have asked.
+        assert_eq!(pass(0), Some(false));
+    }
+
+    #[test]
+    fn an_activity_that_invalidates_nothing_fails_the_claim_about_warm_translations() {
+        let claim = not_kept_warm(&Matrix(&prefilled("swap", 66, 5)));
+        assert_eq!(claim.pass, Some(true));
+        assert_eq!(claim.evidence, "invalidations/page requests: swap 5/3");
+        let claim = not_kept_warm(&Matrix(&prefilled("swap", 66, 0)));
+        assert_eq!(claim.pass, Some(false));
+        assert_eq!(not_kept_warm(&Matrix(&prefilled("none", 66, 0))).pass, None);
     }
 }

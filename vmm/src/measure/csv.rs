@@ -8,7 +8,8 @@ use super::said::Status;
 const HEADER: &str = "row,column,status,reason,ops,duration_ns,throughput_bytes_per_s,\
 faults_device,faults_smmu,faults_guest,retries,aborted,wait_p50_ns,wait_max_ns,\
 min_ns,p50_ns,p99_ns,p999_ns,max_ns,\
-prepare_ns,present_pages,locked_pages,pinned_pages,moved_pages,gone_pages,refused";
+prepare_ns,present_pages,locked_pages,pinned_pages,moved_pages,gone_pages,refused,\
+page_request_groups,translation_requests,atc_invalidations";
 
 /// Writes it.
 pub fn write(report: &Report, to: &mut dyn Write) -> io::Result<()> {
@@ -64,6 +65,9 @@ fn line(cell: &Cell) -> String {
             ]));
             let refused = figures.steps.iter().find_map(|step| step.refused.clone());
             fields.push(refused.unwrap_or_default());
+            fields.push(faults.page_request_groups.to_string());
+            fields.push(optional(figures.ats.map(|ats| ats.translation_requests)));
+            fields.push(optional(figures.ats.map(|ats| ats.invalidations)));
         }
     }
     fields.join(",")

@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 /// Bit 31 of word 1 of an event record: Stall (IHI 0070, *Event records*).
 const STALL: u64 = 1 << 31;
 
+/// Bits of word 0 of an entry of the PRI queue (IHI 0070, *PRI queue*): the access that is asked
+/// for, and Last.
+const PAGE_READ: u64 = 1 << 60;
+const PAGE_WRITE: u64 = 1 << 61;
+const PAGE_LAST: u64 = 1 << 62;
+
 /// A transaction of the device that had to wait for the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -18,15 +24,24 @@ pub struct Fault {
     pub latency_ns: u64,
     /// How often it stalled: above 1, a retry found the page missing again.
     pub stalls: u32,
+    /// The same for page request groups, by a device that asks for pages itself.
+    pub page_request_groups: u32,
     /// Whether it was a write.
     pub write: bool,
     /// Whether the answer was an abort.
     pub aborted: bool,
 }
 
-/// A record of a stall, as the SMMU wrote it.
+impl Fault {
+    /// How often the kernel was asked.
+    pub fn times(&self) -> u32 {
+        self.stalls.saturating_add(self.page_request_groups)
+    }
+}
+
+/// A record of a stall, or the last page request of a group, as the SMMU wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stall {
+pub struct Record {
     /// When.
     pub at_ns: u64,
     /// Which fault.
@@ -39,10 +54,15 @@ pub struct Faults {
     /// As the device saw them.
     pub device: Vec<Fault>,
     /// As the SMMU reported them.
-    pub stalls: Vec<Stall>,
+    pub records: Vec<Record>,
+    /// When the device asked for a translation.
+    pub translation_requests: Vec<u64>,
+    /// When the kernel's invalidations were sent to the device.
+    pub invalidations: Vec<u64>,
 }
 
-/// Which of the four faults of a translation it was.
+/// Which of the four faults of a translation it was, or that it was a page request, which does not
+/// say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -54,6 +74,8 @@ pub enum FaultKind {
     Access,
     /// F_PERMISSION: it was there, but not for writing.
     Permission,
+    /// A page request.
+    PageRequest,
     /// Another.
     Other,
 }
@@ -77,6 +99,7 @@ impl FaultKind {
             FaultKind::AddressSize => "address size",
             FaultKind::Access => "access flag",
             FaultKind::Permission => "permission",
+            FaultKind::PageRequest => "page request",
             FaultKind::Other => "other",
         }
     }
@@ -93,12 +116,25 @@ enum Line {
         time_ns: u64,
         write: bool,
         stalls: u32,
+        #[serde(default)]
+        page_request_groups: u32,
         latency_ns: u64,
         aborted: bool,
     },
     EventRecord {
         time_ns: u64,
         words: [String; 4],
+    },
+    PageRequest {
+        time_ns: u64,
+        words: [String; 2],
+    },
+    AtsTranslation {
+        time_ns: u64,
+    },
+    AtcInvalidate {
+        time_ns: u64,
+        stage: String,
     },
     #[serde(other)]
     Other,
@@ -112,39 +148,75 @@ impl Sink {
 
     fn line(&self, line: &[u8]) -> io::Result<()> {
         // Walks and commands are by far the most: no need to understand them.
-        let wanted = [b"\"device_fault\"".as_slice(), b"\"event_record\""];
-        if !wanted
-            .iter()
-            .any(|wanted| line.windows(wanted.len()).any(|at| at == *wanted))
-        {
+        if !is_wanted(line) {
             return Ok(());
         }
+        let mut faults = self.0.borrow_mut();
         match serde_json::from_slice(line)? {
             Line::DeviceFault {
                 time_ns,
                 write,
                 stalls,
+                page_request_groups,
                 latency_ns,
                 aborted,
-            } => self.0.borrow_mut().device.push(Fault {
+            } => faults.device.push(Fault {
                 answered_ns: time_ns,
                 latency_ns,
                 stalls,
+                page_request_groups,
                 write,
                 aborted,
             }),
             Line::EventRecord { time_ns, words } => {
                 if word(&words[1])? & STALL != 0 {
-                    self.0.borrow_mut().stalls.push(Stall {
+                    faults.records.push(Record {
                         at_ns: time_ns,
                         kind: FaultKind::of_event(word(&words[0])? as u8),
                     });
+                }
+            }
+            Line::PageRequest { time_ns, words } => {
+                let word = word(&words[0])?;
+                // A stop marker is the last of nothing, and asks for nothing.
+                if word & PAGE_LAST != 0 && word & (PAGE_READ | PAGE_WRITE) != 0 {
+                    faults.records.push(Record {
+                        at_ns: time_ns,
+                        kind: FaultKind::PageRequest,
+                    });
+                }
+            }
+            Line::AtsTranslation { time_ns } => faults.translation_requests.push(time_ns),
+            Line::AtcInvalidate { time_ns, stage } => {
+                if stage == "sent" {
+                    faults.invalidations.push(time_ns);
                 }
             }
             Line::Other => {}
         }
         Ok(())
     }
+}
+
+/// The events that [`Line`] knows, with the quote that ends each.
+const WANTED: [&str; 5] = [
+    "device_fault\"",
+    "event_record\"",
+    "page_request\"",
+    "ats_translation\"",
+    "atc_invalidate\"",
+];
+
+/// Whether it is the line of one of them: its name comes right after the time.
+fn is_wanted(line: &[u8]) -> bool {
+    let key = b"\"event\":\"";
+    let at = line.windows(key.len()).position(|at| at == key);
+    at.is_some_and(|at| {
+        let name = &line[at + key.len()..];
+        WANTED
+            .iter()
+            .any(|wanted| name.starts_with(wanted.as_bytes()))
+    })
 }
 
 fn word(text: &str) -> io::Result<u64> {
@@ -165,7 +237,7 @@ impl Write for Sink {
 #[cfg(test)]
 mod tests {
     use stallbox_timeline::{Time, Timeline};
-    use stallbox_trace::{Event, Tracer};
+    use stallbox_trace::{AtcInvalidateStage, AtsAnswer, Event, Tracer};
 
     use super::*;
 
@@ -195,8 +267,8 @@ mod tests {
         tracer.finish().unwrap();
         let faults = sink.take();
         assert_eq!(
-            faults.stalls,
-            [Stall {
+            faults.records,
+            [Record {
                 at_ns: 5000,
                 kind: FaultKind::Access,
             }]
@@ -207,9 +279,54 @@ mod tests {
                 answered_ns: 5000,
                 latency_ns: 4000,
                 stalls: 2,
+                page_request_groups: 0,
                 write: true,
                 aborted: false,
             }]
         );
+    }
+    #[test]
+    fn page_requests_and_invalidations_are_picked_from_a_trace() {
+        let timeline = Timeline::new();
+        let sink = Sink::default();
+        let tracer = Tracer::new(timeline.clone(), Some(Box::new(sink.clone())));
+        timeline.advance_to(Time::from_ns(5000));
+        // PRIQ_0_SSID_V and PRIQ_0_SID with: PRIQ_0_PERM_READ; the same and PRIQ_0_PRG_LAST;
+        // PRIQ_0_PRG_LAST alone, a stop marker.
+        for access in [1 << 60, 1 << 60 | 1 << 62, 1 << 62] {
+            let words = [1 << 63 | 1 << 32 | 0x10 | access, 0x1007];
+            tracer.emit(Event::PageRequest { words });
+        }
+        for stage in [AtcInvalidateStage::Sent, AtcInvalidateStage::Done] {
+            tracer.emit(Event::AtcInvalidate {
+                stream: 0x10,
+                substream: Some(1),
+                address: 0x1000,
+                size_log2: 12,
+                global: false,
+                stage,
+            });
+        }
+        tracer.emit(Event::AtsTranslation {
+            stream: 0x10,
+            substream: Some(1),
+            address: 0x1000,
+            write: false,
+            answer: AtsAnswer::Success,
+            readable: true,
+            writable: false,
+            size_log2: 12,
+        });
+        tracer.finish().unwrap();
+        let faults = sink.take();
+        assert_eq!(
+            faults.records,
+            [Record {
+                at_ns: 5000,
+                kind: FaultKind::PageRequest,
+            }]
+        );
+        assert_eq!(faults.invalidations, [5000]);
+        assert_eq!(faults.translation_requests, [5000]);
     }
 }

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::faults::{Faults, Sink};
+use super::matrix::Device;
 use crate::boot;
 use crate::check::CheckConfig;
-use crate::config::{AcceleratorConfig, GuestConfig, MachineConfig, MemoryBackend};
+use crate::config::{
+    AcceleratorConfig, FaultMode, GuestConfig, MachineConfig, MemoryBackend, TestEngineConfig,
+};
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
 use crate::machine::World;
@@ -24,7 +27,7 @@ pub struct Plan {
     pub cpus: u8,
     /// NUMA nodes.
     pub nodes: u8,
-    /// The accelerator.
+    /// The ZIP engine, for the rows that it does.
     pub accelerator: AcceleratorConfig,
     /// What was given as `--latency`.
     pub latency: Vec<String>,
@@ -39,8 +42,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The machine. Made where the guest runs: a latency model stays on its thread.
-    pub fn machine(&self) -> Result<MachineConfig> {
+    /// The machine with a row's device. Made where the guest runs: a latency model stays on its thread.
+    pub fn machine(&self, device: Device) -> Result<MachineConfig> {
         let mut latency = LatencyModel::built_in();
         for option in &self.latency {
             latency.apply(option)?;
@@ -50,8 +53,11 @@ impl Plan {
             memory_backend: MemoryBackend::Anon,
             cpus: self.cpus,
             nodes: self.nodes,
-            accelerator: Some(self.accelerator),
-            test_engine: None,
+            accelerator: (device == Device::Zip).then_some(self.accelerator),
+            test_engine: device.translates().then_some(TestEngineConfig {
+                fault: FaultMode::Pri,
+                prefill: device == Device::AtsPrefill,
+            }),
             smmu_msi: false,
             latency,
             seed: self.seed,
@@ -60,6 +66,16 @@ impl Plan {
             symbols: None,
         })
     }
+}
+
+/// What one guest is for.
+pub struct Script {
+    /// What it has to work with.
+    pub device: Device,
+    /// Added to the kernel's command line.
+    pub append: String,
+    /// Run by its shell.
+    pub text: String,
 }
 
 /// What a guest left.
@@ -92,15 +108,15 @@ impl Watch for Progress<'_> {
     }
 }
 
-/// Runs `script` in a guest; `on_result` is called for each result it reports.
-pub fn run(plan: &Plan, append: &str, script: String, on_result: &dyn Fn()) -> Result<Ran> {
+/// Runs a script in a guest; `on_result` is called for each result it reports.
+pub fn run(plan: &Plan, script: &Script, on_result: &dyn Fn()) -> Result<Ran> {
     let guest = GuestConfig {
         kernel: plan.kernel.clone(),
         initrd: plan.initrd.clone(),
-        append: append.to_owned(),
-        command: Some(script),
+        append: script.append.clone(),
+        command: Some(script.text.clone()),
     };
-    let machine = plan.machine()?;
+    let machine = plan.machine(script.device)?;
     let sink = Sink::default();
     let engine = soft::Board::new(&machine)?;
     let trace = Some(Box::new(sink.clone()) as Box<dyn Write>);

@@ -49,7 +49,61 @@ pub const ROWS: &[Heading] = &[
         "pin: mempinfd",
         "pinned through the descriptor of the system call mempinfd",
     ),
+    heading(
+        "ats_none",
+        "ATS+PRI: nothing",
+        "mapped, never touched; the device translates and asks for pages itself",
+    ),
+    heading(
+        "ats_touched",
+        "ATS+PRI: touched",
+        "a byte of each page written by the CPU; the device translates when it needs to",
+    ),
+    heading(
+        "ats_prefill",
+        "ATS+PRI: prefill",
+        "a byte of each page written by the CPU; the device asks for translations ahead of use",
+    ),
 ];
+
+/// What does a row's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Device {
+    /// The ZIP engine, whose transactions stall.
+    Zip,
+    /// The test engine with a translation cache and page requests.
+    Ats,
+    /// The same, which asks for translations ahead of use.
+    AtsPrefill,
+}
+
+impl Device {
+    /// All, in the order of their rows.
+    pub const ALL: [Device; 3] = [Device::Zip, Device::Ats, Device::AtsPrefill];
+
+    /// That of a row.
+    pub fn of(row: &str) -> Device {
+        match row {
+            "ats_none" | "ats_touched" => Device::Ats,
+            "ats_prefill" => Device::AtsPrefill,
+            _ => Device::Zip,
+        }
+    }
+
+    /// Whether it has a translation cache.
+    pub fn translates(self) -> bool {
+        self != Device::Zip
+    }
+
+    /// What tells its guests from those of the ZIP engine in the same column.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Device::Zip => "",
+            Device::Ats => "/ats",
+            Device::AtsPrefill => "/ats_prefill",
+        }
+    }
+}
 
 /// What the kernel does meanwhile.
 pub const COLUMNS: &[Heading] = &[

@@ -1,10 +1,11 @@
 //! `stallbox measure`: what each way of preparing memory is worth, under each thing that the kernel
 //! does with pages meanwhile.
 //!
-//! Each column is a guest of its own, so that no setting of the kernel leaks into another; the
-//! guest's program `pinbench` goes through the rows, a process for each cell. Guests run side by
-//! side on the host's CPUs, which their results do not show. The faults of a cell are those in the
-//! trace between its first and its last operation: guest and trace share one clock.
+//! Each column is a guest of its own, so that no setting of the kernel leaks into another, and again
+//! for each device that does rows of it; the guest's program `pinbench` goes through the rows, a
+//! process for each cell. Guests run side by side on the host's CPUs, which their results do not
+//! show. The faults of a cell are those in the trace between its first and its last operation:
+//! guest and trace share one clock.
 
 mod claims;
 mod csv;
@@ -29,8 +30,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cli::{Accelerator, MeasureArgs};
 use crate::run::{create, guest_files};
 use claims::Beside;
-use guest::{Plan, Ran};
-use matrix::{COLUMNS, Heading, ROWS};
+use guest::{Plan, Ran, Script};
+use matrix::{COLUMNS, Device, Heading, ROWS};
 use report::{Cell, Host, Report, Settings};
 use said::{Ratio, Release, Rules, Said, Status};
 
@@ -39,6 +40,9 @@ const NODES: u8 = 2;
 
 /// What the guest is called that measures beside the matrix.
 const BESIDE: &str = "beside";
+
+/// The column without activity.
+const IDLE: &str = "none";
 
 /// Exit status if a claim fails or a cell could not be measured.
 const FAILED: u8 = 1;
@@ -50,28 +54,50 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let columns = chosen("--columns", COLUMNS, &args.columns)?;
     let settings = settings(args);
     let plan = plan(args)?;
-    let jobs = jobs(args, columns.len() + 1);
-
+    let parts = parts(&settings, &rows, &columns);
+    let jobs = jobs(args, parts.len() + 1);
     let progress = bar((rows.len() * columns.len()) as u64);
-    let scripts = scripts(&settings, &rows, &columns);
-    let mut outcomes = measure(&plan, &scripts, jobs, &progress).into_iter();
-    progress.finish_and_clear();
-    let mut beside = Collected::default();
-    let mut cells = Vec::new();
-    let mut trace_hashes = BTreeMap::new();
-    for (column, outcome) in columns.iter().zip(&mut outcomes) {
-        let ran = outcome.with_context(|| format!("the guest of column {}", column.name))?;
-        trace_hashes.insert(column.name, ran.trace_hash.clone());
-        cells.extend(cells_of(&rows, column, &ran, &mut beside)?);
+    // Whether this kernel serves page requests is known after the first guests that need them.
+    let (first, later): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|part| !part.may_be_denied());
+    let besides = beside_script();
+    let scripts: Vec<&Script> = first
+        .iter()
+        .map(|part| &part.script)
+        .chain([&besides])
+        .collect();
+    let mut outcomes = measure(&plan, &scripts, jobs, &progress);
+    let ran = outcomes.pop().context("nothing was run")?;
+    let ran = ran.context("the guest beside the matrix")?;
+    let mut gathered = Gathered::default();
+    for (part, outcome) in first.iter().zip(outcomes) {
+        gathered.take(part, outcome)?;
     }
-    let ran = outcomes
-        .next()
-        .context("nothing was run beside the matrix")?
-        .context("the guest beside the matrix")?;
-    trace_hashes.insert(BESIDE, ran.trace_hash.clone());
+    let (denied, later): (Vec<Part>, Vec<Part>) = later
+        .into_iter()
+        .partition(|part| gathered.denied(part.script.device).is_some());
+    for part in denied {
+        progress.inc(part.rows.len() as u64);
+        gathered.deny(&part);
+    }
+    let scripts: Vec<&Script> = later.iter().map(|part| &part.script).collect();
+    let outcomes = measure(&plan, &scripts, jobs, &progress);
+    for (part, outcome) in later.iter().zip(outcomes) {
+        gathered.take(part, outcome)?;
+    }
+    progress.finish_and_clear();
+
+    let Gathered {
+        mut beside,
+        mut cells,
+        mut trace_hashes,
+    } = gathered;
+    trace_hashes.insert(BESIDE.to_owned(), ran.trace_hash.clone());
     for line in &ran.results {
         beside.take(Said::parse(line)?);
     }
+    let place = |all: &[&Heading], name: &str| all.iter().position(|it| it.name == name);
+    cells.sort_by_key(|cell| (place(&columns, cell.column), place(&rows, cell.row)));
 
     let missing = |what: &str| format!("the guest reported no {what}; status {}", ran.status);
     let page_fault = beside.ratio.with_context(|| missing("ratio"))?;
@@ -82,6 +108,7 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
             ratio: &page_fault,
             release: &beside.release,
             rules: &rules,
+            used_pages: u64::from(settings.regions) * u64::from(settings.slots) * 2,
         },
     );
     let report = Report {
@@ -190,7 +217,7 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         timeout: Duration::from_secs_f64(args.timeout),
     };
     // Here what is wrong with a latency is said once, and before anything is booted.
-    plan.machine()?;
+    plan.machine(Device::Zip)?;
     Ok(plan)
 }
 
@@ -202,44 +229,75 @@ fn jobs(args: &MeasureArgs, guests: usize) -> usize {
     wanted.min(guests)
 }
 
-/// What a guest is booted with.
-struct Script {
-    /// Added to the kernel's command line.
-    append: String,
-    /// Run by its shell.
-    text: String,
+/// Some rows of a column, measured by one guest.
+struct Part {
+    column: &'static Heading,
+    rows: Vec<&'static Heading>,
+    script: Script,
 }
 
-/// A guest for each column, and one for what is measured beside them.
-fn scripts(settings: &Settings, rows: &[&Heading], columns: &[&'static Heading]) -> Vec<Script> {
-    let rows: String = rows
-        .iter()
-        .map(|row| format!(" --row {}", row.name))
-        .collect();
-    // The kernel's log must not cost the guest time.
-    let quiet = "dmesg -n 1";
-    let column = |column: &&Heading| Script {
-        append: matrix::command_line(column.name, settings.memory_bytes),
-        text: format!(
-            "{quiet}; exec pinbench --column {} --regions {} --slots {} --passes {} --result \
-             --quiet{rows}",
-            column.name, settings.regions, settings.slots, settings.passes
-        ),
+impl Part {
+    /// Whether a part of the column without activity tells that there is no need to try.
+    fn may_be_denied(&self) -> bool {
+        self.script.device.translates() && self.column.name != IDLE
+    }
+}
+
+/// The kernel's log must not cost the guest time.
+const QUIET: &str = "dmesg -n 1";
+
+/// All guests of the matrix, column after column.
+fn parts(
+    settings: &Settings,
+    rows: &[&'static Heading],
+    columns: &[&'static Heading],
+) -> Vec<Part> {
+    let of_column = |column: &'static Heading| {
+        Device::ALL.into_iter().filter_map(move |device| {
+            let rows: Vec<&Heading> = rows
+                .iter()
+                .copied()
+                .filter(|row| Device::of(row.name) == device)
+                .collect();
+            let names: String = rows
+                .iter()
+                .map(|row| format!(" --row {}", row.name))
+                .collect();
+            let script = Script {
+                device,
+                append: matrix::command_line(column.name, settings.memory_bytes),
+                text: format!(
+                    "{QUIET}; exec pinbench --column {} --regions {} --slots {} --passes {} \
+                     --result --quiet{names}",
+                    column.name, settings.regions, settings.slots, settings.passes
+                ),
+            };
+            (!rows.is_empty()).then_some(Part {
+                column,
+                rows,
+                script,
+            })
+        })
     };
-    let beside = ["ratio", "rules", "release"]
+    columns.iter().copied().flat_map(of_column).collect()
+}
+
+/// The guest of what is measured beside the matrix.
+fn beside_script() -> Script {
+    let commands = ["ratio", "rules", "release"]
         .map(|command| format!("pinbench {command} --result --quiet"))
         .join(" && ");
-    let beside = Script {
+    Script {
+        device: Device::Zip,
         append: String::new(),
-        text: format!("{quiet}; {beside}"),
-    };
-    columns.iter().map(column).chain([beside]).collect()
+        text: format!("{QUIET}; {commands}"),
+    }
 }
 
 /// The guests, in their order, some at the same time.
 fn measure(
     plan: &Plan,
-    scripts: &[Script],
+    scripts: &[&Script],
     jobs: usize,
     progress: &ProgressBar,
 ) -> Vec<Result<Ran>> {
@@ -247,16 +305,14 @@ fn measure(
     let outcomes: Vec<Mutex<Option<Result<Ran>>>> =
         scripts.iter().map(|_| Mutex::default()).collect();
     thread::scope(|scope| {
-        for _ in 0..jobs {
+        for _ in 0..jobs.min(scripts.len()) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(script) = scripts.get(index) else {
                         break;
                     };
-                    let ran = guest::run(plan, &script.append, script.text.clone(), &|| {
-                        progress.inc(1);
-                    });
+                    let ran = guest::run(plan, script, &|| progress.inc(1));
                     *outcomes[index].lock().expect("nobody panics with it") = Some(ran);
                 }
             });
@@ -294,39 +350,72 @@ impl Collected {
     }
 }
 
-/// A cell for each row; what the guest left out has failed.
-fn cells_of(
-    rows: &[&'static Heading],
-    column: &'static Heading,
-    ran: &Ran,
-    beside: &mut Collected,
-) -> Result<Vec<Cell>> {
-    let mut said = BTreeMap::new();
-    for line in &ran.results {
-        let Some(cell) = beside.take(Said::parse(line)?) else {
-            continue;
-        };
-        if cell.column != column.name {
-            bail!("the guest measured column {} instead", cell.column);
+/// What the guests of the matrix said.
+#[derive(Default)]
+struct Gathered {
+    beside: Collected,
+    cells: Vec<Cell>,
+    trace_hashes: BTreeMap<String, String>,
+}
+
+impl Gathered {
+    /// A cell for each row of the part; what its guest left out has failed.
+    fn take(&mut self, part: &Part, outcome: Result<Ran>) -> Result<()> {
+        let guest = format!("{}{}", part.column.name, part.script.device.suffix());
+        let ran = outcome.with_context(|| format!("the guest of column {guest}"))?;
+        let mut said = BTreeMap::new();
+        for line in &ran.results {
+            let Some(cell) = self.beside.take(Said::parse(line)?) else {
+                continue;
+            };
+            if cell.column != part.column.name {
+                bail!("the guest measured column {} instead", cell.column);
+            }
+            said.insert(cell.row.clone(), cell);
         }
-        said.insert(cell.row.clone(), cell);
+        for row in &part.rows {
+            self.cells.push(match said.remove(row.name) {
+                Some(cell) => Cell::new(row.name, part.column.name, cell, &ran.faults),
+                None => Cell {
+                    row: row.name,
+                    column: part.column.name,
+                    status: Status::Failed,
+                    reason: Some(format!(
+                        "the guest reported nothing; pinbench ended with status {}",
+                        ran.status
+                    )),
+                    figures: None,
+                },
+            });
+        }
+        self.trace_hashes.insert(guest, ran.trace_hash);
+        Ok(())
     }
-    Ok(rows
-        .iter()
-        .map(|row| match said.remove(row.name) {
-            Some(cell) => Cell::new(row.name, column.name, cell, &ran.faults),
-            None => Cell {
+
+    /// Why the kernel has nothing for the device, if that is what the column without activity said:
+    /// that one has no reason of its own.
+    fn denied(&self, device: Device) -> Option<String> {
+        let mut cells = self
+            .cells
+            .iter()
+            .filter(|cell| cell.column == IDLE && Device::of(cell.row) == device);
+        let first = cells.next()?;
+        (first.status == Status::Unavailable).then(|| first.reason.clone())?
+    }
+
+    /// Cells of a part that is not tried.
+    fn deny(&mut self, part: &Part) {
+        let reason = self.denied(part.script.device);
+        for row in &part.rows {
+            self.cells.push(Cell {
                 row: row.name,
-                column: column.name,
-                status: Status::Failed,
-                reason: Some(format!(
-                    "the guest reported nothing; pinbench ended with status {}",
-                    ran.status
-                )),
+                column: part.column.name,
+                status: Status::Unavailable,
+                reason: reason.clone(),
                 figures: None,
-            },
-        })
-        .collect())
+            });
+        }
+    }
 }
 
 /// On standard error, and only on a terminal.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::claims::Claim;
 use super::faults::{Fault, FaultKind, Faults};
+use super::matrix::Device;
 use super::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
 
 /// Version of the form.
@@ -34,8 +35,9 @@ pub struct Report {
     pub rules: Rules,
     /// What is claimed, and whether it holds.
     pub claims: Vec<Claim>,
-    /// The trace's hash of each column's guest.
-    pub trace_hashes: BTreeMap<&'static str, String>,
+    /// The trace's hash of each guest: by column, and for the rows with ATS `/ats` or `/ats_prefill`
+    /// behind it.
+    pub trace_hashes: BTreeMap<String, String>,
     /// What belongs to the host: the one part that differs between two runs.
     pub host: Host,
 }
@@ -89,6 +91,8 @@ pub struct Figures {
     pub throughput_bytes_per_s: u64,
     /// IO page faults.
     pub faults: FaultCounts,
+    /// What the device's translation cache cost; null if it has none.
+    pub ats: Option<Ats>,
     /// Latency of one operation.
     pub latency_ns: Latency,
     /// The same at 0, 1, .. 99 percent, then 99.1, .. 99.9 and 100.
@@ -106,17 +110,19 @@ pub struct Figures {
 /// The same faults, counted in three places, and what became of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FaultCounts {
-    /// Stalls, as the device saw them.
+    /// Stalls and page request groups, as the device saw them.
     pub device: u64,
-    /// Records of stalls that the SMMU wrote.
+    /// Of those, page request groups.
+    pub page_request_groups: u64,
+    /// Records of stalls, and last page requests of a group, that the SMMU wrote.
     pub smmu: u64,
     /// Reports that reached the kernel.
     pub guest: Option<u64>,
-    /// Stalls of a transaction that had stalled before.
+    /// Those of a transaction that had faulted before.
     pub retries: u64,
     /// Transactions that were aborted in the end.
     pub aborted: u64,
-    /// Which of the four faults of a translation they were.
+    /// Which of the four faults of a translation they were, or page requests, which do not say.
     pub kinds: BTreeMap<FaultKind, u64>,
     /// How long a transaction waited: median, 99th percentile, greatest.
     pub wait_ns: Option<Waits>,
@@ -144,6 +150,15 @@ pub struct TimelineFault {
     pub write: bool,
 }
 
+/// What a device with a translation cache did, beside the accesses that its operations are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ats {
+    /// Translations that it asked for.
+    pub translation_requests: u64,
+    /// Invalidations that the kernel sent to it.
+    pub invalidations: u64,
+}
+
 /// What belongs to the host.
 #[derive(Debug, Serialize)]
 pub struct Host {
@@ -161,7 +176,9 @@ impl Cell {
             column,
             status: said.status,
             reason: said.reason,
-            figures: said.figures.map(|figures| Figures::new(figures, faults)),
+            figures: said
+                .figures
+                .map(|figures| Figures::new(figures, faults, Device::of(row))),
         }
     }
 
@@ -187,7 +204,7 @@ impl Cell {
 }
 
 impl Figures {
-    fn new(said: said::Figures, faults: &Faults) -> Figures {
+    fn new(said: said::Figures, faults: &Faults, device: Device) -> Figures {
         let time = said.start_ns..=said.end_ns;
         let own: Vec<Fault> = faults
             .device
@@ -196,9 +213,10 @@ impl Figures {
             .copied()
             .collect();
         let mut kinds = BTreeMap::new();
-        for stall in faults.stalls.iter().filter(|it| time.contains(&it.at_ns)) {
-            *kinds.entry(stall.kind).or_default() += 1;
+        for record in faults.records.iter().filter(|it| time.contains(&it.at_ns)) {
+            *kinds.entry(record.kind).or_default() += 1;
         }
+        let within = |times: &[u64]| times.iter().filter(|at| time.contains(at)).count() as u64;
         let duration_ns = said.end_ns.saturating_sub(said.start_ns);
         let mut steps = said.steps;
         for step in &mut steps {
@@ -212,17 +230,25 @@ impl Figures {
             throughput_bytes_per_s: u64::try_from(bytes / u128::from(duration_ns.max(1)))
                 .unwrap_or(u64::MAX),
             faults: FaultCounts {
-                device: own.iter().map(|fault| u64::from(fault.stalls)).sum(),
+                device: own.iter().map(|fault| u64::from(fault.times())).sum(),
+                page_request_groups: own
+                    .iter()
+                    .map(|fault| u64::from(fault.page_request_groups))
+                    .sum(),
                 smmu: kinds.values().sum(),
                 guest: said.faults_guest,
                 retries: own
                     .iter()
-                    .map(|fault| u64::from(fault.stalls.saturating_sub(1)))
+                    .map(|fault| u64::from(fault.times().saturating_sub(1)))
                     .sum(),
                 aborted: own.iter().filter(|fault| fault.aborted).count() as u64,
                 kinds,
                 wait_ns: waits(&own),
             },
+            ats: device.translates().then(|| Ats {
+                translation_requests: within(&faults.translation_requests),
+                invalidations: within(&faults.invalidations),
+            }),
             latency_ns: said.latency_ns,
             quantiles_ns: said.quantiles_ns,
             prepare: said.prepare,
@@ -254,7 +280,7 @@ fn waits(faults: &[Fault]) -> Option<Waits> {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::faults::Stall;
+    use super::super::faults::Record;
     use super::super::said::Said;
     use super::*;
 
@@ -277,6 +303,7 @@ pub mod tests {
             answered_ns,
             latency_ns,
             stalls,
+            page_request_groups: 0,
             write: true,
             aborted: false,
         };
@@ -287,12 +314,13 @@ pub mod tests {
                 fault(50000, 20000, 1),
                 fault(250_000, 40000, 2),
             ],
-            stalls: [3000, 31000, 211_000, 230_000]
-                .map(|at_ns| Stall {
+            records: [3000, 31000, 211_000, 230_000]
+                .map(|at_ns| Record {
                     at_ns,
                     kind: FaultKind::Translation,
                 })
                 .into(),
+            ..Faults::default()
         };
         let cells = lines.map(|line| match Said::parse(line).unwrap() {
             Said::Cell(cell) => {

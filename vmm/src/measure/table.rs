@@ -10,19 +10,30 @@ use super::said::Status;
 pub fn render(report: &Report) -> String {
     let mut text = String::from("\nIO page faults\n\n");
     let show = |of: &dyn Fn(&Figures) -> String| {
-        grid(report, &|cell| {
+        grid(report, &report.rows, &|cell| {
             cell.measured().map_or_else(|| missing(cell), of)
         })
     };
     text.push_str(&show(&|figures| count(figures.faults.device)));
     text.push_str("\nUsed pages of the prepared memory that the activity moved or took away\n\n");
-    text.push_str(&grid(report, &|cell| {
+    text.push_str(&grid(report, &report.rows, &|cell| {
         cell.disturbed_pages().map_or_else(|| missing(cell), count)
     }));
     text.push_str("\np99 latency of an operation, µs of virtual time\n\n");
     text.push_str(&show(&|figures| microseconds(figures.latency_ns.p99)));
     text.push_str("\nGreatest latency, µs\n\n");
     text.push_str(&show(&|figures| microseconds(figures.latency_ns.max)));
+    let translating = rows_with_ats(report);
+    if !translating.is_empty() {
+        text.push_str("\nTranslations that the device asked for / invalidations sent to it\n\n");
+        text.push_str(&grid(report, &translating, &|cell| {
+            let ats = cell.measured().and_then(|figures| figures.ats);
+            ats.map_or_else(
+                || missing(cell),
+                |ats| format!("{}/{}", ats.translation_requests, ats.invalidations),
+            )
+        }));
+    }
     text.push_str(&notes(report));
     text.push_str("\nCost of preparing\n\n");
     text.push_str(&costs(report));
@@ -83,7 +94,17 @@ fn missing(cell: &Cell) -> String {
     }
 }
 
-fn grid(report: &Report, show: &dyn Fn(&Cell) -> String) -> String {
+/// Rows whose device has a translation cache, as far as they were measured.
+pub fn rows_with_ats(report: &Report) -> Vec<&'static str> {
+    let measured = |row: &str| {
+        let mut cells = report.cells.iter().filter(|cell| cell.row == row);
+        cells.any(|cell| cell.measured().is_some_and(|it| it.ats.is_some()))
+    };
+    let rows = report.rows.iter().copied();
+    rows.filter(|row| measured(row)).collect()
+}
+
+fn grid(report: &Report, rows: &[&str], show: &dyn Fn(&Cell) -> String) -> String {
     let title = |headings, name| matrix::find(headings, name).map_or("", |it| it.title);
     let mut lines = vec![
         std::iter::once(String::new())
@@ -95,7 +116,7 @@ fn grid(report: &Report, show: &dyn Fn(&Cell) -> String) -> String {
             )
             .collect::<Vec<_>>(),
     ];
-    for row in &report.rows {
+    for row in rows {
         let mut line = vec![title(ROWS, row).to_owned()];
         for column in &report.columns {
             let cell = report
@@ -158,16 +179,21 @@ pub fn reasons(report: &Report) -> Vec<(&'static str, String, &str)> {
         .map(|(reason, cells)| {
             let failed = cells.iter().any(|cell| cell.status == Status::Failed);
             let mark = if failed { "FAILED" } else { "n/a" };
-            (mark, place(&cells), reason)
+            (mark, place(report, &cells), reason)
         })
         .collect()
 }
 
-fn place(cells: &[&Cell]) -> String {
-    let first = cells[0];
-    if cells.len() > 1 && cells.iter().all(|cell| cell.row == first.row) {
-        return format!("row {}", first.row);
+fn place(report: &Report, cells: &[&Cell]) -> String {
+    let mut rows: Vec<&str> = cells.iter().map(|cell| cell.row).collect();
+    rows.sort_unstable_by_key(|row| report.rows.iter().position(|it| it == row));
+    rows.dedup();
+    // Whole rows, or a part of one.
+    if cells.len() > 1 && (rows.len() == 1 || cells.len() == rows.len() * report.columns.len()) {
+        let word = if rows.len() == 1 { "row" } else { "rows" };
+        return format!("{word} {}", rows.join(", "));
     }
+    let first = cells[0];
     if cells.len() > 1 && cells.iter().all(|cell| cell.column == first.column) {
         return format!("column {}", first.column);
     }

@@ -5,7 +5,7 @@ mod plot;
 use std::fmt::Write;
 
 use super::matrix::{self, COLUMNS, Heading, ROWS};
-use super::report::{Cell, Figures, Report};
+use super::report::{Ats, Cell, Figures, Report};
 use super::said::Status;
 use super::table::microseconds;
 
@@ -62,7 +62,7 @@ fn cell<'a>(report: &'a Report, row: &str, column: &str) -> Option<&'a Cell> {
         .find(|cell| cell.row == row && cell.column == column)
 }
 
-/// Which of the nine strokes a row has: always the same, whatever was measured.
+/// Which of the twelve strokes a row has: always the same, whatever was measured.
 fn stroke(row: &str) -> usize {
     ROWS.iter().position(|it| it.name == row).unwrap_or(0)
 }
@@ -81,7 +81,9 @@ fn head(report: &Report, page: &mut String) {
         page,
         "<h1>Pinning against IO page faults</h1>\n\
          <p>An accelerator compresses pages of a process through shared virtual addresses. Rows: how \
-         the process prepared its memory. Columns: what the kernel did with it meanwhile.</p>\n\
+         the process prepared its memory. Columns: what the kernel did with it meanwhile. In the rows \
+         with ATS+PRI another accelerator copies pages: it keeps translations of its own, and asks for \
+         absent pages instead of stalling.</p>\n\
          <p class=\"soft\">Linux {}, {} vCPUs, {} NUMA nodes, {} MiB; {} regions of {} slots, {} \
          passes; seed {}. All times are virtual. A CPU page fault takes {} µs, an IO page fault on \
          the same page {} µs: {:.1} times as long (the literature has 3 to 80).</p>\n\
@@ -107,6 +109,7 @@ fn heat_maps(report: &Report, page: &mut String) {
     put!(page, "<h2 id=\"faults\">The matrix</h2>\n");
     heat_map(
         report,
+        &report.rows,
         page,
         "IO page faults of the device",
         &|cell| cell.device_faults(),
@@ -115,6 +118,7 @@ fn heat_maps(report: &Report, page: &mut String) {
     put!(page, "<p></p>\n");
     heat_map(
         report,
+        &report.rows,
         page,
         "99.9th percentile of an operation's latency, in µs",
         &|cell| cell.measured().map(|figures| figures.latency_ns.p999),
@@ -123,16 +127,41 @@ fn heat_maps(report: &Report, page: &mut String) {
     put!(page, "<p></p>\n");
     heat_map(
         report,
+        &report.rows,
         page,
         "Used pages of the prepared memory that the activity moved or took away",
         &|cell| cell.disturbed_pages(),
         &|pages| pages.to_string(),
     );
+    let translating = super::table::rows_with_ats(report);
+    if translating.is_empty() {
+        return;
+    }
+    for (caption, of) in [
+        (
+            "Invalidations that the kernel sent to the device's translation cache",
+            (|ats| ats.invalidations) as fn(Ats) -> u64,
+        ),
+        ("Translations that the device asked for", |ats| {
+            ats.translation_requests
+        }),
+    ] {
+        put!(page, "<p></p>\n");
+        heat_map(
+            report,
+            &translating,
+            page,
+            caption,
+            &|cell| cell.measured()?.ats.map(of),
+            &|count| count.to_string(),
+        );
+    }
 }
 
 /// A table whose cells are the darker the larger they are, on a logarithmic scale.
 fn heat_map(
     report: &Report,
+    rows: &[&str],
     page: &mut String,
     caption: &str,
     of: &dyn Fn(&Cell) -> Option<u64>,
@@ -166,7 +195,7 @@ fn heat_map(
         );
     }
     put!(page, "</tr></thead>\n<tbody>\n");
-    for row in &report.rows {
+    for row in rows {
         let title = heading(ROWS, row);
         put!(
             page,
