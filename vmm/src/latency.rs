@@ -146,6 +146,15 @@ impl LatencyModel {
         model
     }
 
+    /// The built-in profile, changed by `--latency` options in their order.
+    pub fn with(options: &[String]) -> Result<LatencyModel> {
+        let mut model = LatencyModel::built_in();
+        for option in options {
+            model.apply(option)?;
+        }
+        Ok(model)
+    }
+
     /// Applies one `--latency` option: a TOML file, or `part=distribution:numbers`.
     pub fn apply(&mut self, option: &str) -> Result<()> {
         match option.split_once('=') {

@@ -20,7 +20,6 @@ use crate::machine::World;
 use crate::outcome::Outcome;
 use crate::plan;
 use crate::signals;
-pub(crate) use configure::guest_files;
 use outside::Outside;
 use report::Outputs;
 pub(crate) use report::create;
@@ -51,7 +50,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let mut watch = Outside {
         control,
         // Only our own init says when it is ready. A person waits for the prompt.
-        hold_input: args.initrd.is_none() && args.kernel.is_none() && !terminal.is_interactive(),
+        hold_input: args.guest.initrd.is_none()
+            && args.guest.kernel.is_none()
+            && !terminal.is_interactive(),
         terminal,
         deadline: args
             .timeout

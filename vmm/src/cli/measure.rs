@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::run::{Accelerator, parse_accelerator, parse_seconds, parse_size};
+use super::guest::GuestArgs;
+use super::run::{Accelerator, parse_accelerator, parse_seconds};
 
 /// Options of `stallbox measure`.
 #[derive(Debug, Args)]
@@ -27,24 +28,12 @@ pub struct MeasureArgs {
     /// Writes a page with plots; it needs nothing else to be read.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
-    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
-    pub image: Option<String>,
-    /// Kernel: an uncompressed arm64 Image. Without it, the project's own guest image.
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// Initial RAM disk with pinbench in it. Without it, that of the project's own guest image.
-    #[arg(long, value_name = "FILE")]
-    pub initrd: Option<PathBuf>,
-    /// RAM: a number with K, M or G (1024 each).
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
-    pub memory: u64,
+    /// Which guest.
+    #[command(flatten)]
+    pub guest: GuestArgs,
     /// Accelerator: zip, zip,rev=0x21 or zip,rev=0x30.
     #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
     pub accel: Accelerator,
-    /// Latencies: a TOML file, or one part as in walk_step=fixed:80 (repeatable).
-    #[arg(long, value_name = "FILE|PART=DIST")]
-    pub latency: Vec<String>,
     /// Seed of every random draw.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

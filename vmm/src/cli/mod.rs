@@ -1,5 +1,6 @@
-//! The command line: a file for each command.
+//! The command line: a file for each command, and `guest` for what several have in common.
 
+mod guest;
 mod image;
 mod inspect;
 mod measure;
@@ -8,6 +9,7 @@ mod run;
 
 use clap::{Parser, Subcommand};
 
+pub use guest::GuestArgs;
 pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 pub use inspect::{InspectArgs, What};
 pub use measure::MeasureArgs;

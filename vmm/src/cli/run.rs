@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
+use super::guest::GuestArgs;
 use crate::config::{
     AcceleratorConfig, CPUS_MAX, EngineKind, FaultMode, MemoryBackend, Revision, TestEngineConfig,
 };
@@ -12,15 +13,9 @@ use crate::config::{
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
-    #[arg(long, value_name = "NAME", conflicts_with = "kernel")]
-    pub image: Option<String>,
-    /// Kernel: an uncompressed arm64 Image. Without it, the project's own guest image.
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// Initial RAM disk. Without it and without --kernel, that of the project's own guest image.
-    #[arg(long, value_name = "FILE")]
-    pub initrd: Option<PathBuf>,
+    /// Which guest.
+    #[command(flatten)]
+    pub guest: GuestArgs,
     /// Added to the kernel's command line.
     #[arg(
         long,
@@ -29,9 +24,6 @@ pub struct RunArgs {
         allow_hyphen_values = true
     )]
     pub append: String,
-    /// RAM: a number with K, M or G (1024 each).
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
-    pub memory: u64,
     /// What runs guest instructions.
     #[arg(long, value_enum, value_name = "ENGINE", default_value = "soft")]
     pub engine: EngineKind,
@@ -51,9 +43,6 @@ pub struct RunArgs {
     /// Interrupts of the SMMU: wired, or msi through the ITS.
     #[arg(long, value_name = "KIND", default_value = "wired", value_parser = ["wired", "msi"])]
     pub smmu_irq: String,
-    /// Latencies: a TOML file, or one part as in walk_step=fixed:80 (repeatable).
-    #[arg(long, value_name = "FILE|PART=DIST")]
-    pub latency: Vec<String>,
     /// Seed of every random draw [default: 1].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -106,31 +95,6 @@ pub enum Accelerator {
     Zip(AcceleratorConfig),
     /// The SVA test engine (`docs/test-engine.md`).
     TestEngine(TestEngineConfig),
-}
-
-pub(super) fn parse_size(text: &str) -> Result<u64> {
-    let unit_at = text
-        .trim_end_matches(|c: char| c.is_ascii_alphabetic())
-        .len();
-    let (digits, unit) = text.split_at(unit_at);
-    let shift = match unit {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" | "m" => 20,
-        "G" | "g" => 30,
-        unit => bail!("\"{unit}\" is no unit; use K, M or G"),
-    };
-    let number: u64 = digits
-        .parse()
-        .context("write a number with K, M or G, as in 512M")?;
-    let bytes = number
-        .checked_mul(1 << shift)
-        .filter(|bytes| *bytes <= stallbox_firmware::layout::RAM_BYTES_MAX)
-        .context("more than the memory map holds (255G)")?;
-    if bytes < 64 << 20 || bytes % (2 << 20) != 0 {
-        bail!("RAM must be at least 64M and a multiple of 2M");
-    }
-    Ok(bytes)
 }
 
 pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
@@ -252,15 +216,6 @@ mod tests {
             panic!("{cli:?} is another command");
         };
         assert_eq!(args.script().unwrap(), r"echo 'a  b' 'it'\''s'");
-    }
-
-    #[test]
-    fn sizes_have_units_and_limits() {
-        assert_eq!(parse_size("512M").unwrap(), 512 << 20);
-        assert_eq!(parse_size("1G").unwrap(), 1 << 30);
-        for bad in ["12", "1T", "x", "65M", "100000G", "M"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -44,10 +44,6 @@ pub struct Plan {
 impl Plan {
     /// The machine with a row's device. Made where the guest runs: a latency model stays on its thread.
     pub fn machine(&self, device: Device) -> Result<MachineConfig> {
-        let mut latency = LatencyModel::built_in();
-        for option in &self.latency {
-            latency.apply(option)?;
-        }
         Ok(MachineConfig {
             memory_bytes: self.memory_bytes,
             memory_backend: MemoryBackend::Anon,
@@ -59,7 +55,7 @@ impl Plan {
                 prefill: device == Device::AtsPrefill,
             }),
             smmu_msi: false,
-            latency,
+            latency: LatencyModel::with(&self.latency)?,
             seed: self.seed,
             plan: stallbox_faultplan::Plan::default(),
             check: CheckConfig::default(),

@@ -28,7 +28,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Accelerator, MeasureArgs};
-use crate::run::{create, guest_files};
+use crate::run::create;
 use claims::Beside;
 use guest::{Plan, Ran, Script};
 use matrix::{COLUMNS, Device, Heading, ROWS};
@@ -191,7 +191,7 @@ fn settings(args: &MeasureArgs) -> Settings {
         passes,
         cpus: CPUS,
         nodes: NODES,
-        memory_bytes: args.memory,
+        memory_bytes: args.guest.memory,
         seed: args.seed,
     }
 }
@@ -200,17 +200,13 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
     let Accelerator::Zip(accelerator) = args.accel else {
         bail!("--accel: the measurement drives zip, with rev=0x21 or rev=0x30");
     };
-    let (kernel, initrd) = guest_files(
-        args.image.as_deref(),
-        args.kernel.as_deref(),
-        args.initrd.as_deref(),
-    )?;
+    let (kernel, initrd) = args.guest.files()?;
     let plan = Plan {
-        memory_bytes: args.memory,
+        memory_bytes: args.guest.memory,
         cpus: CPUS,
         nodes: NODES,
         accelerator,
-        latency: args.latency.clone(),
+        latency: args.guest.latency.clone(),
         seed: args.seed,
         kernel,
         initrd,
