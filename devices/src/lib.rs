@@ -9,6 +9,8 @@
 
 pub mod atc;
 pub mod dma;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod fuzzing;
 pub mod gic;
 pub mod hisi;
 pub mod irq;

@@ -2,8 +2,9 @@
 //!
 //! Each [`Target`] takes bytes and must come to an end: no panic, no hang, memory in proportion to
 //! the bytes. Memory that nothing was written to is the fuzzer's too: it reads as the bytes, again
-//! and again, so that every pointer that the guest makes up leads somewhere. `smmu/fuzz` has the
-//! libFuzzer binaries; the crate's tests run the same functions on bytes of a seeded generator.
+//! and again, so that every pointer that the guest makes up leads somewhere. The workspace in
+//! `fuzz/` has the libFuzzer binaries; the crate's tests run the same functions on bytes of a seeded
+//! generator.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -36,6 +36,8 @@
 #![warn(missing_docs)]
 
 mod error;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod fuzzing;
 mod gates;
 mod index;
 mod names;

@@ -25,6 +25,10 @@ mod spec;
 mod verdict;
 mod zip;
 
+// Fuzzers need less of it than tests do.
+#[cfg(any(test, feature = "test-utils"))]
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

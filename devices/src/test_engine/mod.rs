@@ -23,6 +23,10 @@ mod regs;
 mod spec;
 mod translation;
 
+// Fuzzers need less of it than tests do.
+#[cfg(any(test, feature = "test-utils"))]
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

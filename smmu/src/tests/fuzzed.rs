@@ -1,5 +1,5 @@
 //! The fuzz targets, on bytes of a seeded generator and for a bounded number of executions.
-//! `smmu/fuzz` runs the same functions for as long as one likes.
+//! The binaries of `fuzz/` run the same functions for as long as one likes.
 
 use std::collections::BTreeSet;
 

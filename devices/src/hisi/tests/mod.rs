@@ -5,10 +5,10 @@
 mod block;
 mod events;
 mod faults;
-mod guest;
 mod hostile;
 mod queues;
 mod registers;
 mod stream;
 
+use super::testing as guest;
 use guest::{Guest, Job, Queue};

@@ -25,38 +25,38 @@ const RAM_BYTES: u64 = 32 << 20;
 const MSI_ADDRESS: u64 = 0x8_0000_0040;
 
 /// Data of a process.
-pub(super) const SOURCE: u64 = 0x10_0000;
-pub(super) const DESTINATION: u64 = 0x80_0000;
-const RINGS: u64 = 0x1_0000;
+pub(crate) const SOURCE: u64 = 0x10_0000;
+pub(crate) const DESTINATION: u64 = 0x80_0000;
+pub(crate) const RINGS: u64 = 0x1_0000;
 const RING_STRIDE: u64 = 0x1000;
 
-pub(super) const PASID: u32 = 0x2bc;
+pub(crate) const PASID: u32 = 0x2bc;
 
 /// An access that came out of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Access {
-    pub(super) pasid: Option<u32>,
-    pub(super) address: u64,
-    pub(super) length: usize,
-    pub(super) write: bool,
-    pub(super) at_ns: u64,
+pub(crate) struct Access {
+    pub(crate) pasid: Option<u32>,
+    pub(crate) address: u64,
+    pub(crate) length: usize,
+    pub(crate) write: bool,
+    pub(crate) at_ns: u64,
 }
 
-pub(super) struct Memory {
-    pub(super) ram: GuestMemoryMmap<()>,
+pub(crate) struct Memory {
+    pub(crate) ram: GuestMemoryMmap<()>,
     timeline: Timeline,
-    pub(super) latency: Cell<Span>,
-    pub(super) log: RefCell<Vec<Access>>,
-    pub(super) aborts: RefCell<Vec<Range<u64>>>,
+    pub(crate) latency: Cell<Span>,
+    pub(crate) log: RefCell<Vec<Access>>,
+    pub(crate) aborts: RefCell<Vec<Range<u64>>>,
     stalls: RefCell<Vec<Range<u64>>>,
-    pub(super) stalled: Cell<u32>,
+    pub(crate) stalled: Cell<u32>,
     released: Notify,
-    pub(super) msis: RefCell<Vec<u32>>,
+    pub(crate) msis: RefCell<Vec<u32>>,
     /// Pages that a translation request finds nothing for.
-    pub(super) absent: RefCell<Vec<Range<u64>>>,
+    pub(crate) absent: RefCell<Vec<Range<u64>>>,
     /// Page requests as they came, those that are answered included.
-    pub(super) page_requests: RefCell<Vec<PageRequest>>,
-    pub(super) translations: Cell<u32>,
+    pub(crate) page_requests: RefCell<Vec<PageRequest>>,
+    pub(crate) translations: Cell<u32>,
     function: RefCell<Option<Weak<dyn AtsFunction>>>,
 }
 
@@ -81,7 +81,7 @@ impl Memory {
     }
 
     /// The kernel has handled the `index`-th page request.
-    pub(super) fn answer(&self, index: usize, code: PageResponseCode) {
+    pub(crate) fn answer(&self, index: usize, code: PageResponseCode) {
         let request = self.page_requests.borrow()[index];
         if code == PageResponseCode::Success {
             let page = request.address & !0xfff;
@@ -98,11 +98,11 @@ impl Memory {
             });
     }
 
-    pub(super) fn stall(&self, range: Range<u64>) {
+    pub(crate) fn stall(&self, range: Range<u64>) {
         self.stalls.borrow_mut().push(range);
     }
 
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.stalls.borrow_mut().clear();
         self.released.notify_all();
     }
@@ -235,7 +235,7 @@ impl AtsPort for Memory {
 
 /// Records notes; each step takes 50 ns.
 #[derive(Default)]
-pub(super) struct Recorder(pub(super) RefCell<Vec<EngineNote>>);
+pub(crate) struct Recorder(pub(crate) RefCell<Vec<EngineNote>>);
 
 impl EngineProbe for Recorder {
     fn spend(&self, _step: EngineStep) -> Span {
@@ -249,22 +249,22 @@ impl EngineProbe for Recorder {
 
 /// A descriptor in the making.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Descriptor {
-    pub(super) opcode: u8,
-    pub(super) flags: u8,
-    pub(super) reserved: u16,
-    pub(super) count: u32,
-    pub(super) tag: u64,
-    pub(super) source: u64,
-    pub(super) destination: u64,
-    pub(super) length: u64,
-    pub(super) operand: u64,
-    pub(super) source_stride: u64,
-    pub(super) destination_stride: u64,
+pub(crate) struct Descriptor {
+    pub(crate) opcode: u8,
+    pub(crate) flags: u8,
+    pub(crate) reserved: u16,
+    pub(crate) count: u32,
+    pub(crate) tag: u64,
+    pub(crate) source: u64,
+    pub(crate) destination: u64,
+    pub(crate) length: u64,
+    pub(crate) operand: u64,
+    pub(crate) source_stride: u64,
+    pub(crate) destination_stride: u64,
 }
 
 impl Descriptor {
-    pub(super) fn bytes(&self) -> [u8; 64] {
+    pub(crate) fn bytes(&self) -> [u8; 64] {
         let mut bytes = [0; 64];
         bytes[0] = self.opcode;
         bytes[1] = self.flags;
@@ -285,7 +285,7 @@ impl Descriptor {
     }
 }
 
-pub(super) fn nop(tag: u64) -> Descriptor {
+pub(crate) fn nop(tag: u64) -> Descriptor {
     Descriptor {
         opcode: 1,
         tag,
@@ -293,7 +293,7 @@ pub(super) fn nop(tag: u64) -> Descriptor {
     }
 }
 
-pub(super) fn copy(source: u64, destination: u64, length: u64) -> Descriptor {
+pub(crate) fn copy(source: u64, destination: u64, length: u64) -> Descriptor {
     Descriptor {
         opcode: 2,
         source,
@@ -305,36 +305,36 @@ pub(super) fn copy(source: u64, destination: u64, length: u64) -> Descriptor {
 
 /// A completion as a program reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Completion {
-    pub(super) tag: u64,
-    pub(super) result: u64,
-    pub(super) detail: u64,
-    pub(super) latency_ns: u32,
-    pub(super) status: u8,
-    pub(super) opcode: u8,
-    pub(super) slot: u16,
+pub(crate) struct Completion {
+    pub(crate) tag: u64,
+    pub(crate) result: u64,
+    pub(crate) detail: u64,
+    pub(crate) latency_ns: u32,
+    pub(crate) status: u8,
+    pub(crate) opcode: u8,
+    pub(crate) slot: u16,
 }
 
 /// A program's queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queue {
-    pub(super) number: u16,
-    pub(super) log2: u32,
-    pub(super) sq: u64,
-    pub(super) cq: u64,
+pub(crate) struct Queue {
+    pub(crate) number: u16,
+    pub(crate) log2: u32,
+    pub(crate) sq: u64,
+    pub(crate) cq: u64,
     tail: u32,
     head: u32,
 }
 
 /// What a queue is enabled with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setup {
-    pub(super) log2: u32,
-    pub(super) depth: u32,
-    pub(super) access_log2: u32,
-    pub(super) interval_ns: u32,
-    pub(super) rate: u32,
-    pub(super) pasid: u32,
+pub(crate) struct Setup {
+    pub(crate) log2: u32,
+    pub(crate) depth: u32,
+    pub(crate) access_log2: u32,
+    pub(crate) interval_ns: u32,
+    pub(crate) rate: u32,
+    pub(crate) pasid: u32,
 }
 
 impl Default for Setup {
@@ -350,28 +350,28 @@ impl Default for Setup {
     }
 }
 
-pub(super) struct Guest {
-    pub(super) timeline: Timeline,
-    pub(super) memory: Rc<Memory>,
-    pub(super) recorder: Rc<Recorder>,
-    pub(super) function: Rc<TestEngine>,
+pub(crate) struct Guest {
+    pub(crate) timeline: Timeline,
+    pub(crate) memory: Rc<Memory>,
+    pub(crate) recorder: Rc<Recorder>,
+    pub(crate) function: Rc<TestEngine>,
 }
 
-pub(super) fn block(queue: u16) -> u64 {
+pub(crate) fn block(queue: u16) -> u64 {
     0x1000 + u64::from(queue) * 0x80
 }
 
-pub(super) fn window(queue: u16) -> u64 {
+pub(crate) fn window(queue: u16) -> u64 {
     u64::from(queue) * 0x1_0000
 }
 
 impl Guest {
     /// Power-on, with 4 queues.
-    pub(super) fn bare() -> Guest {
+    pub(crate) fn bare() -> Guest {
         Guest::powered_on(FaultMode::Stall)
     }
 
-    pub(super) fn powered_on(fault: FaultMode) -> Guest {
+    pub(crate) fn powered_on(fault: FaultMode) -> Guest {
         let timeline = Timeline::new();
         let memory = Memory::new(&timeline);
         let recorder = Rc::new(Recorder::default());
@@ -396,12 +396,12 @@ impl Guest {
     }
 
     /// Probed: bus master, MSI-X, PASID, atomics.
-    pub(super) fn new() -> Guest {
+    pub(crate) fn new() -> Guest {
         Guest::with(FaultMode::Stall)
     }
 
     /// The same, with ATS and PRI if the device has them.
-    pub(super) fn with(fault: FaultMode) -> Guest {
+    pub(crate) fn with(fault: FaultMode) -> Guest {
         let guest = Guest::powered_on(fault);
         guest.config16(0x04, 0x0006);
         let msix = guest.capability(0x11);
@@ -426,17 +426,17 @@ impl Guest {
         guest
     }
 
-    pub(super) fn config32(&self, offset: u16) -> u32 {
+    pub(crate) fn config32(&self, offset: u16) -> u32 {
         let mut bytes = [0; 4];
         self.function.config_read(offset, &mut bytes);
         u32::from_le_bytes(bytes)
     }
 
-    pub(super) fn config16(&self, offset: u16, value: u16) {
+    pub(crate) fn config16(&self, offset: u16, value: u16) {
         self.function.config_write(offset, &value.to_le_bytes());
     }
 
-    pub(super) fn capability(&self, id: u8) -> u16 {
+    pub(crate) fn capability(&self, id: u8) -> u16 {
         let mut at = self.config32(0x34) as u8;
         while at != 0 {
             let header = self.config32(at.into());
@@ -448,7 +448,7 @@ impl Guest {
         panic!("no capability {id:#x}")
     }
 
-    pub(super) fn extended(&self, id: u16) -> u16 {
+    pub(crate) fn extended(&self, id: u16) -> u16 {
         let mut at = 0x100;
         while at != 0 {
             let header = self.config32(at);
@@ -460,32 +460,32 @@ impl Guest {
         panic!("no extended capability {id:#x}")
     }
 
-    pub(super) fn read(&self, bar: u8, offset: u64) -> u32 {
+    pub(crate) fn read(&self, bar: u8, offset: u64) -> u32 {
         let mut bytes = [0; 4];
         self.function.bar_read(bar, offset, &mut bytes);
         u32::from_le_bytes(bytes)
     }
 
-    pub(super) fn read64(&self, bar: u8, offset: u64) -> u64 {
+    pub(crate) fn read64(&self, bar: u8, offset: u64) -> u64 {
         let mut bytes = [0; 8];
         self.function.bar_read(bar, offset, &mut bytes);
         u64::from_le_bytes(bytes)
     }
 
-    pub(super) fn write(&self, bar: u8, offset: u64, value: u32) {
+    pub(crate) fn write(&self, bar: u8, offset: u64, value: u32) {
         self.function.bar_write(bar, offset, &value.to_le_bytes());
     }
 
-    pub(super) fn write64(&self, bar: u8, offset: u64, value: u64) {
+    pub(crate) fn write64(&self, bar: u8, offset: u64, value: u64) {
         self.function.bar_write(bar, offset, &value.to_le_bytes());
     }
 
-    pub(super) fn advance(&self, span: Span) {
+    pub(crate) fn advance(&self, span: Span) {
         self.timeline.advance_to(self.timeline.now() + span);
     }
 
     /// Programs and enables a queue.
-    pub(super) fn start(&self, number: u16, setup: Setup) -> Queue {
+    pub(crate) fn start(&self, number: u16, setup: Setup) -> Queue {
         let sq = RINGS + u64::from(number) * 2 * RING_STRIDE;
         let cq = sq + RING_STRIDE;
         let at = block(number);
@@ -507,12 +507,12 @@ impl Guest {
         }
     }
 
-    pub(super) fn status(&self, queue: u16) -> u32 {
+    pub(crate) fn status(&self, queue: u16) -> u32 {
         self.read(0, block(queue) + 4)
     }
 
     /// Writes a descriptor into its slot without telling the device.
-    pub(super) fn put(&self, queue: &mut Queue, descriptor: &Descriptor) {
+    pub(crate) fn put(&self, queue: &mut Queue, descriptor: &Descriptor) {
         let slot = u64::from(queue.tail % (1 << queue.log2));
         let address = GuestAddress(queue.sq + slot * 64);
         let bytes = descriptor.bytes();
@@ -520,18 +520,18 @@ impl Guest {
         queue.tail += 1;
     }
 
-    pub(super) fn ring(&self, queue: &Queue) {
+    pub(crate) fn ring(&self, queue: &Queue) {
         self.write(2, window(queue.number), queue.tail);
     }
 
-    pub(super) fn submit(&self, queue: &mut Queue, descriptors: &[Descriptor]) {
+    pub(crate) fn submit(&self, queue: &mut Queue, descriptors: &[Descriptor]) {
         for descriptor in descriptors {
             self.put(queue, descriptor);
         }
         self.ring(queue);
     }
 
-    pub(super) fn bytes(&self, address: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&self, address: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.memory
             .ram
@@ -540,7 +540,7 @@ impl Guest {
         bytes
     }
 
-    pub(super) fn place(&self, address: u64, bytes: &[u8]) {
+    pub(crate) fn place(&self, address: u64, bytes: &[u8]) {
         self.memory
             .ram
             .write_slice(bytes, GuestAddress(address))
@@ -548,7 +548,7 @@ impl Guest {
     }
 
     /// The next completion, if it is in memory.
-    pub(super) fn poll(&self, queue: &mut Queue) -> Option<Completion> {
+    pub(crate) fn poll(&self, queue: &mut Queue) -> Option<Completion> {
         let slot = u64::from(queue.head % (1 << queue.log2));
         let bytes = self.bytes(queue.cq + slot * 32, 32);
         let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
@@ -570,13 +570,13 @@ impl Guest {
     }
 
     /// Tells the device what was taken.
-    pub(super) fn release(&self, queue: &Queue) {
+    pub(crate) fn release(&self, queue: &Queue) {
         self.write(2, window(queue.number) + 4, queue.head);
     }
 
     /// Runs descriptors to their end; their completions, as they came.
     #[track_caller]
-    pub(super) fn run(&self, queue: &mut Queue, descriptors: &[Descriptor]) -> Vec<Completion> {
+    pub(crate) fn run(&self, queue: &mut Queue, descriptors: &[Descriptor]) -> Vec<Completion> {
         self.submit(queue, descriptors);
         self.advance(Span::from_ms(100));
         let completions: Vec<_> = std::iter::from_fn(|| self.poll(queue)).collect();
@@ -587,7 +587,7 @@ impl Guest {
 
     /// Runs one on a fresh queue.
     #[track_caller]
-    pub(super) fn run_one(&self, descriptor: Descriptor) -> Completion {
+    pub(crate) fn run_one(&self, descriptor: Descriptor) -> Completion {
         self.write(0, block(0), 0);
         self.place(RINGS, &[0; 2 * RING_STRIDE as usize]);
         let mut queue = self.start(0, Setup::default());
@@ -596,7 +596,7 @@ impl Guest {
 }
 
 /// Bytes without a pattern that a mistake would preserve.
-pub(super) fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     (0..length)
         .map(|_| {

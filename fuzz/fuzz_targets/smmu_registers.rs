@@ -1,4 +1,4 @@
-//! Writes to registers. Run it with `cargo +nightly fuzz run registers` in `smmu`.
+//! The SMMU's registers. See docs/fuzzing.md.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A stream table entry and a context descriptor. Run it with `cargo +nightly fuzz run configuration` in `smmu`.
+//! Stream table entries and context descriptors. See docs/fuzzing.md.
 
 #![no_main]
 

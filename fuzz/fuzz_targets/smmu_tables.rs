@@ -1,4 +1,4 @@
-//! Translation tables of one or both stages. Run it with `cargo +nightly fuzz run tables` in `smmu`.
+//! Translation tables of one or both stages. See docs/fuzzing.md.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Commands, with accesses between them. Run it with `cargo +nightly fuzz run commands` in `smmu`.
+//! Commands for the SMMU, with accesses between them. See docs/fuzzing.md.
 
 #![no_main]
 

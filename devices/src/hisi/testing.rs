@@ -11,43 +11,43 @@ use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Pasid};
 use crate::hisi::{DeviceNote, DeviceProbe, DeviceStep, Revision, Zip, ZipConfig};
 use crate::pcie::{PciFunction, RequesterId, Slot};
 
-pub(super) const RAM_BYTES: u64 = 64 << 20;
+pub(crate) const RAM_BYTES: u64 = 64 << 20;
 /// Where interrupts are sent, beyond RAM.
-pub(super) const MSI_ADDRESS: u64 = 0x8_0000_0040;
-pub(super) const MSI_DATA: u32 = 0x1230;
+pub(crate) const MSI_ADDRESS: u64 = 0x8_0000_0040;
+pub(crate) const MSI_DATA: u32 = 0x1230;
 
 /// The kernel's structures.
-pub(super) const EQ: u64 = 0x1_0000;
-pub(super) const AEQ: u64 = 0x1_4000;
-pub(super) const XQC: u64 = 0x1_8000;
+pub(crate) const EQ: u64 = 0x1_0000;
+pub(crate) const AEQ: u64 = 0x1_4000;
+pub(crate) const XQC: u64 = 0x1_8000;
 /// A queue's rings: 128 KiB of SQ, then CQ, as `hisi_qp_memory_init` has them.
 const RINGS: u64 = 0x10_0000;
 const RING_STRIDE: u64 = 0x4_0000;
 /// Data of a process.
-pub(super) const SOURCE: u64 = 0x100_0000;
-pub(super) const DESTINATION: u64 = 0x200_0000;
-pub(super) const CONTEXT: u64 = 0x300_0000;
-pub(super) const LISTS: u64 = 0x310_0000;
+pub(crate) const SOURCE: u64 = 0x100_0000;
+pub(crate) const DESTINATION: u64 = 0x200_0000;
+pub(crate) const CONTEXT: u64 = 0x300_0000;
+pub(crate) const LISTS: u64 = 0x310_0000;
 
 /// A transaction that came out of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Access {
-    pub(super) pasid: Option<u32>,
-    pub(super) address: u64,
-    pub(super) length: usize,
-    pub(super) write: bool,
+pub(crate) struct Access {
+    pub(crate) pasid: Option<u32>,
+    pub(crate) address: u64,
+    pub(crate) length: usize,
+    pub(crate) write: bool,
 }
 
-pub(super) struct Memory {
-    pub(super) ram: GuestMemoryMmap<()>,
+pub(crate) struct Memory {
+    pub(crate) ram: GuestMemoryMmap<()>,
     timeline: Timeline,
-    pub(super) latency: Cell<Span>,
-    pub(super) log: RefCell<Vec<Access>>,
-    pub(super) aborts: RefCell<Vec<Range<u64>>>,
+    pub(crate) latency: Cell<Span>,
+    pub(crate) log: RefCell<Vec<Access>>,
+    pub(crate) aborts: RefCell<Vec<Range<u64>>>,
     stalls: RefCell<Vec<Range<u64>>>,
-    pub(super) stalled: Cell<u32>,
+    pub(crate) stalled: Cell<u32>,
     released: Notify,
-    pub(super) msis: RefCell<Vec<u32>>,
+    pub(crate) msis: RefCell<Vec<u32>>,
 }
 
 impl Memory {
@@ -66,11 +66,11 @@ impl Memory {
         })
     }
 
-    pub(super) fn stall(&self, range: Range<u64>) {
+    pub(crate) fn stall(&self, range: Range<u64>) {
         self.stalls.borrow_mut().push(range);
     }
 
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.stalls.borrow_mut().clear();
         self.released.notify_all();
     }
@@ -134,9 +134,9 @@ impl DmaPort for Memory {
 
 /// Records notes; each step takes a while.
 #[derive(Default)]
-pub(super) struct Recorder {
-    pub(super) notes: RefCell<Vec<DeviceNote>>,
-    pub(super) steps: RefCell<Vec<DeviceStep>>,
+pub(crate) struct Recorder {
+    pub(crate) notes: RefCell<Vec<DeviceNote>>,
+    pub(crate) steps: RefCell<Vec<DeviceStep>>,
 }
 
 impl DeviceProbe for Recorder {
@@ -153,38 +153,38 @@ impl DeviceProbe for Recorder {
     }
 }
 
-pub(super) struct Guest {
-    pub(super) revision: Revision,
-    pub(super) timeline: Timeline,
-    pub(super) memory: Rc<Memory>,
-    pub(super) recorder: Rc<Recorder>,
-    pub(super) zip: Rc<Zip>,
+pub(crate) struct Guest {
+    pub(crate) revision: Revision,
+    pub(crate) timeline: Timeline,
+    pub(crate) memory: Rc<Memory>,
+    pub(crate) recorder: Rc<Recorder>,
+    pub(crate) zip: Rc<Zip>,
 }
 
 /// `qm_mk_*` constants of a started queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queue {
-    pub(super) number: u16,
-    pub(super) depth: u32,
-    pub(super) sq: u64,
-    pub(super) cq: u64,
+pub(crate) struct Queue {
+    pub(crate) number: u16,
+    pub(crate) depth: u32,
+    pub(crate) sq: u64,
+    pub(crate) cq: u64,
     /// Driver's view: next slot to fill, next completion to take.
-    pub(super) tail: u32,
-    pub(super) head: u32,
-    pub(super) phase: bool,
+    pub(crate) tail: u32,
+    pub(crate) head: u32,
+    pub(crate) phase: bool,
 }
 
-pub(super) fn sq_address(number: u16) -> u64 {
+pub(crate) fn sq_address(number: u16) -> u64 {
     RINGS + u64::from(number) * RING_STRIDE
 }
 
-pub(super) const COMPRESS: u16 = 0;
-pub(super) const DECOMPRESS: u16 = 1;
-pub(super) const PASID: u16 = 0x2bc;
+pub(crate) const COMPRESS: u16 = 0;
+pub(crate) const DECOMPRESS: u16 = 1;
+pub(crate) const PASID: u16 = 0x2bc;
 
 impl Guest {
     /// Power-on.
-    pub(super) fn bare(config: ZipConfig) -> Guest {
+    pub(crate) fn bare(config: ZipConfig) -> Guest {
         let timeline = Timeline::new();
         let memory = Memory::new(&timeline);
         let recorder = Rc::new(Recorder::default());
@@ -204,11 +204,11 @@ impl Guest {
     }
 
     /// Probed: bus master, MSI, PASID, queues, event rings.
-    pub(super) fn new(revision: Revision) -> Guest {
+    pub(crate) fn new(revision: Revision) -> Guest {
         Guest::with(ZipConfig::new(revision))
     }
 
-    pub(super) fn with(config: ZipConfig) -> Guest {
+    pub(crate) fn with(config: ZipConfig) -> Guest {
         let queues = config.queues;
         let guest = Guest::bare(config);
         guest.enable_pci();
@@ -217,7 +217,7 @@ impl Guest {
         guest
     }
 
-    pub(super) fn find_capability(&self, id: u8) -> u16 {
+    pub(crate) fn find_capability(&self, id: u8) -> u16 {
         let mut at = self.config8(0x34);
         while at != 0 && self.config8(at.into()) != id {
             at = self.config8(u16::from(at) + 1);
@@ -231,13 +231,13 @@ impl Guest {
         byte[0]
     }
 
-    pub(super) fn config32(&self, offset: u16) -> u32 {
+    pub(crate) fn config32(&self, offset: u16) -> u32 {
         let mut bytes = [0; 4];
         self.zip.config_read(offset, &mut bytes);
         u32::from_le_bytes(bytes)
     }
 
-    pub(super) fn enable_pci(&self) {
+    pub(crate) fn enable_pci(&self) {
         self.zip.config_write(0x04, &0x0006u16.to_le_bytes());
         let msi = self.find_capability(0x05);
         self.zip
@@ -254,7 +254,7 @@ impl Guest {
     }
 
     /// `__hisi_qm_start`
-    pub(super) fn start(&self, queues: u16) {
+    pub(crate) fn start(&self, queues: u16) {
         if self.revision == Revision::V2 {
             // hisi_zip_set_user_domain_and_cache with SVA: AXUSER_BASE | AXUSER_SSV
             for register in [0x30_1128, 0x30_1134, 0x30_111c] {
@@ -274,7 +274,7 @@ impl Guest {
     }
 
     /// `qm_set_vft_common`
-    pub(super) fn set_vft(&self, kind: u32, function: u32, data: u64) {
+    pub(crate) fn set_vft(&self, kind: u32, function: u32, data: u64) {
         assert_eq!(self.read32(0x10_006c) & 1, 1);
         self.write32(0x10_0058, 0);
         self.write32(0x10_005c, kind);
@@ -287,7 +287,7 @@ impl Guest {
     }
 
     /// `qm_eq_ctx_cfg`, `qm_aeq_ctx_cfg`
-    pub(super) fn start_event_ring(&self, command: u8, base: u64, depth: u32) -> u32 {
+    pub(crate) fn start_event_ring(&self, command: u8, base: u64, depth: u32) -> u32 {
         let mut context = [0; 8];
         context[1] = base as u32;
         context[2] = (base >> 32) as u32;
@@ -296,22 +296,22 @@ impl Guest {
         self.mailbox(command, 0, XQC, false)
     }
 
-    pub(super) fn read32(&self, offset: u64) -> u32 {
+    pub(crate) fn read32(&self, offset: u64) -> u32 {
         let mut bytes = [0; 4];
         self.zip.bar_read(2, offset, &mut bytes);
         u32::from_le_bytes(bytes)
     }
 
-    pub(super) fn write32(&self, offset: u64, value: u32) {
+    pub(crate) fn write32(&self, offset: u64, value: u32) {
         self.zip.bar_write(2, offset, &value.to_le_bytes());
     }
 
-    pub(super) fn advance(&self, span: Span) {
+    pub(crate) fn advance(&self, span: Span) {
         self.timeline.advance_to(self.timeline.now() + span);
     }
 
     /// Polls like the driver: until `done` or for `limit`.
-    pub(super) fn poll(&self, period: Span, limit: Span, done: impl Fn() -> bool) -> bool {
+    pub(crate) fn poll(&self, period: Span, limit: Span, done: impl Fn() -> bool) -> bool {
         let end = self.timeline.now() + limit;
         loop {
             if done() {
@@ -324,7 +324,7 @@ impl Guest {
         }
     }
 
-    pub(super) fn mailbox_words(command: u8, queue: u16, base: u64, read: bool) -> [u8; 16] {
+    pub(crate) fn mailbox_words(command: u8, queue: u16, base: u64, read: bool) -> [u8; 16] {
         let w0 = u16::from(command) | u16::from(read) << 14 | 1 << 13;
         let mut bytes = [0; 16];
         bytes[..2].copy_from_slice(&w0.to_le_bytes());
@@ -334,13 +334,13 @@ impl Guest {
     }
 
     /// `hisi_qm_wait_mb_ready`: 10 us, 1 ms.
-    pub(super) fn mailbox_ready(&self) -> bool {
+    pub(crate) fn mailbox_ready(&self) -> bool {
         let ready = || self.read32(0x300) & 1 << 13 == 0;
         self.poll(Span::from_us(10), Span::from_ms(1), ready)
     }
 
     /// `qm_mb_nolock`; answers the status.
-    pub(super) fn mailbox(&self, command: u8, queue: u16, base: u64, read: bool) -> u32 {
+    pub(crate) fn mailbox(&self, command: u8, queue: u16, base: u64, read: bool) -> u32 {
         assert!(self.mailbox_ready(), "busy to start");
         self.zip
             .bar_write(2, 0x300, &Guest::mailbox_words(command, queue, base, read));
@@ -348,7 +348,7 @@ impl Guest {
         self.read32(0x300) >> 9 & 0xf
     }
 
-    pub(super) fn dump(&self, command: u8, queue: u16) -> [u32; 8] {
+    pub(crate) fn dump(&self, command: u8, queue: u16) -> [u32; 8] {
         self.memory
             .ram
             .write_slice(&[0xee; 32], GuestAddress(XQC))
@@ -363,45 +363,45 @@ impl Guest {
         words
     }
 
-    pub(super) fn read(&self, address: u64, data: &mut [u8]) {
+    pub(crate) fn read(&self, address: u64, data: &mut [u8]) {
         self.memory
             .ram
             .read_slice(data, GuestAddress(address))
             .expect("RAM");
     }
 
-    pub(super) fn bytes(&self, address: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&self, address: u64, length: usize) -> Vec<u8> {
         let mut data = vec![0; length];
         self.read(address, &mut data);
         data
     }
 
-    pub(super) fn write(&self, address: u64, data: &[u8]) {
+    pub(crate) fn write(&self, address: u64, data: &[u8]) {
         self.memory
             .ram
             .write_slice(data, GuestAddress(address))
             .expect("RAM");
     }
 
-    pub(super) fn word(&self, address: u64) -> u32 {
+    pub(crate) fn word(&self, address: u64) -> u32 {
         self.memory
             .ram
             .read_obj(GuestAddress(address))
             .expect("RAM")
     }
 
-    pub(super) fn write_words(&self, address: u64, words: &[u32]) {
+    pub(crate) fn write_words(&self, address: u64, words: &[u32]) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.write(address, &bytes);
     }
 
     /// `qm_sq_ctx_cfg` and `qm_cq_ctx_cfg` of a user queue.
-    pub(super) fn start_queue(&self, number: u16, algorithm: u16) -> Queue {
+    pub(crate) fn start_queue(&self, number: u16, algorithm: u16) -> Queue {
         let sq = sq_address(number);
         self.start_queue_at(number, algorithm, 1024, sq, sq + 0x2_0000)
     }
 
-    pub(super) fn start_queue_at(
+    pub(crate) fn start_queue_at(
         &self,
         number: u16,
         algorithm: u16,
@@ -441,7 +441,7 @@ impl Guest {
     }
 
     /// `qm_db_v2`
-    pub(super) fn doorbell(&self, queue: u16, command: u8, index: u32, priority: u16) {
+    pub(crate) fn doorbell(&self, queue: u16, command: u8, index: u32, priority: u16) {
         let value = u64::from(queue)
             | u64::from(command) << 12
             | u64::from(index) << 32
@@ -454,25 +454,25 @@ impl Guest {
             .bar_write(bar, window + 0x1000, &value.to_le_bytes());
     }
 
-    pub(super) fn event_doorbell(&self, command: u8, index: u32) {
+    pub(crate) fn event_doorbell(&self, command: u8, index: u32) {
         let value = u64::from(command) << 12 | u64::from(index) << 32;
         self.zip.bar_write(2, 0x2000, &value.to_le_bytes());
     }
 
     /// `hisi_qm_send`
-    pub(super) fn send(&self, queue: &mut Queue, entry: &[u32; 32]) {
+    pub(crate) fn send(&self, queue: &mut Queue, entry: &[u32; 32]) {
         self.write_words(queue.sq + u64::from(queue.tail) * 128, entry);
         queue.tail = (queue.tail + 1) % queue.depth;
         self.doorbell(queue.number, 0, queue.tail, 0);
     }
 
-    pub(super) fn has_completion(&self, queue: &Queue) -> bool {
+    pub(crate) fn has_completion(&self, queue: &Queue) -> bool {
         let cqe = queue.cq + u64::from(queue.head) * 16;
         (self.word(cqe + 12) >> 16 & 1 != 0) == queue.phase
     }
 
     /// `hisi_qm_recv`: the entry that the next completion names, if there is one by now.
-    pub(super) fn receive(&self, queue: &mut Queue) -> Option<[u32; 32]> {
+    pub(crate) fn receive(&self, queue: &mut Queue) -> Option<[u32; 32]> {
         if !self.has_completion(queue) {
             return None;
         }
@@ -494,7 +494,7 @@ impl Guest {
     }
 
     /// Sends and waits.
-    pub(super) fn run(&self, queue: &mut Queue, entry: &[u32; 32]) -> [u32; 32] {
+    pub(crate) fn run(&self, queue: &mut Queue, entry: &[u32; 32]) -> [u32; 32] {
         self.send(queue, entry);
         let done = self.poll(Span::from_us(1), Span::from_ms(50), || {
             self.has_completion(queue)
@@ -508,18 +508,18 @@ impl Guest {
     }
 
     /// `qm_wait_qp_empty`, one look.
-    pub(super) fn is_drained(&self, queue: u16) -> bool {
+    pub(crate) fn is_drained(&self, queue: u16) -> bool {
         let (sqc, cqc) = (self.dump(0, queue), self.dump(1, queue));
         sqc[0] >> 16 == cqc[0] >> 16 && (sqc[5] >> 22 & 1) == (cqc[5] >> 22 & 1)
     }
 
-    pub(super) fn msis(&self) -> Vec<u32> {
+    pub(crate) fn msis(&self) -> Vec<u32> {
         self.advance(Span::from_us(5));
         self.memory.msis.take()
     }
 
     /// Nothing is left to do: all tasks ended.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         self.memory.release();
         self.advance(Span::from_ms(200));
         assert_eq!(self.timeline.live_tasks(), 0, "tasks that never end");
@@ -528,29 +528,29 @@ impl Guest {
 
 /// A job, for filling an entry as `fill_zip_comp_sqe` does.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) kind: u32,
-    pub(super) input: u32,
-    pub(super) room: u32,
-    pub(super) source: u64,
-    pub(super) destination: u64,
-    pub(super) list: bool,
-    pub(super) source_skip: u32,
-    pub(super) destination_skip: u32,
-    pub(super) context: u64,
-    pub(super) new: bool,
-    pub(super) finish: bool,
-    pub(super) total: u32,
-    pub(super) checksum: u32,
+pub(crate) struct Job {
+    pub(crate) kind: u32,
+    pub(crate) input: u32,
+    pub(crate) room: u32,
+    pub(crate) source: u64,
+    pub(crate) destination: u64,
+    pub(crate) list: bool,
+    pub(crate) source_skip: u32,
+    pub(crate) destination_skip: u32,
+    pub(crate) context: u64,
+    pub(crate) new: bool,
+    pub(crate) finish: bool,
+    pub(crate) total: u32,
+    pub(crate) checksum: u32,
 }
 
-pub(super) const DEFLATE: u32 = 1;
-pub(super) const ZLIB: u32 = 2;
-pub(super) const GZIP: u32 = 3;
+pub(crate) const DEFLATE: u32 = 1;
+pub(crate) const ZLIB: u32 = 2;
+pub(crate) const GZIP: u32 = 3;
 
 impl Job {
     /// A stateless request with flat buffers.
-    pub(super) fn new(kind: u32, input: usize, room: usize) -> Job {
+    pub(crate) fn new(kind: u32, input: usize, room: usize) -> Job {
         Job {
             kind,
             input: input as u32,
@@ -568,7 +568,7 @@ impl Job {
         }
     }
 
-    pub(super) fn entry(&self, revision: Revision, tag: u32) -> [u32; 32] {
+    pub(crate) fn entry(&self, revision: Revision, tag: u32) -> [u32; 32] {
         let mut dw = [0; 32];
         dw[4] = self.input;
         dw[7] = self.source_skip;
@@ -596,7 +596,7 @@ impl Job {
 }
 
 /// Text that compresses, but not to nothing.
-pub(super) fn text(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn text(length: usize, seed: u64) -> Vec<u8> {
     let words: [&[u8]; 8] = [
         b"page ", b"fault ", b"stall ", b"resume ", b"queue ", b"the ", b"of a ", b"0x1f8b ",
     ];
@@ -616,7 +616,7 @@ pub(super) fn text(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Bytes that do not compress.
-pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     (0..length)
         .map(|_| {
