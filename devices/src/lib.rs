@@ -21,6 +21,7 @@ pub mod rtc;
 pub mod serial;
 pub mod test_engine;
 pub mod timer;
+pub mod verdict;
 
 /// The guest's RAM.
 pub type GuestRam = std::rc::Rc<vm_memory::GuestMemoryMmap<()>>;

@@ -55,7 +55,7 @@ pub use parse::{Plan, RULES_MAX, SmmuSettings, StallTags};
 pub use player::{Fired, Player, RuleCount};
 pub use point::{Actions, Matches, Point};
 pub use rule::{
-    Access, Act, Attempt, DeviceEvent, Effect, FaultKind, Filter, GateRef, PageAnswer, Ring, Rule,
-    Stag, Subject, Touch, When,
+    Access, Act, Attempt, DeviceError, DeviceEvent, Effect, FaultKind, Filter, GateRef, PageAnswer,
+    Ring, Rule, Stag, Subject, Touch, When,
 };
 pub use schema::schema;

@@ -259,13 +259,13 @@ impl Point {
             }
             Point::Interrupt => Matches::LINE,
             Point::AtcCompletion => Matches::STREAM | Matches::PASID | Matches::ADDRESS,
-            Point::Dma => Matches::PASID | Matches::ADDRESS | Matches::ACCESS | device,
+            Point::Dma => transaction | device,
             Point::Doorbell | Point::DescriptorFetch | Point::Compute | Point::CompletionWrite => {
-                Matches::QUEUE
+                Matches::STREAM | Matches::QUEUE
             }
-            Point::Mailbox => Matches::MAILBOX | Matches::QUEUE,
-            Point::Msi => Matches::VECTOR,
-            Point::RegisterWrite => Matches::REGISTER | Matches::VALUE,
+            Point::Mailbox => Matches::STREAM | Matches::MAILBOX | Matches::QUEUE,
+            Point::Msi => Matches::STREAM | Matches::VECTOR,
+            Point::RegisterWrite => Matches::STREAM | Matches::REGISTER | Matches::VALUE,
             Point::Marker => Matches::MARKER,
             Point::Time => Matches::default(),
         }

@@ -107,7 +107,7 @@ impl FaultKind {
 pub struct Subject<'a> {
     /// The point.
     pub point: Point,
-    /// StreamID.
+    /// StreamID; of what a device does, that device's.
     pub stream: Option<u32>,
     /// PASID; `None` for an access without one.
     pub pasid: Option<u32>,
@@ -344,12 +344,33 @@ pub enum Act {
 /// An entry of one of the device's event rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceEvent {
+    /// The device; see [`Effect::DeviceReset`].
+    pub stream: Option<u32>,
     /// In the ring of failures; otherwise in that of completions.
     pub failure: bool,
     /// The queue that it names.
     pub queue: u16,
     /// Its type, for a failure.
     pub kind: u8,
+}
+
+/// What a device reports, though nothing is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceError {
+    /// The ZIP: bits of the status registers of its queue manager and its engine.
+    Status {
+        /// 0x100008.
+        qm: u32,
+        /// 0x3010ac.
+        zip: u32,
+    },
+    /// The test engine: a queue fails.
+    Queue {
+        /// Which; that of what the rule took, if not given.
+        queue: Option<u16>,
+        /// The number in STATUS.
+        failure: u8,
+    },
 }
 
 /// Accesses that no job asked for.
@@ -383,16 +404,24 @@ pub enum Effect {
     /// The device touches memory: accesses of a byte each, whose data nobody uses.
     Touch(Touch),
     /// The device sends this interrupt.
-    RaiseMsi(u8),
-    /// The device reports errors: bits of the queue manager's and the engine's status registers.
+    RaiseMsi {
+        /// The device; see [`Effect::DeviceReset`].
+        stream: Option<u32>,
+        /// Which.
+        vector: u16,
+    },
+    /// The device reports an error.
     DeviceError {
-        /// 0x100008.
-        qm: u32,
-        /// 0x3010ac.
-        zip: u32,
+        /// The device; see [`Effect::DeviceReset`].
+        stream: Option<u32>,
+        /// What is wrong.
+        error: DeviceError,
     },
     /// The device is reset, as by a function level reset.
-    DeviceReset,
+    DeviceReset {
+        /// Its StreamID; that of what the rule took, if not given, or else the only one there is.
+        stream: Option<u32>,
+    },
     /// Opens a gate.
     Open(String),
     /// Tells a marker, as the guest can.

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
-use crate::parse::{EFFECT_KEYS, LONGEST_NS, RULES_MAX, WHEN_KEYS};
+use crate::parse::{EFFECT_KEYS, LONGEST_NS, RULES_MAX, VECTOR_MAX, WHEN_KEYS};
 use crate::point::{Actions, Matches, Point};
 use crate::rule::{Access, FaultKind, PageAnswer, Ring};
 
@@ -151,7 +151,7 @@ fn match_value(key: &str) -> Value {
         "command" => code(COMMANDS, 0xff),
         "line" => code(LINES, 3),
         "mailbox" => code(MAILBOX_COMMANDS, 0xff),
-        "vector" => code(&[], 31),
+        "vector" => code(&[], VECTOR_MAX),
         "register" => code(&[], u32::MAX.into()),
         "value" => json!({
             "anyOf": [
@@ -178,6 +178,7 @@ fn match_value(key: &str) -> Value {
 
 fn do_value(key: &str) -> Value {
     let yes = json!({ "const": true });
+    let stream = integer(0, u32::MAX.into());
     match key {
         "delay" => delay(),
         "gate" => json!({
@@ -230,23 +231,59 @@ fn do_value(key: &str) -> Value {
                 "additionalProperties": false,
                 "required": ["ring", "queue"],
                 "properties": {
+                    "stream": stream,
                     "ring": { "enum": ["eq", "aeq"] },
                     "queue": integer(0, 4095),
                     "kind": integer(0, 15),
                 },
             },
         }),
-        "raise_msi" => integer(0, 31),
-        "device_error" => json!({
-            "type": "object",
-            "additionalProperties": false,
-            "minProperties": 1,
-            "properties": {
-                "qm": integer(0, u32::MAX.into()),
-                "zip": integer(0, u32::MAX.into()),
-            },
+        "raise_msi" => json!({
+            "anyOf": [
+                integer(0, VECTOR_MAX),
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["vector"],
+                    "properties": { "stream": stream, "vector": integer(0, VECTOR_MAX) },
+                },
+            ],
         }),
-        "device_reset" | "pause" => json!({ "type": "boolean" }),
+        "device_error" => json!({
+            "anyOf": [
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "anyOf": [{ "required": ["qm"] }, { "required": ["zip"] }],
+                    "properties": {
+                        "stream": stream,
+                        "qm": integer(0, u32::MAX.into()),
+                        "zip": integer(0, u32::MAX.into()),
+                    },
+                },
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["failure"],
+                    "properties": {
+                        "stream": stream,
+                        "queue": integer(0, 4095),
+                        "failure": integer(1, 255),
+                    },
+                },
+            ],
+        }),
+        "device_reset" => json!({
+            "anyOf": [
+                { "type": "boolean" },
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": { "stream": stream },
+                },
+            ],
+        }),
+        "pause" => json!({ "type": "boolean" }),
         "open" | "marker" => name(),
         _ => yes,
     }

@@ -355,6 +355,9 @@ pub enum Event {
         by: String,
         /// What.
         what: String,
+        /// StreamID of the device of which it is, if one is named.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stream: Option<u32>,
     },
     /// A transaction faults again and again.
     FaultLoop {

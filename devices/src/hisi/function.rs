@@ -10,7 +10,6 @@ use super::probe::{DeviceNote, DeviceProbe};
 use super::qm::{EventKind, Interrupts, Qm};
 use super::regs::{Registers, Request, read_words, write_words};
 use super::spec::*;
-use super::verdict::DeviceAct;
 use super::zip::ZipEngine;
 use super::{Revision, ZipConfig};
 use crate::pcie::bar::Bar;
@@ -20,6 +19,7 @@ use crate::pcie::message::MessageSender;
 use crate::pcie::msi::Msi;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
+use crate::verdict::DeviceAct;
 
 /// The accelerator. A Root Complex Integrated Endpoint: on the root bus there is no bridge that
 /// would have to vouch for its PASIDs (Linux: `pci_acs_path_enabled`).
@@ -148,10 +148,14 @@ impl Zip {
         }
     }
 
-    /// Raises an interrupt that nothing in the device gave cause for; no verdict is asked for.
-    pub fn inject_interrupt(&self, vector: u8) {
-        // The capability has four messages.
-        self.wires.send(vector & 3);
+    /// Raises an interrupt that nothing in the device gave cause for; no verdict is asked for. False if
+    /// there is no such vector.
+    pub fn inject_interrupt(&self, vector: u16) -> bool {
+        let exists = vector < 1 << MSI_VECTORS_LOG2;
+        if exists {
+            self.wires.send(vector as u8);
+        }
+        exists
     }
 
     /// Writes an entry of the ring of completion events or of that of failures, which nothing gave

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use stallbox_timeline::{Notify, Timeline};
 
 use super::probe::{DeviceNote, DeviceProbe, DeviceStep};
-use super::verdict::{DeviceAct, DmaAccess, Purpose};
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort};
 pub(super) use crate::lease::{Lease, Revoked};
+use crate::verdict::{DeviceAct, DmaAccess, Purpose};
 
 /// Why a transaction did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

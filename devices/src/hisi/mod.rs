@@ -22,7 +22,6 @@ mod probe;
 mod qm;
 mod regs;
 mod spec;
-mod verdict;
 mod zip;
 
 // Fuzzers need less of it than tests do.
@@ -34,7 +33,6 @@ mod tests;
 
 pub use function::Zip;
 pub use probe::{DeviceNote, DeviceProbe, DeviceStep, NoProbe};
-pub use verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose};
 
 /// Which of the two devices it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

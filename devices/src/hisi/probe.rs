@@ -2,8 +2,8 @@
 
 use stallbox_timeline::Span;
 
-use super::verdict::{DeviceVerdict, DmaAccess};
 use crate::dma::Pasid;
+use crate::verdict::{DeviceVerdict, DmaAccess};
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
 /// the [DMA port](crate::dma), not here.

@@ -129,11 +129,19 @@ impl Engine {
         self.master.may_request_pages()
     }
 
-    /// Page requests of the address space of a queue since it was enabled.
+    /// Page requests of the address space of a queue since it was enabled, or while it was.
     pub(super) fn page_requests(&self, it: &Queue) -> u64 {
-        let pasid = it.rings.as_ref().and_then(|rings| rings.pasid);
-        let now = self.master.page_requests(pasid);
+        let Some(rings) = &it.rings else {
+            return it.page_requests_at_end;
+        };
+        let now = self.master.page_requests(rings.pasid);
         now.saturating_sub(it.page_requests_before)
+    }
+
+    /// Takes a queue's rings away; the address space that it used.
+    fn stop(&self, it: &mut Queue) -> Option<Pasid> {
+        it.page_requests_at_end = self.page_requests(it);
+        it.disable()
     }
 
     /// CONTROL.ENABLE was set. An enabled queue stays as it is.
@@ -150,7 +158,7 @@ impl Engine {
         });
         match started.flatten() {
             Some(Some(pasid)) => self.master.note(EngineNote::QueueEnabled { queue, pasid }),
-            Some(None) => self.report_failure(queue, Failure::BadConfiguration),
+            Some(None) => self.report_failure(queue, Failure::BadConfiguration as u8),
             None => {}
         }
     }
@@ -159,7 +167,7 @@ impl Engine {
     pub(super) fn disable(&self, queue: u16) {
         let pasid = self.queue(queue, |it| {
             it.failure = None;
-            it.disable()
+            self.stop(it)
         });
         self.released(pasid.flatten());
         self.master.note(EngineNote::QueueDisabled { queue });
@@ -230,12 +238,11 @@ impl Engine {
     }
 
     async fn serve_all(self: &Rc<Self>, requester: &Requester) -> Result<(), Stop> {
-        let lease = &requester.lease;
-        self.master.spend(EngineStep::Doorbell, lease).await?;
+        self.master.spend(EngineStep::Doorbell, requester).await?;
         while let Some(fetch) = self.next_fetch(requester)? {
             self.wait_for_turn(requester).await?;
             self.master
-                .spend(EngineStep::DescriptorFetch, lease)
+                .spend(EngineStep::DescriptorFetch, requester)
                 .await?;
             let mut raw = [0; DESCRIPTOR_BYTES];
             self.master
@@ -353,9 +360,8 @@ impl Engine {
             written_bytes: work.written_bytes(),
         });
 
-        let lease = &requester.lease;
         self.master
-            .spend(EngineStep::CompletionWrite, lease)
+            .spend(EngineStep::CompletionWrite, requester)
             .await?;
         let place = self.rings(requester, |rings| rings.reserve())?;
         let entry = spec::completion(
@@ -386,22 +392,28 @@ impl Engine {
 
     /// A ring of the queue cannot be used: the queue stops, and everything that it does.
     fn fail(&self, requester: &Requester, failure: Failure) {
-        if requester.lease.check().is_err() {
-            return;
+        if requester.lease.check().is_ok() {
+            self.fail_queue(requester.queue, failure as u8);
         }
-        let pasid = self.queue(requester.queue, |queue| {
-            queue.failure = Some(failure);
-            queue.disable()
-        });
-        self.released(pasid.flatten());
-        self.report_failure(requester.queue, failure);
     }
 
-    fn report_failure(&self, number: u16, failure: Failure) {
-        self.master.note(EngineNote::QueueFailed {
-            queue: number,
-            failure: failure as u8,
+    /// Stops an enabled queue with a failure of this number; false if it is not enabled.
+    pub(super) fn fail_queue(&self, number: u16, failure: u8) -> bool {
+        let pasid = self.queue(number, |queue| {
+            queue.rings.as_ref()?;
+            queue.failure = Some(failure);
+            Some(self.stop(queue))
         });
+        let Some(pasid) = pasid.flatten() else {
+            return false;
+        };
+        self.released(pasid);
+        self.report_failure(number, failure);
+        true
+    }
+
+    fn report_failure(&self, queue: u16, failure: u8) {
+        self.master.note(EngineNote::QueueFailed { queue, failure });
         self.interrupts.raise(spec::VECTOR_FAILURE);
     }
 }

@@ -1,7 +1,7 @@
 //! The PCIe function: configuration space, BARs, interrupts, reset.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use stallbox_timeline::Timeline;
 
@@ -21,6 +21,7 @@ use crate::pcie::message::MessageSender;
 use crate::pcie::msix::MsiX;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
+use crate::verdict::DeviceAct;
 
 /// The test engine. A Root Complex Integrated Endpoint, as [`Zip`](crate::hisi::Zip) is.
 pub struct TestEngine {
@@ -31,6 +32,8 @@ pub struct TestEngine {
 
 /// Configuration space and what goes out because of it.
 struct Wires {
+    /// Itself, for an interrupt that waits.
+    me: Weak<Wires>,
     config: RefCell<ConfigSpace>,
     messages: MessageSender,
     master: Rc<Master>,
@@ -38,15 +41,29 @@ struct Wires {
 
 impl Interrupts for Wires {
     fn raise(&self, vector: u16) {
+        let verdict = self.master.probe.on_msi(vector);
+        if verdict.act != DeviceAct::Go {
+            return;
+        }
+        let (Some(gate), Some(wires)) = (verdict.wait, self.me.upgrade()) else {
+            return self.send(vector);
+        };
+        self.master.timeline.spawn(async move {
+            gate.passed().await;
+            wires.send(vector);
+        });
+    }
+}
+
+impl Wires {
+    fn send(&self, vector: u16) {
         let message = self.config.borrow_mut().raise_msix(vector);
         self.master.note(EngineNote::Msi { vector });
         if let Some(message) = message {
             self.messages.send(message);
         }
     }
-}
 
-impl Wires {
     /// The bus master obeys Bus Master, PASID and AtomicOp Requester Enable.
     fn update_master(&self) {
         let config = self.config.borrow();
@@ -109,7 +126,8 @@ impl TestEngine {
             slot.dma.clone(),
             translator,
         ));
-        let wires = Rc::new(Wires {
+        let wires = Rc::new_cyclic(|me| Wires {
+            me: me.clone(),
             config: RefCell::new(space),
             messages: MessageSender::new(&timeline, &slot),
             master: master.clone(),
@@ -123,6 +141,28 @@ impl TestEngine {
             wires,
             engine,
         })
+    }
+
+    /// Raises an interrupt that nothing in the device gave cause for; no verdict is asked for. False if
+    /// there is no such vector.
+    pub fn inject_interrupt(&self, vector: u16) -> bool {
+        let exists = vector <= self.identity.queues;
+        if exists {
+            self.wires.send(vector);
+        }
+        exists
+    }
+
+    /// A queue fails, for no reason of its own, with this number in STATUS: it stops, and vector 0 is
+    /// raised. False if the queue is not enabled.
+    pub fn inject_failure(&self, queue: u16, failure: u8) -> bool {
+        self.engine.fail_queue(queue, failure)
+    }
+
+    /// Resets the function, as a function level reset does.
+    pub fn inject_reset(&self) {
+        self.flr();
+        self.wires.update_master();
     }
 
     /// No descriptor is under way and no access in flight.
@@ -188,6 +228,10 @@ impl PciFunction for TestEngine {
             return;
         }
         write_registers(offset, data, |register, value, enables| {
+            let at = register as u32;
+            if self.wires.master.probe.on_register_write(at, value).act != DeviceAct::Go {
+                return;
+            }
             match regs::write(&self.engine, register, value, enables) {
                 Some(Request::Reset) => self.engine.reset(),
                 Some(Request::Enable(queue)) => self.engine.enable(queue),

@@ -11,6 +11,7 @@ use super::spec::HISTOGRAM_BUCKETS;
 use super::translation::Translator;
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Pasid};
 use crate::lease::{Lease, Revoked};
+use crate::verdict::{DeviceAct, DmaAccess, Purpose};
 
 /// Why an access did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,35 @@ impl Requester {
     }
 }
 
+fn access(
+    requester: &Requester,
+    purpose: Purpose,
+    address: u64,
+    bytes: usize,
+    write: bool,
+) -> DmaAccess {
+    DmaAccess {
+        purpose,
+        queue: Some(requester.queue),
+        pasid: requester.pasid,
+        address,
+        bytes: bytes as u64,
+        write,
+    }
+}
+
+/// Tells the probe when an access is over.
+struct InFlight<'a> {
+    master: &'a Master,
+    access: DmaAccess,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.master.probe.dma_ended(&self.access);
+    }
+}
+
 pub(super) struct Master {
     pub(super) timeline: Timeline,
     pub(super) probe: Rc<dyn EngineProbe>,
@@ -244,10 +274,14 @@ impl Master {
         self.probe.note(&note);
     }
 
-    pub(super) async fn spend(&self, step: EngineStep, lease: &Lease) -> Result<(), Revoked> {
-        let span = self.probe.spend(step);
+    pub(super) async fn spend(
+        &self,
+        step: EngineStep,
+        requester: &Requester,
+    ) -> Result<(), Revoked> {
+        let span = self.probe.spend(step) + self.probe.delay(step, requester.queue);
         self.timeline.sleep(span).await;
-        lease.check()
+        requester.lease.check()
     }
 
     /// Sleeps until `until`, which may have passed.
@@ -257,27 +291,53 @@ impl Master {
         lease.check()
     }
 
-    /// Reads `buffer.len()` bytes of a ring.
+    /// Reads an entry of the submission ring.
     pub(super) async fn read_ring(
         &self,
         requester: &Requester,
         address: u64,
         buffer: &mut [u8],
     ) -> Result<(), DmaError> {
-        self.check(requester, address, false)?;
-        let asked = self.timeline.now();
-        let result = self.dma.read(requester.attrs(), address, buffer).await;
-        self.finish(requester, asked, false, result)
+        self.read_for(requester, Purpose::Submission, address, buffer)
+            .await
     }
 
-    /// Writes `buffer` to a ring.
+    /// Writes an entry of the completion ring.
     pub(super) async fn write_ring(
         &self,
         requester: &Requester,
         address: u64,
         buffer: &[u8],
     ) -> Result<(), DmaError> {
-        self.check(requester, address, true)?;
+        self.write_for(requester, Purpose::Completion, address, buffer)
+            .await
+    }
+
+    /// One access: a read.
+    async fn read_for(
+        &self,
+        requester: &Requester,
+        purpose: Purpose,
+        address: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), DmaError> {
+        let access = access(requester, purpose, address, buffer.len(), false);
+        let _in_flight = self.issue(requester, access).await?;
+        let asked = self.timeline.now();
+        let result = self.dma.read(requester.attrs(), address, buffer).await;
+        self.finish(requester, asked, false, result)
+    }
+
+    /// One access: a write.
+    async fn write_for(
+        &self,
+        requester: &Requester,
+        purpose: Purpose,
+        address: u64,
+        buffer: &[u8],
+    ) -> Result<(), DmaError> {
+        let access = access(requester, purpose, address, buffer.len(), true);
+        let _in_flight = self.issue(requester, access).await?;
         let asked = self.timeline.now();
         let result = self.dma.write(requester.attrs(), address, buffer).await;
         self.finish(requester, asked, true, result)
@@ -295,8 +355,8 @@ impl Master {
             let at = address.wrapping_add(done as u64);
             let length = requester.piece(at, buffer.len() - done);
             self.pace(requester, length).await?;
-            self.read_ring(requester, at, &mut buffer[done..done + length])
-                .await?;
+            let piece = &mut buffer[done..done + length];
+            self.read_for(requester, Purpose::Data, at, piece).await?;
             requester.counters.borrow_mut().bytes_read += length as u64;
             done += length;
         }
@@ -315,8 +375,8 @@ impl Master {
             let at = address.wrapping_add(done as u64);
             let length = requester.piece(at, buffer.len() - done);
             self.pace(requester, length).await?;
-            self.write_ring(requester, at, &buffer[done..done + length])
-                .await?;
+            let piece = &buffer[done..done + length];
+            self.write_for(requester, Purpose::Data, at, piece).await?;
             requester.counters.borrow_mut().bytes_written += length as u64;
             done += length;
         }
@@ -332,7 +392,8 @@ impl Master {
         before: &mut [u8],
     ) -> Result<(), DmaError> {
         self.pace(requester, operand.len()).await?;
-        self.check(requester, address, true)?;
+        let access = access(requester, Purpose::Data, address, operand.len(), true);
+        let _in_flight = self.issue(requester, access).await?;
         let asked = self.timeline.now();
         let attrs = requester.attrs();
         let result = self.dma.fetch_add(attrs, address, operand, before).await;
@@ -357,6 +418,29 @@ impl Master {
             return Ok(());
         }
         Err(self.aborted(requester, write, DmaAbort { address }))
+    }
+
+    /// Asks the probe, and waits if it is told to.
+    async fn issue(
+        &self,
+        requester: &Requester,
+        access: DmaAccess,
+    ) -> Result<InFlight<'_>, DmaError> {
+        let DmaAccess { address, write, .. } = access;
+        self.check(requester, address, write)?;
+        let verdict = self.probe.on_dma(&access);
+        let in_flight = InFlight {
+            master: self,
+            access,
+        };
+        if let Some(gate) = verdict.wait {
+            gate.passed().await;
+            requester.lease.check()?;
+        }
+        if verdict.act != DeviceAct::Go {
+            return Err(self.aborted(requester, write, DmaAbort { address }));
+        }
+        Ok(in_flight)
     }
 
     fn finish(

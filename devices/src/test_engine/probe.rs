@@ -3,6 +3,7 @@
 use stallbox_timeline::Span;
 
 use crate::dma::Pasid;
+use crate::verdict::{DeviceVerdict, DmaAccess};
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
 /// the [DMA port](crate::dma), not here; moving data takes what the queue's RATE register says.
@@ -115,8 +116,27 @@ pub enum EngineNote {
 pub trait EngineProbe {
     /// How long `step` takes, this time.
     fn spend(&self, step: EngineStep) -> Span;
+    /// How much longer a plan lets `step` take for this queue.
+    fn delay(&self, _step: EngineStep, _queue: u16) -> Span {
+        Span::ZERO
+    }
     /// Told what happened.
     fn note(&self, note: &EngineNote);
+
+    /// An access to memory is about to be issued.
+    fn on_dma(&self, _access: &DmaAccess) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// It is over, whatever came of it.
+    fn dma_ended(&self, _access: &DmaAccess) {}
+    /// An interrupt is about to be raised.
+    fn on_msi(&self, _vector: u16) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// The guest writes a register of BAR0: offset, value. A verdict cannot wait here.
+    fn on_register_write(&self, _register: u32, _value: u32) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
 }
 
 /// Takes no time and keeps no record.

@@ -30,11 +30,14 @@ pub(super) struct Settings {
 pub(super) struct Queue {
     pub(super) settings: Settings,
     pub(super) rings: Option<Rings>,
-    pub(super) failure: Option<Failure>,
+    /// As STATUS tells it.
+    pub(super) failure: Option<u8>,
     pub(super) lease: Lease,
     pub(super) counters: Rc<RefCell<Counters>>,
     /// Page requests of its address space when it was enabled.
     pub(super) page_requests_before: u64,
+    /// How many there had been when it was disabled.
+    pub(super) page_requests_at_end: u64,
     /// Tasks that have not ended, those of revoked leases included.
     pub(super) tasks: Rc<Cell<u32>>,
     /// A descriptor ended, or the lease was revoked.
@@ -45,7 +48,7 @@ impl Queue {
     /// Starts with empty rings and counters; false if the registers describe nothing possible.
     pub(super) fn enable(&mut self) -> bool {
         let Some(rings) = Rings::new(&self.settings) else {
-            self.failure = Some(Failure::BadConfiguration);
+            self.failure = Some(Failure::BadConfiguration as u8);
             return false;
         };
         self.failure = None;
@@ -69,6 +72,7 @@ impl Queue {
         self.settings = Settings::default();
         self.failure = None;
         self.counters = Rc::default();
+        self.page_requests_at_end = 0;
         pasid
     }
 
@@ -81,7 +85,7 @@ impl Queue {
             0
         };
         let failure = self.failure.map_or(0, |failure| {
-            queue::STATUS_FAILED | (failure as u32) << queue::STATUS_FAILURE_SHIFT
+            queue::STATUS_FAILED | u32::from(failure) << queue::STATUS_FAILURE_SHIFT
         });
         enabled | busy | failure
     }

@@ -19,6 +19,7 @@ use crate::pcie::{PciFunction, RequesterId, Slot};
 use crate::test_engine::{
     EngineNote, EngineProbe, EngineStep, FaultMode, TestEngine, TestEngineConfig,
 };
+use crate::verdict::{DeviceVerdict, DmaAccess};
 
 const RAM_BYTES: u64 = 32 << 20;
 /// Where interrupts are sent, beyond RAM. The data is the vector's number.
@@ -233,9 +234,26 @@ impl AtsPort for Memory {
     }
 }
 
-/// Records notes; each step takes 50 ns.
+/// Records notes; each step takes 50 ns. What it decides is a test's.
 #[derive(Default)]
-pub(crate) struct Recorder(pub(crate) RefCell<Vec<EngineNote>>);
+pub(crate) struct Recorder(pub(crate) RefCell<Vec<EngineNote>>, pub(crate) Verdicts);
+
+type Decide<T> = RefCell<Option<Box<dyn Fn(T) -> DeviceVerdict>>>;
+
+#[derive(Default)]
+pub(crate) struct Verdicts {
+    pub(crate) dma: Decide<DmaAccess>,
+    pub(crate) msi: Decide<u16>,
+    pub(crate) register: Decide<(u32, u32)>,
+    /// This much more at this step of this queue.
+    pub(crate) delay: Cell<Option<(EngineStep, u16, Span)>>,
+    /// Accesses that are under way.
+    pub(crate) in_flight: RefCell<Vec<DmaAccess>>,
+}
+
+fn decide<T>(by: &Decide<T>, what: T) -> DeviceVerdict {
+    by.borrow().as_ref().map(|it| it(what)).unwrap_or_default()
+}
 
 impl EngineProbe for Recorder {
     fn spend(&self, _step: EngineStep) -> Span {
@@ -244,6 +262,32 @@ impl EngineProbe for Recorder {
 
     fn note(&self, note: &EngineNote) {
         self.0.borrow_mut().push(*note);
+    }
+
+    fn delay(&self, step: EngineStep, queue: u16) -> Span {
+        match self.1.delay.get() {
+            Some((slow, of, span)) if (slow, of) == (step, queue) => span,
+            _ => Span::ZERO,
+        }
+    }
+
+    fn on_dma(&self, access: &DmaAccess) -> DeviceVerdict {
+        self.1.in_flight.borrow_mut().push(*access);
+        decide(&self.1.dma, *access)
+    }
+
+    fn dma_ended(&self, access: &DmaAccess) {
+        let mut in_flight = self.1.in_flight.borrow_mut();
+        let at = in_flight.iter().position(|it| it == access);
+        in_flight.remove(at.expect("what ends has begun"));
+    }
+
+    fn on_msi(&self, vector: u16) -> DeviceVerdict {
+        decide(&self.1.msi, vector)
+    }
+
+    fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {
+        decide(&self.1.register, (register, value))
     }
 }
 

@@ -20,6 +20,7 @@ mod measure;
 mod no_sva;
 mod pin;
 mod plans;
+mod plans_engine;
 mod probe;
 mod signals;
 mod terminal;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// A job with two faults: its source and its destination are absent.
 const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command --out /tmp/out";
 
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let path = repository(&format!("docs/fault-plans/{name}.toml"));
     assert!(path.exists(), "{}", path.display());
     path
@@ -25,24 +25,24 @@ fn under(name: &str, script: &str) -> (Run, Vec<Record>) {
 }
 
 /// What a rule took.
-fn taken<'a>(trace: &'a [Record], rule: &str) -> Vec<&'a Record> {
+pub(crate) fn taken<'a>(trace: &'a [Record], rule: &str) -> Vec<&'a Record> {
     trace
         .iter()
         .filter(|record| record.event == "injection" && record.text("rule") == Some(rule))
         .collect()
 }
 
-fn count(trace: &[Record], event: &str) -> usize {
+pub(crate) fn count(trace: &[Record], event: &str) -> usize {
     trace.iter().filter(|record| record.event == event).count()
 }
 
 #[track_caller]
-fn says(run: &Run, text: &str) {
+pub(crate) fn says(run: &Run, text: &str) {
     assert!(run.output().contains(text), "no \"{text}\"\n{run}");
 }
 
 /// A plan of its own in a file; the folder is the file's life.
-fn plan(text: &str) -> (TempDir, Guest) {
+pub(crate) fn plan(text: &str) -> (TempDir, Guest) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plan.toml");
     fs::write(&path, text).unwrap();
@@ -279,6 +279,45 @@ fn a_pasid_is_torn_down_under_a_stall() {
         .iter()
         .filter(|record| record.time_ns >= released && record.event == "resume");
     assert!(after.count() >= 1, "nobody answered it\n{run}");
+}
+
+#[test]
+fn a_pasid_is_unbound_before_its_record_is_read() {
+    let script = format!(
+        "{JOB} & sleep 1; kill -9 $!; wait $!; sleep 1; echo marker gone > /dev/ttyS1; sleep 1; \
+         {JOB} && echo again"
+    );
+    let (run, trace) = under("unbind-unread-record", &script);
+    says(&run, "again");
+    let released = taken(&trace, "release")[0].time_ns;
+    // The record was there all the time; its answer is an abort.
+    let record = trace.iter().find(|it| it.event == "event_record").unwrap();
+    assert!(released - record.time_ns > 1_000_000_000, "{run}");
+    let answer = trace.iter().find(|it| it.event == "resume").unwrap();
+    assert!(answer.time_ns >= released, "{run}");
+    assert!(answer.is("matched") && !answer.is("retry"), "{run}");
+}
+
+#[test]
+fn a_pasid_is_unbound_under_a_device_that_goes_on() {
+    let job = "zipsva compress --poll epoll --check --in /init --out /tmp/out";
+    let script = format!(
+        "{job} & sleep 0.2; kill -9 $!; wait $!; sleep 1; echo marker gone > /dev/ttyS1; \
+         sleep 0.1; {job} && echo again; dmesg | grep drain"
+    );
+    let (run, trace) = under("goes-on", &script);
+    says(&run, "again");
+    // The driver gave up before the PASID was unbound.
+    says(&run, "Failed to drain out data");
+    let released = taken(&trace, "release")[0].time_ns;
+    // C_BAD_CD: the context descriptor of that PASID is gone.
+    let refused: Vec<u64> = trace
+        .iter()
+        .filter(|it| it.event == "event_record" && it.words()[0] & 0xff == 0x0a)
+        .map(|it| it.time_ns)
+        .collect();
+    assert!(!refused.is_empty(), "{run}");
+    assert!(refused.iter().all(|time_ns| *time_ns >= released), "{run}");
 }
 
 #[test]

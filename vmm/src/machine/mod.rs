@@ -36,6 +36,7 @@ use crate::outcome::Outcome;
 pub use ats::AtcProbe;
 pub use console::Console;
 pub use control::Control;
+use faults::Accelerator;
 pub use faults::Faults;
 pub use interrupts::InterruptController;
 pub(crate) use ram::allocate;
@@ -200,7 +201,7 @@ impl World {
             last_bus: layout::PCI_LAST_BUS,
             windows: vec![window(layout::PCI_MEMORY_32), window(layout::PCI_MEMORY_64)],
         });
-        let mut accelerator_of_plan = None;
+        let mut accelerators = Vec::new();
         if let Some(accelerator) = config.accelerator {
             let slot = Slot {
                 requester: ACCELERATOR,
@@ -221,14 +222,14 @@ impl World {
                 )),
             );
             bridge.plug(ACCELERATOR, zip.clone());
-            accelerator_of_plan = Some(zip);
+            accelerators.push((ACCELERATOR.0.into(), Accelerator::Zip(zip)));
         }
         if let Some(engine) = config.test_engine {
-            self.plug_test_engine(engine, &bridge, memory, latency);
+            let engine = self.plug_test_engine(engine, &bridge, memory, latency);
+            accelerators.push((TEST_ENGINE.0.into(), Accelerator::TestEngine(engine)));
         }
         let points = self.checkers.attach(&self.smmu);
-        self.faults
-            .attach(self.smmu.clone(), accelerator_of_plan, points);
+        self.faults.attach(self.smmu.clone(), accelerators, points);
         self.map(layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
             let region = Region {

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 
-use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep, DeviceVerdict, DmaAccess};
+use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep};
 use stallbox_devices::pcie::RequesterId;
+use stallbox_devices::verdict::{DeviceVerdict, DmaAccess};
+use stallbox_faultplan::Point;
 use stallbox_smmu::{
     EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation,
     PageRequest, Probe, Response, Step, Transaction, Translation, Verdict,
@@ -223,27 +225,33 @@ impl DeviceProbe for AcceleratorProbe {
     }
 
     fn delay(&self, step: DeviceStep, queue: u16) -> Span {
-        self.faults.on_device_step(step, queue)
+        let point = match step {
+            DeviceStep::Doorbell => Point::Doorbell,
+            DeviceStep::DescriptorFetch => Point::DescriptorFetch,
+            DeviceStep::Compute { .. } => Point::Compute,
+            DeviceStep::CompletionWrite => Point::CompletionWrite,
+        };
+        self.faults.on_device_step(self.stream, point, queue)
     }
 
     fn on_dma(&self, access: &DmaAccess) -> DeviceVerdict {
-        self.faults.on_dma(access)
+        self.faults.on_dma(self.stream, access)
     }
 
     fn dma_ended(&self, access: &DmaAccess) {
-        self.faults.dma_ended(access);
+        self.faults.dma_ended(self.stream, access);
     }
 
     fn on_mailbox(&self, command: u8, queue: u16) -> DeviceVerdict {
-        self.faults.on_mailbox(command, queue)
+        self.faults.on_mailbox(self.stream, command, queue)
     }
 
     fn on_msi(&self, vector: u8) -> DeviceVerdict {
-        self.faults.on_msi(vector)
+        self.faults.on_msi(self.stream, vector.into())
     }
 
     fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {
-        self.faults.on_register_write(register, value)
+        self.faults.on_register_write(self.stream, register, value)
     }
 
     fn note(&self, note: &DeviceNote) {

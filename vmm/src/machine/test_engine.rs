@@ -1,15 +1,18 @@
-//! The SVA test engine in this machine: its place, its latencies, its part of the trace.
+//! The SVA test engine in this machine: its place, its latencies, its part of the trace and of fault
+//! plans.
 
 use std::rc::Rc;
 
 use stallbox_devices::pcie::Slot;
 use stallbox_devices::pcie::host::HostBridge;
 use stallbox_devices::test_engine::{self, EngineNote, EngineProbe, EngineStep, TestEngine};
+use stallbox_devices::verdict::{DeviceVerdict, DmaAccess};
+use stallbox_faultplan::Point;
 use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
 
 use super::memory::Physical;
-use super::{AtcProbe, TEST_ENGINE, World};
+use super::{AtcProbe, Faults, TEST_ENGINE, World};
 use crate::config::{FaultMode, TestEngineConfig};
 use crate::latency::{Latency, Part};
 
@@ -20,7 +23,7 @@ impl World {
         bridge: &HostBridge,
         memory: &Rc<Physical>,
         latency: &Rc<Latency>,
-    ) {
+    ) -> Rc<TestEngine> {
         let slot = Slot {
             requester: TEST_ENGINE,
             dma: self.port(TEST_ENGINE, memory, latency),
@@ -37,17 +40,24 @@ impl World {
         let probe = Rc::new(Probe {
             latency: latency.clone(),
             tracer: self.tracer.clone(),
+            faults: self.faults.clone(),
         });
         let atc_probe = AtcProbe::new(TEST_ENGINE, latency.clone(), self.tracer.clone());
         let atc_probe = Rc::new(atc_probe.under(&self.faults));
         let function = TestEngine::new(engine, slot, self.timeline.clone(), probe, atc_probe);
-        bridge.plug(TEST_ENGINE, function);
+        bridge.plug(TEST_ENGINE, function.clone());
+        function
     }
 }
 
 struct Probe {
     latency: Rc<Latency>,
     tracer: Tracer,
+    faults: Rc<Faults>,
+}
+
+impl Probe {
+    const STREAM: u32 = TEST_ENGINE.0 as u32;
 }
 
 impl EngineProbe for Probe {
@@ -59,8 +69,34 @@ impl EngineProbe for Probe {
         })
     }
 
+    fn delay(&self, step: EngineStep, queue: u16) -> Span {
+        let point = match step {
+            EngineStep::Doorbell => Point::Doorbell,
+            EngineStep::DescriptorFetch => Point::DescriptorFetch,
+            EngineStep::CompletionWrite => Point::CompletionWrite,
+        };
+        self.faults.on_device_step(Probe::STREAM, point, queue)
+    }
+
+    fn on_dma(&self, access: &DmaAccess) -> DeviceVerdict {
+        self.faults.on_dma(Probe::STREAM, access)
+    }
+
+    fn dma_ended(&self, access: &DmaAccess) {
+        self.faults.dma_ended(Probe::STREAM, access);
+    }
+
+    fn on_msi(&self, vector: u16) -> DeviceVerdict {
+        self.faults.on_msi(Probe::STREAM, vector)
+    }
+
+    fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {
+        self.faults
+            .on_register_write(Probe::STREAM, register, value)
+    }
+
     fn note(&self, note: &EngineNote) {
-        let stream = TEST_ENGINE.0.into();
+        let stream = Probe::STREAM;
         self.tracer.emit(match *note {
             EngineNote::Doorbell { queue, tail } => Event::Doorbell {
                 stream,

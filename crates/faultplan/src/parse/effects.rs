@@ -1,9 +1,11 @@
 //! `do`: what else happens.
 
-use super::Parser;
+use toml::de::DeValue;
+
+use super::{Parser, VECTOR_MAX};
 use crate::point::{Matches, Point};
 use crate::read::{Table, Value};
-use crate::rule::{DeviceEvent, Effect, Rule, Touch};
+use crate::rule::{DeviceError, DeviceEvent, Effect, Rule, Touch};
 
 pub(crate) const EFFECT_KEYS: [&str; 11] = [
     "write_records",
@@ -57,37 +59,105 @@ impl<'r, 's> Parser<'r, 's> {
         {
             effects.push(Effect::Touch(touch));
         }
-        if let Some(vector) = table.integer("raise_msi", 0..=31) {
-            effects.push(Effect::RaiseMsi(vector as u8));
+        if let Some(value) = table.get("raise_msi") {
+            effects.extend(self.raise_msi(value));
         }
         if let Some(value) = table.get("device_error")
             && let Some(error) = reader.table(value, "device_error")
         {
-            error.only(&["qm", "zip"]);
-            let bits = |key| error.integer(key, 0..=u64::from(u32::MAX)).unwrap_or(0) as u32;
-            let (qm, zip) = (bits("qm"), bits("zip"));
-            if qm == 0 && zip == 0 {
-                reader.mistake(
-                    value.span(),
-                    "`device_error` sets no bit",
-                    Some("give `qm`, `zip` or both: bits of the status registers".to_owned()),
-                );
-            }
-            effects.push(Effect::DeviceError { qm, zip });
+            effects.extend(self.device_error(&error, rule.at));
         }
-        for (key, effect) in [
-            ("device_reset", Effect::DeviceReset),
-            ("pause", Effect::Pause),
-        ] {
-            if let Some(value) = table.get(key)
-                && reader.boolean(value, key) == Some(true)
-            {
-                effects.push(effect);
-            }
+        if let Some(value) = table.get("device_reset") {
+            effects.extend(self.device_reset(value));
+        }
+        if let Some(value) = table.get("pause")
+            && reader.boolean(value, "pause") == Some(true)
+        {
+            effects.push(Effect::Pause);
         }
         effects.extend(table.name_of("open").map(Effect::Open));
         effects.extend(table.name_of("marker").map(Effect::Marker));
         rule.effects = effects;
+    }
+
+    /// A vector, or `{ stream = 16, vector = 1 }`.
+    fn raise_msi(&self, value: &Value<'s>) -> Option<Effect> {
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            let vector = self.reader.integer(value, "raise_msi", 0..=VECTOR_MAX)?;
+            return Some(Effect::RaiseMsi {
+                stream: None,
+                vector: vector as u16,
+            });
+        }
+        let table = self.reader.table(value, "raise_msi")?;
+        table.only(&["stream", "vector"]);
+        if table.get("vector").is_none() {
+            self.reader
+                .mistake(value.span(), "`vector` is missing", None);
+        }
+        Some(Effect::RaiseMsi {
+            stream: self.stream(&table),
+            vector: table.integer("vector", 0..=VECTOR_MAX)? as u16,
+        })
+    }
+
+    /// True, or `{ stream = 16 }`.
+    fn device_reset(&self, value: &Value<'s>) -> Option<Effect> {
+        if !matches!(value.get_ref(), DeValue::Table(_)) {
+            let asked = self.reader.boolean(value, "device_reset")?;
+            return asked.then_some(Effect::DeviceReset { stream: None });
+        }
+        let table = self.reader.table(value, "device_reset")?;
+        table.only(&["stream"]);
+        Some(Effect::DeviceReset {
+            stream: self.stream(&table),
+        })
+    }
+
+    /// `{ zip = 0x2 }` of the ZIP, `{ queue = 0, failure = 2 }` of the test engine.
+    fn device_error(&self, table: &Table<'r, 's>, at: Point) -> Option<Effect> {
+        table.only(&["stream", "qm", "zip", "queue", "failure"]);
+        let mistake = |message: &str, help: &str| {
+            let help = (!help.is_empty()).then(|| help.to_owned());
+            self.reader.mistake(table.span.clone(), message, help);
+        };
+        let given = |keys: [&str; 2]| keys.iter().any(|key| table.get(key).is_some());
+        let error = match (given(["qm", "zip"]), given(["queue", "failure"])) {
+            (true, true) => {
+                let help =
+                    "`qm` and `zip` are of the ZIP, `queue` and `failure` of the test engine";
+                mistake("`device_error` is of two devices", help);
+                return None;
+            }
+            (_, false) => {
+                let bits = |key| table.integer(key, 0..=u64::from(u32::MAX)).unwrap_or(0) as u32;
+                let (qm, zip) = (bits("qm"), bits("zip"));
+                if qm == 0 && zip == 0 {
+                    let help = "give `qm`, `zip` or both: bits of the ZIP's status registers; or \
+                                `failure` of a queue of the test engine";
+                    mistake("`device_error` sets no bit", help);
+                }
+                DeviceError::Status { qm, zip }
+            }
+            (false, true) => {
+                if table.get("failure").is_none() {
+                    mistake(
+                        "`failure` is missing",
+                        "it is the number in STATUS, 1 to 255",
+                    );
+                }
+                if table.get("queue").is_none() && !at.matches().has(Matches::QUEUE) {
+                    let help = format!("what is at \"{}\" has none to take over", at.name());
+                    mistake("`queue` is missing", &help);
+                }
+                DeviceError::Queue {
+                    queue: table.integer("queue", 0..=4095).map(|it| it as u16),
+                    failure: table.integer("failure", 1..=255)? as u8,
+                }
+            }
+        };
+        let stream = self.stream(table);
+        Some(Effect::DeviceError { stream, error })
     }
 
     /// `{ count = 2000, stride = 4096, access = "write" }`.
@@ -111,9 +181,7 @@ impl<'r, 's> Parser<'r, 's> {
             None => "read",
         };
         Some(Touch {
-            stream: table
-                .integer("stream", 0..=u64::from(u32::MAX))
-                .map(|it| it as u32),
+            stream: self.stream(&table),
             pasid: table.get("pasid").and_then(|value| self.pasid(value)),
             address: table.integer("address", 0..=u64::MAX),
             stride: match table.get("stride") {
@@ -131,7 +199,7 @@ impl<'r, 's> Parser<'r, 's> {
     /// `{ ring = "aeq", queue = 3, kind = 1 }`.
     fn device_event(&self, value: &Value<'s>) -> Option<DeviceEvent> {
         let table = self.reader.table(value, "device_events")?;
-        table.only(&["ring", "queue", "kind"]);
+        table.only(&["stream", "ring", "queue", "kind"]);
         for key in ["ring", "queue"] {
             if table.get(key).is_none() {
                 self.reader
@@ -150,6 +218,7 @@ impl<'r, 's> Parser<'r, 's> {
             );
         }
         Some(DeviceEvent {
+            stream: self.stream(&table),
             failure,
             queue: table.integer("queue", 0..=4095)? as u16,
             kind: table.integer("kind", 0..=15).unwrap_or(0) as u8,

@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::{LONGEST_NS, Parser};
+use super::{LONGEST_NS, Parser, VECTOR_MAX};
 use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::point::{Matches, Point};
 use crate::read::{Table, Value, parse_number};
@@ -25,7 +25,7 @@ const CODES: [(&str, &[Name], u64); 6] = [
     ("command", COMMANDS, 0xff),
     ("line", LINES, 3),
     ("mailbox", MAILBOX_COMMANDS, 0xff),
-    ("vector", &[], 31),
+    ("vector", &[], VECTOR_MAX),
     ("register", &[], u32::MAX as u64),
 ];
 
@@ -52,9 +52,7 @@ impl<'r, 's> Parser<'r, 's> {
         table.only(&all);
 
         let mut filter = self.default_filter(point);
-        filter.stream = table
-            .integer("stream", 0..=u64::from(u32::MAX))
-            .map(|it| it as u32);
+        filter.stream = self.stream(table);
         filter.pasid = table.get("pasid").and_then(|value| self.pasid(value));
         filter.address = table.get("address").and_then(|value| self.addresses(value));
         filter.access = table
@@ -207,6 +205,11 @@ impl<'r, 's> Parser<'r, 's> {
             }
         }
         when
+    }
+
+    pub(super) fn stream(&self, table: &Table<'r, 's>) -> Option<u32> {
+        let stream = table.integer("stream", 0..=u64::from(u32::MAX));
+        stream.map(|it| it as u32)
     }
 
     pub(super) fn pasid(&self, value: &Value<'s>) -> Option<Option<u32>> {

@@ -23,6 +23,8 @@ pub const RULES_MAX: usize = 10_000;
 const TEXT_BYTES_MAX: usize = 4 << 20;
 /// Longest time a plan can name: an hour. More is a slip of units.
 pub(crate) const LONGEST_NS: u64 = 3_600_000_000_000;
+/// MSI-X has at most 2048 vectors.
+pub(crate) const VECTOR_MAX: u64 = 2047;
 
 /// Which tag a stall gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

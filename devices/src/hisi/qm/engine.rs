@@ -9,7 +9,7 @@ use super::spec::{self, Event, SQE_BYTES};
 use super::{EventKind, Job, Qm};
 use crate::hisi::master::{DmaError, Lease, Requester, Revoked};
 use crate::hisi::probe::{DeviceNote, DeviceStep};
-use crate::hisi::verdict::Purpose;
+use crate::verdict::Purpose;
 
 /// Why a queue's task stops before its ring is empty.
 enum Stop {

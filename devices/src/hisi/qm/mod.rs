@@ -32,7 +32,7 @@ use stallbox_timeline::Notify;
 
 use super::master::{DmaError, Lease, Master, Requester, Revoked};
 use super::probe::DeviceNote;
-use super::verdict::{DeviceAct, Purpose};
+use crate::verdict::{DeviceAct, Purpose};
 use event::EventRing;
 use mailbox::{Action, Command, ContextKind, Mailbox, STATUS_FAILED};
 use queue::{CompletionRing, Serving, SubmissionRing};

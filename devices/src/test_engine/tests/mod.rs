@@ -6,5 +6,6 @@ mod operations;
 mod page_requests;
 mod queues;
 mod registers;
+mod verdicts;
 
 use super::testing as guest;

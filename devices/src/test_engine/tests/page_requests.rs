@@ -55,6 +55,9 @@ fn an_absent_page_is_asked_for_and_the_access_waits_for_the_answer() {
     assert_eq!(guest.poll(&mut queue).map(|done| done.status), Some(0));
     assert_eq!(guest.bytes(DESTINATION, 8), [7; 8]);
     assert_eq!(counter(&guest, 6), 1);
+    // It can be read, as the other counters, when the queue has stopped.
+    guest.write(0, block(0), 0);
+    assert_eq!(counter(&guest, 6), 1);
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Machine {
             lines.clone(),
             Rc::new(probe),
         );
-        faults.attach(smmu.clone(), None, Points::NONE);
+        faults.attach(smmu.clone(), Vec::new(), Points::NONE);
         let functions = Rc::new(Functions::default());
         smmu.connect(functions.clone());
         let port = Rc::new(SmmuPort::new(

@@ -1,16 +1,16 @@
-//! The accelerator's points.
+//! The accelerators' points. A device is named by its StreamID.
 
 use std::rc::Rc;
 
-use stallbox_devices::hisi::{DeviceAct, DeviceStep, DeviceVerdict, DmaAccess, Purpose};
+use stallbox_devices::verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose};
 use stallbox_faultplan::{Access, Act, Point, Ring, Subject};
 use stallbox_smmu::Transaction;
 use stallbox_timeline::Span;
 
 use super::{Faults, Taken};
 
-/// An access under way, by which a translation is known to be of a ring or of a queue.
-pub(super) type InFlight = DmaAccess;
+/// An access under way, and whose: by it a translation is known to be of a ring or of a queue.
+pub(super) type InFlight = (u32, DmaAccess);
 
 fn ring(purpose: Purpose) -> Ring {
     match purpose {
@@ -31,20 +31,32 @@ impl Faults {
         }
         let in_flight = self.in_flight.borrow();
         let pasid = transaction.substream.map(|substream| substream.0);
-        let found = in_flight.iter().find(|access| {
-            access.pasid.map(|pasid| pasid.0) == pasid
-                && access.write == transaction.access.write
-                && transaction.address.wrapping_sub(access.address) < access.bytes
-        });
+        let of_it = |first: u64, last: u64| {
+            in_flight.iter().find(|(stream, access)| {
+                let end = access.address.saturating_add(access.bytes);
+                *stream == transaction.stream.0
+                    && access.pasid.map(|pasid| pasid.0) == pasid
+                    && access.write == transaction.access.write
+                    && access.address <= last
+                    && end > first
+            })
+        };
+        let at = transaction.address;
+        // An ATS translation request names a page, of which the access is perhaps of the end.
+        let found = of_it(at, at).or_else(|| of_it(at & !0xfff, at | 0xfff));
         match found {
-            Some(access) => (access.queue, Some(ring(access.purpose))),
+            Some((_, access)) => (access.queue, Some(ring(access.purpose))),
             None => (None, None),
         }
     }
 
-    pub(in crate::machine) fn on_dma(self: &Rc<Self>, access: &DmaAccess) -> DeviceVerdict {
+    pub(in crate::machine) fn on_dma(
+        self: &Rc<Self>,
+        stream: u32,
+        access: &DmaAccess,
+    ) -> DeviceVerdict {
         if self.follows_in_flight.get() {
-            self.in_flight.borrow_mut().push(*access);
+            self.in_flight.borrow_mut().push((stream, *access));
         }
         if !self.player.wants(Point::Dma) {
             return DeviceVerdict::default();
@@ -53,6 +65,7 @@ impl Faults {
             .address
             .saturating_add(access.bytes.saturating_sub(1));
         let taken = self.ask(&Subject {
+            stream: Some(stream),
             pasid: access.pasid.map(|pasid| pasid.0),
             address: Some((access.address, last)),
             access: Some(if access.write {
@@ -67,19 +80,22 @@ impl Faults {
         self.device_verdict(taken)
     }
 
-    pub(in crate::machine) fn dma_ended(&self, access: &DmaAccess) {
+    pub(in crate::machine) fn dma_ended(&self, stream: u32, access: &DmaAccess) {
         let mut in_flight = self.in_flight.borrow_mut();
-        if let Some(at) = in_flight.iter().position(|other| other == access) {
+        let ended = (stream, *access);
+        if let Some(at) = in_flight.iter().position(|other| *other == ended) {
             in_flight.remove(at);
         }
     }
 
     pub(in crate::machine) fn on_mailbox(
         self: &Rc<Self>,
+        stream: u32,
         command: u8,
         queue: u16,
     ) -> DeviceVerdict {
         let taken = self.ask(&Subject {
+            stream: Some(stream),
             queue: Some(queue),
             code: Some(command.into()),
             ..Subject::at(Point::Mailbox)
@@ -87,8 +103,9 @@ impl Faults {
         self.device_verdict(taken)
     }
 
-    pub(in crate::machine) fn on_msi(self: &Rc<Self>, vector: u8) -> DeviceVerdict {
+    pub(in crate::machine) fn on_msi(self: &Rc<Self>, stream: u32, vector: u16) -> DeviceVerdict {
         let taken = self.ask(&Subject {
+            stream: Some(stream),
             code: Some(vector.into()),
             ..Subject::at(Point::Msi)
         });
@@ -97,10 +114,12 @@ impl Faults {
 
     pub(in crate::machine) fn on_register_write(
         self: &Rc<Self>,
+        stream: u32,
         register: u32,
         value: u32,
     ) -> DeviceVerdict {
         let taken = self.ask(&Subject {
+            stream: Some(stream),
             code: Some(register),
             value: Some(value),
             ..Subject::at(Point::RegisterWrite)
@@ -108,18 +127,15 @@ impl Faults {
         self.device_verdict(taken)
     }
 
+    /// How much longer a step of a device takes.
     pub(in crate::machine) fn on_device_step(
         self: &Rc<Self>,
-        step: DeviceStep,
+        stream: u32,
+        point: Point,
         queue: u16,
     ) -> Span {
-        let point = match step {
-            DeviceStep::Doorbell => Point::Doorbell,
-            DeviceStep::DescriptorFetch => Point::DescriptorFetch,
-            DeviceStep::Compute { .. } => Point::Compute,
-            DeviceStep::CompletionWrite => Point::CompletionWrite,
-        };
         self.delay(&Subject {
+            stream: Some(stream),
             queue: Some(queue),
             ..Subject::at(point)
         })

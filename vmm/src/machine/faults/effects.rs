@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use stallbox_faultplan::{DeviceEvent, Effect, Subject, Touch};
+use stallbox_faultplan::{DeviceError, DeviceEvent, Effect, Touch};
 use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction};
 use stallbox_trace::Event;
 
-use super::Faults;
+use super::{Faults, targets};
 
 /// More effects at one point of virtual time are rules that feed each other.
 const EFFECTS_AT_ONCE_MAX: u32 = 10_000;
@@ -14,7 +14,8 @@ const EFFECTS_AT_ONCE_MAX: u32 = 10_000;
 const TOUCHING_MAX: u32 = 1 << 17;
 
 impl Faults {
-    /// Does it now, and traces what came of it.
+    /// Does it now, and says what came of it. Both that it is asked for and that it failed are in the
+    /// trace.
     pub(crate) fn perform(self: &Rc<Self>, by: &str, effect: &Effect) -> String {
         // Rules can feed each other, and virtual time would stand still for ever.
         let now = self.timeline.now();
@@ -29,14 +30,22 @@ impl Faults {
         self.tracer.emit(Event::Effect {
             by: by.to_owned(),
             what: what.clone(),
+            stream: targets::stream(effect),
         });
-        let failed = |reason: &str| format!("{what}: {reason}");
+        let failed = |reason: &str| {
+            let what = format!("{what}: {reason}");
+            self.tracer.emit(Event::Effect {
+                by: by.to_owned(),
+                what: what.clone(),
+                stream: None,
+            });
+            what
+        };
         let targets = self.targets.borrow();
         let Some(targets) = targets.as_ref() else {
             return failed("the machine is not complete");
         };
-        let (smmu, zip) = (targets.smmu.clone(), targets.zip.clone());
-        const NO_DEVICE: &str = "there is no accelerator";
+        let smmu = targets.smmu.clone();
         match effect {
             Effect::WriteRecord(words) => smmu.inject_event(*words),
             Effect::RunCommand(words) => {
@@ -48,32 +57,22 @@ impl Faults {
                 let entries = smmu.evict(*address);
                 return format!("{what}: {entries} entries");
             }
-            Effect::DeviceEvent(event) => match zip {
-                Some(zip) => {
-                    if !zip.inject_event(event.failure, event.queue, event.kind) {
-                        return failed("the ring takes none now");
-                    }
-                }
-                None => return failed(NO_DEVICE),
-            },
             Effect::Touch(touch) => {
                 if self.touching.get().saturating_add(touch.count) > TOUCHING_MAX {
                     return failed("too many accesses are under way");
                 }
                 self.touch(&smmu, touch);
             }
-            Effect::RaiseMsi(vector) => match zip {
-                Some(zip) => zip.inject_interrupt(*vector),
-                None => return failed(NO_DEVICE),
-            },
-            Effect::DeviceError { qm, zip: bits } => match zip {
-                Some(zip) => zip.set_errors(*qm, *bits),
-                None => return failed(NO_DEVICE),
-            },
-            Effect::DeviceReset => match zip {
-                Some(zip) => zip.inject_reset(),
-                None => return failed(NO_DEVICE),
-            },
+            Effect::DeviceEvent(_)
+            | Effect::RaiseMsi { .. }
+            | Effect::DeviceError { .. }
+            | Effect::DeviceReset { .. } => {
+                let accelerator = targets.accelerator(targets::stream(effect));
+                let done = accelerator.and_then(|it| Ok(it.perform(effect)?));
+                if let Err(reason) = done {
+                    return failed(&reason);
+                }
+            }
             Effect::Open(name) => {
                 let released = self.gates.open(name);
                 return format!("{what}: {released} released");
@@ -133,19 +132,6 @@ impl Faults {
     }
 }
 
-/// The effect with what the rule took filled in.
-pub(super) fn filled_in(effect: &Effect, subject: &Subject<'_>) -> Effect {
-    match effect {
-        Effect::Touch(touch) => Effect::Touch(Touch {
-            stream: touch.stream.or(subject.stream),
-            pasid: touch.pasid.or(Some(subject.pasid)),
-            address: touch.address.or(subject.address.map(|(first, _)| first)),
-            ..*touch
-        }),
-        other => other.clone(),
-    }
-}
-
 fn describe(effect: &Effect) -> String {
     let words = |words: &[u64]| {
         let words: Vec<String> = words.iter().map(|word| format!("{word:#x}")).collect();
@@ -160,6 +146,7 @@ fn describe(effect: &Effect) -> String {
             failure,
             queue,
             kind,
+            ..
         }) => {
             let ring = if *failure { "aeq" } else { "eq" };
             format!("device_events {ring} queue {queue} kind {kind}")
@@ -169,9 +156,15 @@ fn describe(effect: &Effect) -> String {
             touch.count,
             touch.address.unwrap_or_default()
         ),
-        Effect::RaiseMsi(vector) => format!("raise_msi {vector}"),
-        Effect::DeviceError { qm, zip } => format!("device_error qm {qm:#x} zip {zip:#x}"),
-        Effect::DeviceReset => "device_reset".to_owned(),
+        Effect::RaiseMsi { vector, .. } => format!("raise_msi {vector}"),
+        Effect::DeviceError { error, .. } => match error {
+            DeviceError::Status { qm, zip } => format!("device_error qm {qm:#x} zip {zip:#x}"),
+            DeviceError::Queue { queue, failure } => {
+                let queue = queue.unwrap_or_default();
+                format!("device_error queue {queue} failure {failure}")
+            }
+        },
+        Effect::DeviceReset { .. } => "device_reset".to_owned(),
         Effect::Open(name) => format!("open {name}"),
         Effect::Marker(name) => format!("marker {name}"),
         Effect::Pause => "pause".to_owned(),

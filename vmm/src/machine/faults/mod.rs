@@ -1,6 +1,7 @@
 //! Fault plans at work: between the points of the models and the rules of a plan.
 //!
-//! The models ask ([`stallbox_smmu::Probe`], [`stallbox_devices::hisi::DeviceProbe`]); here what
+//! The models ask ([`stallbox_smmu::Probe`], [`stallbox_devices::hisi::DeviceProbe`],
+//! [`stallbox_devices::test_engine::EngineProbe`]); here what
 //! they ask about becomes a [`Subject`], the [`Player`] says which rule takes it, and that becomes a
 //! verdict. What a rule makes happen elsewhere is done by a callback on the timeline, at the same
 //! time but never inside the call of a model.
@@ -8,26 +9,22 @@
 mod device;
 mod effects;
 mod smmu;
+mod targets;
 mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use stallbox_devices::hisi::Zip;
 use stallbox_faultplan::{Effect, Fired, Gates, Plan, Player, Point, Rule, Subject};
 use stallbox_smmu::{Points, Smmu, StreamId};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 
 use device::InFlight;
+pub(crate) use targets::Accelerator;
+use targets::Targets;
 pub(crate) use words::invalidated;
-
-/// What effects act on.
-struct Targets {
-    smmu: Smmu,
-    zip: Option<Rc<Zip>>,
-}
 
 /// The fault plan of one machine. A machine without a plan has one too, which does nothing until
 /// somebody adds a rule.
@@ -89,11 +86,16 @@ impl Faults {
         faults
     }
 
-    /// The machine is complete: from now on rules take effect. `points` are those that others want
-    /// the SMMU to tell of.
-    pub(super) fn attach(self: &Rc<Self>, smmu: Smmu, zip: Option<Rc<Zip>>, points: Points) {
+    /// The machine is complete: from now on rules take effect. The accelerators come with their
+    /// StreamIDs; `points` are those that others want the SMMU to tell of.
+    pub(super) fn attach(
+        self: &Rc<Self>,
+        smmu: Smmu,
+        accelerators: Vec<(u32, Accelerator)>,
+        points: Points,
+    ) {
         self.more_points.set(points);
-        *self.targets.borrow_mut() = Some(Targets { smmu, zip });
+        *self.targets.borrow_mut() = Some(Targets { smmu, accelerators });
         self.rules_changed();
         for rule in self.player.timed() {
             self.plan_next(rule, None);
@@ -235,8 +237,10 @@ impl Faults {
             .gate
             .as_ref()
             .and_then(|gate| self.gates.come(gate, &self.timeline));
-        for effect in &rule.effects {
-            self.do_soon(&rule.name, effects::filled_in(effect, subject));
+        if let Some(targets) = &*self.targets.borrow() {
+            for effect in &rule.effects {
+                self.do_soon(&rule.name, targets.filled_in(effect, subject));
+            }
         }
         Taken { rule, wait, delay }
     }

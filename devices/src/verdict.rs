@@ -1,5 +1,5 @@
-//! What a probe may decide about the accelerator: the device asks, waits at a gate if it is given
-//! one, and does what it was told.
+//! What a probe may decide about an accelerator: the device asks, waits at a gate if it is given one,
+//! and does what it was told.
 
 use stallbox_timeline::Gate;
 
