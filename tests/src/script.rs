@@ -2,6 +2,9 @@
 //! files can come out through the console.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 
 const BEGIN: &str = "@@begin";
 const END: &str = "@@end";
@@ -12,7 +15,7 @@ const FILE_END: &str = "@@file-end";
 pub fn wrap(script: &str) -> String {
     format!(
         "dmesg -n 1\n\
-         give() {{ echo \"{FILE_BEGIN}$1\"; base64 \"$1\"; echo {FILE_END}; }}\n\
+         give() {{ echo \"{FILE_BEGIN}$1\"; gzip < \"$1\" | base64; echo {FILE_END}; }}\n\
          echo {BEGIN}\n\
          (\n{script}\n)\n\
          status=$?\n\
@@ -51,7 +54,8 @@ pub fn parse(console: &str) -> Said {
             },
             Some((_, content)) if bare != FILE_END => content.push_str(bare),
             Some((name, content)) => {
-                said.files.insert((*name).to_owned(), decode(name, content));
+                let packed = decode(name, content);
+                said.files.insert((*name).to_owned(), unpack(name, &packed));
                 file = None;
             }
         }
@@ -74,6 +78,15 @@ pub fn without_files(console: &str) -> String {
         }
     }
     text
+}
+
+/// What `gzip` packed, so that less has to go through the console.
+fn unpack(name: &str, packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed)
+        .read_to_end(&mut bytes)
+        .unwrap_or_else(|error| panic!("{name} came out of the guest damaged: {error}"));
+    bytes
 }
 
 /// Base64 (RFC 4648, 4).
@@ -123,7 +136,8 @@ mod tests {
 
     #[test]
     fn output_and_files_are_told_apart_from_the_log() {
-        let console = "[    0.1] log\n@@begin\none\n@@file /tmp/a b\nZm9v\nYmFy\n@@file-end\n\
+        let console = "[    0.1] log\n@@begin\none\n@@file /tmp/a b\n\
+                       H4sIAAAAAAAAA0vLz09KLAIA\nlR/2ngYAAAA=\n@@file-end\n\
                        two\n\n@@end\n[    1.0] reboot: Power down\n";
         let said = parse(console);
         assert_eq!(said.output, "one\ntwo\n");

@@ -41,7 +41,8 @@ fn the_same_pointer_means_each_process_its_own_memory_on_four_cpus() {
 #[test]
 fn every_access_to_data_carries_a_pasid() {
     for revision in REVISIONS {
-        let script = "zipsva compress --in /bin/busybox --out /tmp/out";
+        let script =
+            "head -c 100000 /bin/busybox > /tmp/in; zipsva compress --in /tmp/in --out /tmp/out";
         let run = Guest::new()
             .revision(revision)
             .traced()
