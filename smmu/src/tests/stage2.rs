@@ -217,6 +217,24 @@ fn s2affd_makes_a_clear_access_flag_no_fault_and_not_kept() {
 }
 
 #[test]
+fn what_both_stages_say_is_kept_only_with_both_access_flags() {
+    let driver = Driver::virtual_machine();
+    let mut ste = ste_nested(CONTEXT_TABLE + 0x10_0000_0000, 3, 7, STAGE2_ROOT);
+    ste[2] |= 1 << 53;
+    driver.set_ste(SID, ste);
+    driver.map(0x1000, 0x7000_0000 | USER_RW);
+    let at = driver.map_stage2(0x7000_0000, (0x10_0000 | STAGE2_RW) & !0x400);
+    let read = || driver.access(0x1000, Access::READ).address();
+    assert_eq!(read(), 0x10_0000);
+
+    driver.memory.store(at, &[0x20_0000 | STAGE2_RW]);
+
+    assert_eq!(read(), 0x20_0000);
+    driver.memory.store(at, &[0x30_0000 | STAGE2_RW]);
+    assert_eq!(read(), 0x20_0000, "now it is kept");
+}
+
+#[test]
 fn without_s2r_a_fault_of_stage_2_is_not_recorded() {
     let driver = stage2();
     let mut ste = ste_stage2(7, STAGE2_ROOT);
