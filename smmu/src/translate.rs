@@ -159,14 +159,17 @@ impl Smmu {
     /// [`Smmu::translate`] has to be asked.
     #[inline]
     pub fn try_translate(&self, transaction: &Transaction) -> Option<Translation> {
-        match self.0.hit(transaction) {
-            Ok(translation) => Some(translation),
-            Err(NoHit::Miss) => None,
-            Err(NoHit::Unresolved) => match self.0.resolve(transaction) {
-                Resolution::Unknown => None,
-                Resolution::Bypass => self.0.pass(transaction.address),
-                Resolution::Translate => self.0.hit(transaction).ok(),
-            },
+        loop {
+            match self.0.hit(transaction) {
+                Ok(translation) => return Some(translation),
+                Err(NoHit::Miss) => return None,
+                Err(NoHit::Unresolved) => match self.0.resolve(transaction) {
+                    Resolution::Unknown => return None,
+                    Resolution::Bypass => return self.0.pass(transaction.address),
+                    // Once: then it is resolved.
+                    Resolution::Translate => {}
+                },
+            }
         }
     }
 
@@ -186,7 +189,10 @@ impl Smmu {
             // Most transactions need no more than this, and the rest of the way is a large future.
             let (shutdowns, epoch) = (smmu.shutdowns.get(), smmu.epoch.get());
             let mut attempt = Attempt::default();
-            if !smmu.watches_any(Points::TRANSLATION | Points::TRANSLATED) {
+            loop {
+                if smmu.watches_any(Points::TRANSLATION | Points::TRANSLATED) {
+                    break;
+                }
                 match smmu.hit(&transaction) {
                     Ok(translation) => {
                         let Some(sleep) = smmu.pause(Step::TlbHit, &transaction) else {
@@ -197,14 +203,18 @@ impl Smmu {
                         }
                     }
                     Err(NoHit::Miss) => attempt = Attempt::MISSED,
-                    Err(NoHit::Unresolved) => {
-                        if smmu.resolve(&transaction) == Resolution::Bypass
-                            && let Some(translation) = smmu.pass(transaction.address)
-                        {
-                            return Ok(translation);
+                    Err(NoHit::Unresolved) => match smmu.resolve(&transaction) {
+                        Resolution::Unknown => {}
+                        Resolution::Bypass => {
+                            if let Some(translation) = smmu.pass(transaction.address) {
+                                return Ok(translation);
+                            }
                         }
-                    }
+                        // Once: then it is resolved.
+                        Resolution::Translate => continue,
+                    },
                 }
+                break;
             }
             let outcome = smmu.translate(&transaction, attempt, shutdowns).await;
             match &outcome {

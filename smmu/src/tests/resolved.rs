@@ -97,8 +97,14 @@ fn substreams_and_streams_that_share_a_place_are_told_apart() {
         let cd = cd_sva(ssid, Driver::root(3));
         driver.set_cd(ssid.into(), cd);
     }
+    // Another stream has other processes.
+    let table = CONTEXT_TABLE + 0x10_0000;
+    driver.set_ste(SID + 128, ste_stage1(table, 3));
+    let cd = cd_sva(2, Driver::root(2));
+    driver.memory.store(table + 64, &cd);
     let places = [
         (transaction(SID, Some(1)), 0x10_0000),
+        (transaction(SID + 128, Some(1)), 0x20_0000),
         (transaction(SID, Some(1 + 128)), 0x30_0000),
         (transaction(SID, Some(1 + 256)), 0x30_0000),
         (transaction(SID + 1, Some(2)), 0x20_0000),
@@ -137,4 +143,50 @@ fn a_hit_asks_for_what_the_access_needs_as_the_stream_overrides_it() {
     driver.begin(process_transaction(0x1000, Access::WRITE));
     assert_eq!(with(Access::READ), None);
     assert_eq!(with(Access::WRITE), Some(0x10_0000), "what writes is data");
+}
+
+#[test]
+fn a_hit_knows_that_the_top_byte_is_no_part_of_the_address() {
+    let driver = driver(Config::default());
+    let mut cd = cd_sva(1, Driver::root(1));
+    // TBI0.
+    cd[0] |= 1 << 38;
+    driver.set_cd(1, cd);
+    let asked = transaction(SID, Some(1));
+    let tagged = Transaction {
+        address: 0xab << 56 | asked.address,
+        ..asked
+    };
+    assert_eq!(warm(&driver, tagged), 0x10_0000);
+    let beyond = Transaction {
+        address: 1 << 50 | asked.address,
+        ..asked
+    };
+    assert_eq!(hit(&driver, beyond), None);
+
+    driver.set_cd(1, cd_sva(1, Driver::root(1)));
+    driver.begin(asked).address();
+    assert_eq!(hit(&driver, asked), Some(0x10_0000));
+    assert_eq!(hit(&driver, tagged), None, "without TBI it is another");
+}
+
+#[test]
+fn a_hit_knows_that_a_half_is_closed_to_some() {
+    let driver = driver(Config {
+        e0pd: true,
+        ..Config::default()
+    });
+    let mut cd = cd_sva(1, Driver::root(1));
+    // E0PD0: privileged accesses only, whatever the pages permit.
+    cd[1] |= 1 << 2;
+    driver.set_cd(1, cd);
+    let asked = process_transaction(0x1000, Access::READ.privileged());
+    warm(&driver, asked);
+
+    let unprivileged = Transaction {
+        access: Access::READ,
+        ..asked
+    };
+    assert_eq!(hit(&driver, unprivileged), None);
+    assert!(driver.begin(unprivileged).is_waiting(), "it stalls");
 }
