@@ -42,7 +42,7 @@ static const char usage[] =
 	"                       unmapped   a hole where it begins: it must be refused\n"
 	"  --queues N         queues, used in turn, at most 64 (1)\n"
 	"  --depth N          operations of a queue at once, at most 64 (4)\n"
-	"  --access N         bytes of one access, a power of two, 64 to 4096 (4096)\n"
+	"  --access N         bytes of one access, a power of two, 64 to 16384 (4096)\n"
 	"  --stride N         chase, gather, scatter, add: distance of elements (4096)\n"
 	"  --element N        chase, gather, scatter: bytes of an element (64)\n"
 	"  --rate N           10^6 bytes a second for each queue; 0, no limit (0)\n"
@@ -572,8 +572,8 @@ static int check(const struct options *o)
 		return bad("queues", "from 1 to 64");
 	if (!o->depth || o->depth > 64)
 		return bad("depth", "from 1 to 64");
-	if (o->access < 64 || o->access > 4096 || o->access & (o->access - 1))
-		return bad("access", "a power of two from 64 to 4096");
+	if (o->access < 64 || o->access > 16384 || o->access & (o->access - 1))
+		return bad("access", "a power of two from 64 to 16384");
 	if (!strided)
 		return 0;
 	if (o->element < 16 || o->element > 4096 || o->element % 8)

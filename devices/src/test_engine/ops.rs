@@ -12,7 +12,7 @@ use super::spec::{
 };
 use crate::lease::Revoked;
 
-/// Bytes that an operation holds at a time.
+/// Bytes that an operation holds at a time, unless its accesses are larger.
 const CHUNK_BYTES: u64 = 4096;
 
 /// Why an operation has no result.
@@ -67,6 +67,10 @@ impl<'a> Work<'a> {
             read_bytes: Cell::new(0),
             written_bytes: Cell::new(0),
         }
+    }
+
+    fn chunk_bytes(&self) -> u64 {
+        CHUNK_BYTES.max(1 << self.requester.access_log2)
     }
 
     pub(super) fn read_bytes(&self) -> u32 {
@@ -131,8 +135,8 @@ impl<'a> Work<'a> {
         let range = Range::of(d.length)?.at(d.source)?.at(d.destination)?;
         self.prefill(d.source, d.length, false).await?;
         self.prefill(d.destination, d.length, true).await?;
-        let mut chunk = vec![0; CHUNK_BYTES as usize];
-        for (offset, length) in range.chunks(d.source) {
+        let mut chunk = vec![0; self.chunk_bytes() as usize];
+        for (offset, length) in range.chunks(d.source, self.chunk_bytes()) {
             let chunk = &mut chunk[..length];
             self.read(d.source + offset, chunk).await?;
             self.write(d.destination + offset, chunk).await?;
@@ -146,7 +150,7 @@ impl<'a> Work<'a> {
         let range = Range::of(d.length)?.at(d.destination)?;
         self.prefill(d.destination, d.length, true).await?;
         let pattern = d.operand.to_le_bytes();
-        for (offset, length) in range.chunks(d.destination) {
+        for (offset, length) in range.chunks(d.destination, self.chunk_bytes()) {
             let phase = (offset % 8) as usize;
             let chunk: Vec<u8> = pattern
                 .iter()
@@ -166,8 +170,9 @@ impl<'a> Work<'a> {
         let range = Range::of(d.length)?.at(d.source)?.at(d.destination)?;
         self.prefill(d.source, d.length, false).await?;
         self.prefill(d.destination, d.length, false).await?;
-        let (mut left, mut right) = (vec![0; CHUNK_BYTES as usize], vec![0; CHUNK_BYTES as usize]);
-        for (offset, length) in range.chunks(d.source) {
+        let mut left = vec![0; self.chunk_bytes() as usize];
+        let mut right = left.clone();
+        for (offset, length) in range.chunks(d.source, self.chunk_bytes()) {
             let (left, right) = (&mut left[..length], &mut right[..length]);
             self.read(d.source + offset, left).await?;
             self.read(d.destination + offset, right).await?;
@@ -186,9 +191,9 @@ impl<'a> Work<'a> {
     async fn crc(&self, d: &Descriptor) -> Result<Outcome> {
         let range = Range::of(d.length)?.at(d.source)?;
         self.prefill(d.source, d.length, false).await?;
-        let mut chunk = vec![0; CHUNK_BYTES as usize];
+        let mut chunk = vec![0; self.chunk_bytes() as usize];
         let mut crc = Crc::new();
-        for (offset, length) in range.chunks(d.source) {
+        for (offset, length) in range.chunks(d.source, self.chunk_bytes()) {
             let chunk = &mut chunk[..length];
             self.read(d.source + offset, chunk).await?;
             crc.update(chunk);
@@ -289,12 +294,12 @@ impl<'a> Work<'a> {
         if total > BYTES_MAX {
             return Err(Status::BadLength.into());
         }
-        let mut chunk = vec![0; CHUNK_BYTES as usize];
+        let mut chunk = vec![0; self.chunk_bytes() as usize];
         for index in 0..count {
             let source = element(d.source, d.source_stride, index);
             let destination = element(d.destination, d.destination_stride, index);
             let range = Range::of(d.length)?.at(source)?.at(destination)?;
-            for (offset, length) in range.chunks(source) {
+            for (offset, length) in range.chunks(source, self.chunk_bytes()) {
                 let chunk = &mut chunk[..length];
                 self.read(source + offset, chunk).await?;
                 self.write(destination + offset, chunk).await?;
@@ -345,14 +350,14 @@ impl Range {
     }
 
     /// Offsets and lengths of chunks that end where chunks of `first`'s address space do.
-    fn chunks(self, first: u64) -> impl Iterator<Item = (u64, usize)> {
+    fn chunks(self, first: u64, bytes: u64) -> impl Iterator<Item = (u64, usize)> {
         let mut offset = 0;
         std::iter::from_fn(move || {
             let left = self.0 - offset;
             if left == 0 {
                 return None;
             }
-            let length = (CHUNK_BYTES - (first + offset) % CHUNK_BYTES).min(left);
+            let length = (bytes - (first + offset) % bytes).min(left);
             let chunk = (offset, length as usize);
             offset += length;
             Some(chunk)

@@ -312,7 +312,7 @@ mod tests {
         assert!(Rings::new(&settings(0x20, 0, good)).is_none());
         assert!(Rings::new(&settings(0, 0x10, good)).is_none());
         for bad in [
-            0x06_01_00, 0x06_01_0d, 0x06_00_02, 0x06_41_02, 0x05_01_02, 0x0d_01_02,
+            0x06_01_00, 0x06_01_0d, 0x06_00_02, 0x06_41_02, 0x05_01_02, 0x0f_01_02,
         ] {
             assert!(Rings::new(&settings(0, 0, bad)).is_none(), "{bad:#x}");
         }

@@ -38,7 +38,7 @@ pub(super) mod global {
     pub(crate) const COUNT_MAX: u64 = 0x01c;
 
     pub(crate) const ID_VALUE: u32 = u32::from_le_bytes(*b"SVAT");
-    pub(crate) const VERSION_VALUE: u32 = 1 << 16;
+    pub(crate) const VERSION_VALUE: u32 = 1 << 16 | 1;
     pub(crate) const CONTROL_RESET: u32 = 1;
     pub(crate) const STATUS_IDLE: u32 = 1;
 }
@@ -93,6 +93,8 @@ pub(super) const CAPABILITY_PREFILL: u32 = 1 << 17;
 pub(super) const CAPABILITY_ENABLED: u32 = 1 << 18;
 /// Outstanding Page Request Capacity.
 pub(super) const PAGE_REQUESTS_MAX: u32 = 512;
+/// Page requests of one group: the pages of the largest access.
+pub(super) const GROUP_PAGES: u32 = 1 << (ACCESS_LOG2_MAX - 12);
 
 pub(super) const HISTOGRAM_BUCKETS: usize = 32;
 
@@ -100,9 +102,10 @@ pub(super) const HISTOGRAM_BUCKETS: usize = 32;
 pub(super) const RING_LOG2_MAX: u32 = 12;
 /// Descriptors that one queue may execute at once.
 pub(super) const DEPTH_MAX: u32 = 64;
-/// Bytes of one access to memory: a power of two.
+/// Bytes of one access to memory: a power of two. Above 4 KiB it is a burst of requests, the pages of
+/// which are asked for in one group.
 pub(super) const ACCESS_LOG2_MIN: u32 = 6;
-pub(super) const ACCESS_LOG2_MAX: u32 = 12;
+pub(super) const ACCESS_LOG2_MAX: u32 = 14;
 /// Bytes that one descriptor may read, and write.
 pub(super) const BYTES_MAX: u64 = 64 << 20;
 /// Elements or nodes of one descriptor.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use stallbox_timeline::{Span, Timeline};
 
-use super::spec::PAGE_REQUESTS_MAX;
+use super::spec::{GROUP_PAGES, PAGE_REQUESTS_MAX};
 use crate::atc::{Atc, AtcConfig, AtcNote, AtcProbe, AtcStep, Prefill};
 use crate::dma::{DmaAttrs, DmaPort, InvalidateRequest, Pasid};
 use crate::pcie::ats::Ats;
@@ -67,7 +67,10 @@ impl Translator {
             dma,
             ats.state(),
             Some(pri_state.clone()),
-            AtcConfig::default(),
+            AtcConfig {
+                group_pages: GROUP_PAGES,
+                ..AtcConfig::default()
+            },
             counts.clone(),
         );
         let translator = Translator {

@@ -61,6 +61,40 @@ fn an_absent_page_is_asked_for_and_the_access_waits_for_the_answer() {
 }
 
 #[test]
+fn the_pages_of_a_large_access_are_one_group() {
+    let guest = Guest::with(PAGE_REQUESTS);
+    let setup = Setup {
+        access_log2: 14,
+        ..Setup::default()
+    };
+    let mut queue = guest.start(0, setup);
+    // All but the second page of the destination.
+    for page in [0, 2, 3] {
+        let at = DESTINATION + page * 4096;
+        guest.memory.absent.borrow_mut().push(at..at + 4096);
+    }
+    guest.place(SOURCE, &[9; 4 * 4096]);
+    guest.submit(&mut queue, &[copy(SOURCE, DESTINATION, 4 * 4096)]);
+    guest.advance(Span::from_ms(1));
+    {
+        let requests = guest.memory.page_requests.borrow();
+        let asked: Vec<(u64, bool)> = requests
+            .iter()
+            .map(|it| ((it.address - DESTINATION) / 4096, it.last))
+            .collect();
+        assert_eq!(asked, [(0, false), (2, false), (3, true)]);
+        assert!(requests.iter().all(|it| it.index == requests[0].index));
+    }
+    // One answer for all of them.
+    guest.memory.absent.borrow_mut().clear();
+    guest.memory.answer(2, PageResponseCode::Success);
+    guest.advance(Span::from_ms(1));
+    assert_eq!(guest.poll(&mut queue).map(|done| done.status), Some(0));
+    assert_eq!(guest.bytes(DESTINATION, 4 * 4096), [9; 4 * 4096]);
+    assert_eq!(counter(&guest, 6), 3);
+}
+
+#[test]
 fn a_page_that_there_is_not_aborts_the_access() {
     let guest = Guest::with(PAGE_REQUESTS);
     let mut queue = guest.start(0, Setup::default());

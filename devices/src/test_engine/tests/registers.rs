@@ -31,9 +31,9 @@ fn the_function_says_what_it_is() {
     let words: Vec<u32> = (0..8).map(|n| guest.read(0, n * 4)).collect();
     let expected = [
         0x5441_5653, // "SVAT"
-        0x0001_0000, // 1.0
+        0x0001_0001, // 1.1
         4,           // queues
-        0x000c_400c, // 4 KiB accesses, depth 64, 4096 entries
+        0x000e_400c, // 16 KiB accesses, depth 64, 4096 entries
         0,
         1, // idle
         64 << 20,
@@ -86,7 +86,7 @@ fn settings_that_describe_nothing_possible_fail_the_queue() {
             ..Setup::default()
         },
         Setup {
-            access_log2: 13,
+            access_log2: 15,
             ..Setup::default()
         },
         Setup {
