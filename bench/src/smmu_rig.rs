@@ -10,9 +10,11 @@ use std::rc::Rc;
 use anyhow::{Context, Result, ensure};
 use stallbox_smmu::testing::{STAGE2_RW, USER_RW, cd_sva, ste_nested, ste_stage1};
 use stallbox_smmu::{
-    Access, Config, ExternalAbort, Interrupts, Line, Memory, NoProbe, Smmu, StreamId, SubstreamId,
-    Timeline, Transaction,
+    Access, Config, Endpoints, ExternalAbort, Interrupts, InvalidateCompletion, InvalidateRequest,
+    Line, Memory, NoProbe, PageRequest, PageResponse, PageResponseCode, Smmu, StreamId,
+    SubstreamId, Timeline, Transaction, TranslationRequest,
 };
+use stallbox_timeline::Notify;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const SID: u32 = 8;
@@ -23,6 +25,7 @@ const STREAM_TABLE: u64 = 0x1_0000;
 const CONTEXT_TABLE: u64 = 0x2_0000;
 const COMMAND_QUEUE: u64 = 0x3_0000;
 const EVENT_QUEUE: u64 = 0x4_0000;
+const PAGE_REQUEST_QUEUE: u64 = 0x5_0000;
 const QUEUE_LOG2: u32 = 7;
 /// The tables of the address space: one each of levels 0 to 2, then those of level 3.
 const TABLES: u64 = 0x10_0000;
@@ -50,9 +53,67 @@ pub struct Rig {
     /// Its timeline.
     pub timeline: Timeline,
     ram: Rc<Ram>,
-    /// The driver's copies of CMDQ_PROD and EVENTQ_CONS.
+    /// The driver's copies of CMDQ_PROD, EVENTQ_CONS and PRIQ_CONS.
     command_prod: Cell<u32>,
     event_cons: Cell<u32>,
+    page_request_cons: Cell<u32>,
+}
+
+/// A device that asks for pages, one at a time.
+#[derive(Default)]
+pub struct Endpoint {
+    answered: Cell<Option<PageResponseCode>>,
+    changed: Notify,
+}
+
+impl Endpoint {
+    /// The answer to the page request that was sent.
+    pub async fn answer(&self) -> PageResponseCode {
+        loop {
+            if let Some(code) = self.answered.take() {
+                return code;
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Endpoints for Endpoint {
+    fn invalidate(&self, _: StreamId, _: InvalidateRequest, completion: InvalidateCompletion) {
+        completion.done();
+    }
+
+    fn page_response(&self, _: StreamId, response: PageResponse) {
+        self.answered.set(Some(response.code));
+        self.changed.notify_all();
+    }
+}
+
+/// What a device with ATS asks where [`transaction`] would be its access.
+pub fn translation_request(address: u64) -> TranslationRequest {
+    TranslationRequest {
+        stream: StreamId(SID),
+        substream: Some(SubstreamId(SSID)),
+        address,
+        write: true,
+        execute: false,
+        privileged: false,
+    }
+}
+
+/// Its request for the page.
+pub fn page_request(address: u64) -> PageRequest {
+    PageRequest {
+        stream: StreamId(SID),
+        substream: Some(SubstreamId(SSID)),
+        address,
+        read: false,
+        write: true,
+        execute: false,
+        privileged: false,
+        last: true,
+        index: 0,
+    }
 }
 
 struct Ram(GuestMemoryMmap<()>);
@@ -109,11 +170,37 @@ pub fn frame(index: u64) -> u64 {
 impl Rig {
     /// Enabled, with one process that has tables but no pages.
     pub fn new() -> Result<Rig> {
+        Rig::of(Config::default())
+    }
+
+    /// [`Rig::new`], for a device with ATS and PRI.
+    pub fn with_page_requests() -> Result<(Rig, Rc<Endpoint>)> {
+        let rig = Rig::of(Config {
+            ats: true,
+            pri: true,
+            ..Config::default()
+        })?;
+        // STE.EATS, and no CD.S: such a device does not stall.
+        let mut ste = ste_stage1(CONTEXT_TABLE, 3);
+        ste[1] |= 1 << 28;
+        rig.store(STREAM_TABLE + 64 * u64::from(SID), &ste);
+        let mut cd = cd_sva(ASID, TABLES);
+        cd[0] &= !(1 << 44);
+        rig.store(CONTEXT_TABLE + 64 * u64::from(SSID), &cd);
+        rig.write64(0xc0, PAGE_REQUEST_QUEUE | 1 << 62 | u64::from(QUEUE_LOG2));
+        rig.write32(0x50, 0x7);
+        rig.write32(0x20, 0x1f);
+        let endpoint = Rc::new(Endpoint::default());
+        rig.smmu.connect(endpoint.clone());
+        Ok((rig, endpoint))
+    }
+
+    fn of(config: Config) -> Result<Rig> {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES)])
             .context("cannot map the SMMU's memory")?;
         let (ram, timeline) = (Rc::new(Ram(ram)), Timeline::new());
         let smmu = Smmu::new(
-            Config::default(),
+            config,
             timeline.clone(),
             ram.clone(),
             Rc::new(Nobody),
@@ -125,6 +212,7 @@ impl Rig {
             ram,
             command_prod: Cell::new(0),
             event_cons: Cell::new(0),
+            page_request_cons: Cell::new(0),
         };
         rig.store(
             STREAM_TABLE + 64 * u64::from(SID),
@@ -273,5 +361,30 @@ impl Rig {
         self.write32(0x1_00ac, self.event_cons.get());
         let (stalled, stag) = (words[1] >> 31 & 1 == 1, words[1] as u16);
         stalled.then_some((stag, words[2]))
+    }
+    /// Takes a page request from its queue: its index, and where.
+    pub fn page_request(&self) -> Option<(u16, u64)> {
+        let mut prod = [0; 4];
+        self.smmu.read(0x1_00c8, &mut prod);
+        let mask = (2 << QUEUE_LOG2) - 1;
+        let cons = self.page_request_cons.get();
+        if u32::from_le_bytes(prod) & mask == cons {
+            return None;
+        }
+        let at = PAGE_REQUEST_QUEUE + 16 * u64::from(cons & (mask >> 1));
+        let words: [u64; 2] = self
+            .ram
+            .0
+            .read_obj(GuestAddress(at))
+            .expect("inside the rig's memory");
+        self.page_request_cons.set((cons + 1) & mask);
+        self.write32(0x1_00cc, self.page_request_cons.get());
+        Some((words[1] as u16 & 0x1ff, words[1] & !0xfff))
+    }
+
+    /// CMD_PRI_RESP with Success and the process's PASID.
+    pub fn respond(&self, index: u16) {
+        let who = 1 << 11 | u64::from(SSID) << 12 | u64::from(SID) << 32;
+        self.command([0x41 | who, u64::from(index) | 2 << 12]);
     }
 }

@@ -6,11 +6,14 @@ use std::rc::Rc;
 
 use anyhow::{Result, anyhow, ensure};
 use smmu::{SMMU, types as peer};
+use stallbox_smmu::{AtsCompletion, PageResponseCode};
 
 use crate::plans::{self, Rules};
 use crate::report::Figure;
 use crate::series::{Series, pairs, time};
-use crate::smmu_rig::{PAGES, Rig, frame, page, transaction, transaction_of};
+use crate::smmu_rig::{
+    PAGES, Rig, frame, page, page_request, transaction, transaction_of, translation_request,
+};
 
 const NAME: &str = "smmu";
 const PEER: &str = "smmu 1.8.0";
@@ -37,6 +40,7 @@ pub fn run(rounds: u32) -> Result<Vec<Figure>> {
         processes(100, rounds)?,
         processes(10_000, rounds)?,
         faults(rounds)?,
+        page_requests(rounds)?,
         plans::question(
             "question to a plan of 1 rule, no match",
             1,
@@ -224,6 +228,60 @@ fn faults(rounds: u32) -> Result<Figure> {
     Ok(Figure::new(
         NAME,
         "fault: stall, record, RESUME, retry",
+        "ns",
+        &taken.into_iter().collect(),
+    ))
+}
+
+/// The same by a device that asks for pages: a translation request that permits nothing, a page
+/// request into its queue; then the driver, which maps the page and queues CMD_PRI_RESP; then the
+/// translation request again.
+fn page_requests(rounds: u32) -> Result<Figure> {
+    let (rig, endpoint) = Rig::with_page_requests()?;
+    let mut taken = Vec::new();
+    for _ in 0..rounds {
+        let (smmu, endpoint) = (rig.smmu.clone(), endpoint.clone());
+        let done = Rc::new(Cell::new(0));
+        let count = done.clone();
+        rig.timeline.spawn(async move {
+            for index in 0..FAULTS {
+                let asked = translation_request(page(index));
+                let permits =
+                    |answer| matches!(answer, AtsCompletion::Success(range) if range.write);
+                if permits(smmu.translation_request(asked).await) {
+                    return;
+                }
+                smmu.page_request(page_request(page(index)));
+                let answered = endpoint.answer().await == PageResponseCode::Success;
+                if answered && permits(smmu.translation_request(asked).await) {
+                    count.set(count.get() + 1);
+                }
+            }
+        });
+        let requests = rig.smmu.counters().page_requests;
+        let (took, ()) = time(|| {
+            rig.timeline.run_ready();
+            while let Some((index, address)) = rig.page_request() {
+                rig.map((address - page(0)) >> 12);
+                rig.respond(index);
+            }
+        });
+        ensure!(
+            done.get() == FAULTS,
+            "{} of {FAULTS} page requests were served",
+            done.get()
+        );
+        ensure!(
+            rig.smmu.counters().page_requests - requests == FAULTS,
+            "not all were page requests"
+        );
+        taken.push(ns_each(took, FAULTS));
+        (0..FAULTS).for_each(|index| rig.unmap(index));
+        rig.invalidate();
+    }
+    Ok(Figure::new(
+        NAME,
+        "page request: ATS miss, PRI queue, CMD_PRI_RESP, retranslate",
         "ns",
         &taken.into_iter().collect(),
     ))
