@@ -18,6 +18,7 @@ mod isolation;
 mod kernel_log;
 mod measure;
 mod no_sva;
+mod page_requests;
 mod pin;
 mod plans;
 mod plans_engine;
