@@ -12,7 +12,7 @@ use super::regs::{self, Doorbell, Identity, Request};
 use super::spec::*;
 use super::translation::Translator;
 use super::{FaultMode, TestEngineConfig};
-use crate::atc::AtcProbe;
+use crate::atc::{AtcEntry, AtcProbe};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{self, ConfigSpace};
@@ -163,6 +163,11 @@ impl TestEngine {
     pub fn inject_reset(&self) {
         self.flr();
         self.wires.update_master();
+    }
+
+    /// What its translation cache holds, by address space and address; `None` if it has none.
+    pub fn cached_translations(&self) -> Option<Vec<AtcEntry>> {
+        self.wires.master.cached_translations()
     }
 
     /// No descriptor is under way and no access in flight.

@@ -9,6 +9,7 @@ use stallbox_timeline::{Span, Time, Timeline};
 use super::probe::{EngineNote, EngineProbe, EngineStep};
 use super::spec::HISTOGRAM_BUCKETS;
 use super::translation::Translator;
+use crate::atc::AtcEntry;
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Pasid};
 use crate::lease::{Lease, Revoked};
 use crate::verdict::{DeviceAct, DmaAccess, Purpose};
@@ -239,6 +240,11 @@ impl Master {
     pub(super) fn page_requests(&self, pasid: Option<Pasid>) -> u64 {
         let translator = self.translator.as_ref();
         translator.map_or(0, |translator| translator.page_requests(pasid))
+    }
+
+    pub(super) fn cached_translations(&self) -> Option<Vec<AtcEntry>> {
+        let translator = self.translator.as_ref();
+        translator.map(|translator| translator.atc.entries())
     }
 
     /// No queue uses `pasid` any more.

@@ -38,16 +38,20 @@ fn ask(socket: &Path, words: &[&str]) -> Value {
 
 /// Runs the job under [`PLAN`]; `look` is called once the machine is paused.
 fn paused(look: impl FnOnce(&Path)) -> Run {
+    paused_under(PLAN, Guest::new(), JOB, look)
+}
+
+fn paused_under(plan_text: &str, guest: Guest, script: &str, look: impl FnOnce(&Path)) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.toml");
-    fs::write(&plan, PLAN).unwrap();
+    fs::write(&plan, plan_text).unwrap();
     let socket: PathBuf = folder.path().join("s");
     thread::scope(|scope| {
-        let guest = Guest::new()
+        let guest = guest
             .option("--plan", &plan)
             .option("--control", &socket)
             .traced();
-        let run = scope.spawn(move || guest.run(JOB));
+        let run = scope.spawn(move || guest.run(script));
         let end = Instant::now() + Duration::from_secs(200);
         while inspect(&socket, &["status"]).0["answer"]["paused"] != Value::Bool(true) {
             assert!(
@@ -108,6 +112,15 @@ fn a_paused_machine_is_looked_at_and_let_go() {
         assert_eq!(
             (&event["queue"], &event["queued"]),
             (&"event".into(), &0.into())
+        );
+        assert_eq!(queues["command_error"], "CERROR_NONE");
+        assert!(queues["gerror"].as_array().unwrap().is_empty());
+        // The record that waits at the gate is in no queue.
+        assert!(
+            ask(socket, &["queue", "event"])
+                .as_array()
+                .unwrap()
+                .is_empty()
         );
         let rules = ask(socket, &["rules"]);
         assert_eq!(
@@ -177,6 +190,20 @@ fn nonsense_is_refused_with_a_reason() {
             refused(&["inject", "[[rule]]\nat='recrod'\ndo.drop=true"]).contains("did you mean")
         );
         assert!(refused(&["now", "drop = true"]).contains("cannot be done"));
+        assert!(refused(&["open", "nobody"]).contains("there are: g"));
+        assert!(refused(&["atc", "8"]).contains("no translation cache"));
+        assert!(refused(&["atc", "9"]).contains("no accelerator has StreamID 9"));
+        assert!(refused(&["queue", "page-request"]).contains("SMMU_IDR0.PRI is 0"));
+        let (_, errors, status) = inspect(socket, &["pt", "8", "1", "zz"]);
+        assert_eq!(status, Some(125), "{errors}");
+        assert!(
+            errors.contains("'<ADDRESS>': this is no number"),
+            "{errors}"
+        );
+        // Beyond T0SZ, and the context does not ignore the top byte.
+        let walk = ask(socket, &["pt", "8", "1", "0x100000000000000"]);
+        let outcome = walk["outcome"].as_str().unwrap();
+        assert!(outcome.contains("beyond 48 bits"), "{walk}");
         ask(socket, &["open", "g"]);
         ask(socket, &["resume"]);
     });
@@ -184,6 +211,50 @@ fn nonsense_is_refused_with_a_reason() {
     let nobody = inspect(Path::new("/no/such/socket"), &["status"]);
     assert_eq!(nobody.2, Some(125));
     assert!(nobody.1.contains("no machine listens"), "{}", nobody.1);
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine can be paused")]
+fn a_page_request_is_seen_in_its_queue_and_what_came_of_others_in_the_device() {
+    let plan = "[[rule]]\nat = 'interrupt'\nmatch = { line = 'page-request-queue', nth = 3 }\n\
+                do = { gate = 'irq', pause = true }\n";
+    let guest = Guest::new()
+        .option("--accel", "test-engine,fault=pri")
+        .option("--image", "pri");
+    let run = paused_under(plan, guest, "svatest copy --memory untouched", |socket| {
+        let queues = ask(socket, &["queues"]);
+        assert_eq!(queues["queues"][2]["queue"], "page-request");
+        assert_eq!(queues["queues"][2]["queued"], 1);
+        let requests = ask(socket, &["queue", "page-request"]);
+        let request = &requests[0];
+        assert_eq!(
+            (&request["stream"], &request["pasid"]),
+            (&16.into(), &1.into())
+        );
+        assert_eq!(
+            (&request["prg_index"], &request["last"]),
+            (&2.into(), &true.into())
+        );
+        // What the device asked for before, it has; this it has not.
+        let cached = ask(socket, &["atc", "16"]);
+        let cached = cached.as_array().unwrap();
+        assert!(!cached.is_empty());
+        let address = request["address"].as_str().unwrap();
+        let permits = |entry: &Value| {
+            entry["address"] == address && entry["access"].as_str().unwrap().contains("write")
+        };
+        assert!(!cached.iter().any(permits), "{cached:?}");
+        for entry in cached {
+            let walk = ask(
+                socket,
+                &["pt", "16", "1", entry["address"].as_str().unwrap()],
+            );
+            assert_eq!(walk["output"], entry["output"], "{walk}");
+        }
+        ask(socket, &["open", "irq"]);
+        ask(socket, &["resume"]);
+    });
+    run.success();
 }
 
 /// Nothing is paused, so this is for every engine: one that sleeps has to wake for the socket.

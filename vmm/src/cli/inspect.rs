@@ -28,6 +28,7 @@ pub enum What {
     /// Lets it go on.
     Resume {
         /// Only for so many nanoseconds of virtual time.
+        #[arg(value_parser = number)]
         for_ns: Option<String>,
     },
     /// The transactions that wait for software, with their tags.
@@ -35,28 +36,46 @@ pub enum What {
     /// A stream table entry, or all that are valid and let something through.
     Ste {
         /// StreamID.
+        #[arg(value_parser = number)]
         stream: Option<String>,
     },
     /// A context descriptor, or all of a stream that are valid.
     Cd {
         /// StreamID.
+        #[arg(value_parser = number)]
         stream: String,
         /// PASID.
+        #[arg(value_parser = number)]
         pasid: Option<String>,
     },
     /// The walk of an address through the page tables of a PASID.
     Pt {
         /// StreamID.
+        #[arg(value_parser = number)]
         stream: String,
         /// PASID.
+        #[arg(value_parser = number)]
         pasid: String,
         /// Input address.
+        #[arg(value_parser = number)]
         address: String,
     },
     /// What the TLB holds.
     Tlb,
-    /// The state of the SMMU's queues.
+    /// What the translation cache of a device holds.
+    Atc {
+        /// StreamID.
+        #[arg(value_parser = number)]
+        stream: String,
+    },
+    /// The state of the SMMU's queues, and its errors.
     Queues,
+    /// What is in a queue that has not been consumed.
+    Queue {
+        /// Which.
+        #[arg(value_parser = ["command", "event", "page-request"])]
+        queue: String,
+    },
     /// The rules of the fault plan, and how often they matched and fired.
     Rules,
     /// The gates, and how many wait at them.
@@ -94,4 +113,16 @@ pub enum What {
         /// Effects, in TOML.
         effects: String,
     },
+}
+
+/// The machine takes it as it is; that it is a number is told before anybody is asked.
+fn number(text: &str) -> Result<String, &'static str> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("this is no number: decimal, or hexadecimal with 0x, of 64 bits"),
+    }
 }

@@ -1,5 +1,6 @@
 //! `stallbox inspect`: asks a machine that runs with `--control`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 
@@ -71,7 +72,9 @@ fn request(what: &What) -> Value {
             address,
         } => json!({ "do": "pt", "stream": stream, "pasid": pasid, "address": address }),
         What::Tlb => json!({ "do": "tlb" }),
+        What::Atc { stream } => json!({ "do": "atc", "stream": stream }),
         What::Queues => json!({ "do": "queues" }),
+        What::Queue { queue } => json!({ "do": "queue", "queue": queue }),
         What::Rules => json!({ "do": "rules" }),
         What::Gates => json!({ "do": "gates" }),
         What::Open { gate } => json!({ "do": "open", "gate": gate }),
@@ -100,10 +103,95 @@ fn show(value: &Value) -> String {
     }
 }
 
+/// Who, then where, then what: the order in which people look for it. What is not here comes behind,
+/// by name.
+const ORDER: [&str; 21] = [
+    "rule",
+    "gate",
+    "queue",
+    "index",
+    "name",
+    "stream",
+    "pasid",
+    "stag",
+    "stage",
+    "vmid",
+    "asid",
+    "address",
+    "bytes",
+    "output",
+    "access",
+    "level",
+    "at",
+    "descriptor",
+    "v",
+    "config",
+    "ready",
+];
+
+fn ordered<'k>(keys: impl Iterator<Item = &'k String>) -> Vec<&'k String> {
+    let mut keys: Vec<&String> = keys.collect();
+    let place = |key: &str| match key {
+        "steps" | "queues" => ORDER.len() + 1,
+        "outcome" => ORDER.len() + 2,
+        "words" => ORDER.len() + 3,
+        _ => ORDER
+            .iter()
+            .position(|it| *it == key)
+            .unwrap_or(ORDER.len()),
+    };
+    keys.sort_by_key(|key| place(key));
+    keys
+}
+
+/// The fields of structures are named as IHI 0070 does.
+fn title(key: &str) -> &str {
+    const FIELDS: [(&str, &str); 25] = [
+        ("v", "V"),
+        ("config", "Config"),
+        ("eats", "EATS"),
+        ("s1_cd_max", "S1CDMax"),
+        ("s1_context_ptr", "S1ContextPtr"),
+        ("s1_dss", "S1DSS"),
+        ("s1_fmt", "S1Fmt"),
+        ("s1_stalld", "S1STALLD"),
+        ("s2_vmid", "S2VMID"),
+        ("s2_ttb", "S2TTB"),
+        ("a", "A"),
+        ("r", "R"),
+        ("s", "S"),
+        ("affd", "AFFD"),
+        ("aset", "ASET"),
+        ("asid", "ASID"),
+        ("vmid", "VMID"),
+        ("epd0", "EPD0"),
+        ("epd1", "EPD1"),
+        ("ha", "HA"),
+        ("hd", "HD"),
+        ("t0sz", "T0SZ"),
+        ("tbi0", "TBI0"),
+        ("ttb0", "TTB0"),
+        ("ttb1", "TTB1"),
+    ];
+    const REGISTERS: [(&str, &str); 6] = [
+        ("granule", "TG0"),
+        ("prod", "PROD"),
+        ("cons", "CONS"),
+        ("overflow", "OVFLG"),
+        ("command_error", "CMDQ_CONS.ERR"),
+        ("gerror", "GERROR"),
+    ];
+    let mut known = FIELDS.iter().chain(&REGISTERS);
+    let found = known.find(|(it, _)| *it == key);
+    found.map_or(key, |(_, title)| title)
+}
+
 fn lines(object: &Map<String, Value>) -> String {
-    let width = object.keys().map(String::len).max().unwrap_or(0);
+    let keys = ordered(object.keys());
+    let width = keys.iter().map(|key| title(key).len()).max().unwrap_or(0);
     let mut text = String::new();
-    for (key, value) in object {
+    for key in keys {
+        let (value, key) = (&object[key], title(key));
         match value {
             Value::Array(rows) if rows.iter().any(Value::is_object) => {
                 text += &format!("{key}:\n");
@@ -118,15 +206,13 @@ fn lines(object: &Map<String, Value>) -> String {
 }
 
 fn table(rows: &[Value]) -> String {
-    let mut columns: Vec<&String> = Vec::new();
-    for row in rows {
-        for key in row.as_object().into_iter().flat_map(Map::keys) {
-            // The raw words are for one entry, or for --json.
-            if !columns.contains(&key) && key != "words" {
-                columns.push(key);
-            }
-        }
-    }
+    // The raw words are for one entry, or for --json.
+    let keys = rows.iter().filter_map(Value::as_object);
+    let keys: BTreeSet<&String> = keys
+        .flat_map(Map::keys)
+        .filter(|key| *key != "words")
+        .collect();
+    let columns = ordered(keys.into_iter());
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| columns.iter().map(|key| cell(&row[key.as_str()])).collect())
@@ -136,7 +222,7 @@ fn table(rows: &[Value]) -> String {
         .enumerate()
         .map(|(at, key)| {
             let longest = cells.iter().map(|row| row[at].chars().count()).max();
-            longest.unwrap_or(0).max(key.len())
+            longest.unwrap_or(0).max(title(key).len())
         })
         .collect();
     let line = |row: Vec<&str>| {
@@ -147,7 +233,7 @@ fn table(rows: &[Value]) -> String {
         let text = padded.collect::<Vec<_>>().join("  ");
         format!("{}\n", text.trim_end())
     };
-    let mut text = line(columns.iter().map(|key| key.as_str()).collect());
+    let mut text = line(columns.iter().map(|key| title(key)).collect());
     for row in &cells {
         text += &line(row.iter().map(String::as_str).collect());
     }
@@ -160,6 +246,7 @@ fn cell(value: &Value) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "none".to_owned(),
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
@@ -172,11 +259,11 @@ mod tests {
     #[test]
     fn rows_stand_below_their_columns() {
         let rows = json!([{ "stag": 3, "address": "0x1000" }, { "stag": null, "address": "0x2" }]);
-        assert_eq!(show(&rows), "address  stag\n0x1000   3\n0x2      -\n");
+        assert_eq!(show(&rows), "stag  address\n3     0x1000\n-     0x2\n");
         assert_eq!(show(&json!([])), "none\n");
         assert_eq!(
             show(&json!({ "v": true, "asid": 1 })),
-            "asid  1\nv     yes\n"
+            "ASID  1\nV     yes\n"
         );
     }
 }

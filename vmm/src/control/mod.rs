@@ -5,6 +5,7 @@
 //! and what changes something is in the trace.
 
 mod client;
+mod queues;
 mod request;
 mod tables;
 

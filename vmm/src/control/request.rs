@@ -1,8 +1,11 @@
 //! What can be asked for over the control socket, and the answers.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use stallbox_devices::atc::AtcEntry;
 use stallbox_faultplan::{Effect, Plan, Rule};
 use stallbox_timeline::Span;
 
@@ -39,7 +42,15 @@ pub(super) enum Request {
         address: u64,
     },
     Tlb,
+    /// The translation cache of a device.
+    Atc {
+        #[serde(deserialize_with = "number")]
+        stream: u64,
+    },
     Queues,
+    Queue {
+        queue: String,
+    },
     Rules,
     Gates,
     Open {
@@ -80,7 +91,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
                 Some(hex) => u64::from_str_radix(hex, 16),
                 None => text.parse(),
             };
-            parsed.map_err(|_| serde::de::Error::custom(format!("\"{text}\" is no number")))
+            parsed.map_err(|_| {
+                serde::de::Error::custom(format!(
+                    "\"{text}\" is no number: numbers are decimal, or hexadecimal with 0x"
+                ))
+            })
         }
     }
 }
@@ -156,7 +171,9 @@ fn perform(request: Request, world: &World) -> Result<Value> {
             address,
         } => tables.show_walk(id(stream, "StreamID")?, id(pasid, "PASID")?, address),
         Request::Tlb => Ok(tlb(world)),
+        Request::Atc { stream } => atc(world, id(stream, "StreamID")?),
         Request::Queues => Ok(tables.show_queues()),
+        Request::Queue { queue } => tables.show_queue(&queue),
         Request::Rules => Ok(rules(world)),
         Request::Gates => {
             let gates = faults.gates().list();
@@ -170,8 +187,12 @@ fn perform(request: Request, world: &World) -> Result<Value> {
                 })
                 .collect())
         }
-        Request::Open { gate } => effect(&Effect::Open(gate)),
+        Request::Open { gate } => {
+            check_gate(world, &gate)?;
+            effect(&Effect::Open(gate))
+        }
         Request::Close { gate } => {
+            check_gate(world, &gate)?;
             faults.gates().close(&gate);
             Ok(json!("closed"))
         }
@@ -208,6 +229,48 @@ fn parse(text: &str) -> Result<Vec<Rule>> {
         bail!("there is no rule in it");
     }
     Ok(plan.rules)
+}
+
+/// A gate that no rule has is a slip in the name.
+fn check_gate(world: &World, name: &str) -> Result<()> {
+    let counts = world.faults.player().counts();
+    let gates = counts.iter().filter_map(|count| count.rule.gate.as_ref());
+    let there: BTreeSet<&str> = gates.map(|gate| gate.name.as_str()).collect();
+    if there.is_empty() {
+        bail!("there is no gate \"{name}\": no rule has one");
+    }
+    if !there.contains(name) {
+        let there: Vec<&str> = there.into_iter().collect();
+        bail!(
+            "there is no gate \"{name}\"; there are: {}",
+            there.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn atc(world: &World, stream: u32) -> Result<Value> {
+    let Some(entries) = world.faults.cached_by_device(stream)? else {
+        bail!("the device with StreamID {stream} has no translation cache");
+    };
+    let entry = |entry: &AtcEntry| {
+        let permitted = [
+            (entry.read, "read"),
+            (entry.write, "write"),
+            (entry.execute, "execute"),
+        ];
+        let permitted = permitted.iter().filter(|(may, _)| *may);
+        let permitted: Vec<&str> = permitted.map(|(_, access)| *access).collect();
+        json!({
+            "pasid": entry.pasid.map(|pasid| pasid.0),
+            "address": hex(entry.first),
+            "bytes": hex(1 << entry.size_log2.min(63)),
+            "output": hex(entry.output),
+            "access": permitted.join(", "),
+            "privileged": entry.privileged,
+        })
+    };
+    Ok(entries.iter().map(entry).collect())
 }
 
 fn stalls(world: &World) -> Value {

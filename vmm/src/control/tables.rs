@@ -12,7 +12,7 @@ use stallbox_smmu::Smmu;
 use vm_memory::{Bytes, GuestAddress};
 
 /// More than this is not listed.
-const LISTED_MAX: usize = 1024;
+pub(super) const LISTED_MAX: usize = 1024;
 /// More than this is not looked at: a stream table can claim to have 2^32 entries.
 const LOOKED_AT_MAX: u64 = 1 << 20;
 
@@ -52,7 +52,7 @@ impl Tables<'_> {
         u64::from(self.register(offset)) | u64::from(self.register(offset + 4)) << 32
     }
 
-    fn words<const N: usize>(&self, at: u64) -> Result<[u64; N]> {
+    pub(super) fn words<const N: usize>(&self, at: u64) -> Result<[u64; N]> {
         let mut words = [0; N];
         for (word, at) in words.iter_mut().zip((at..).step_by(8)) {
             let mut bytes = [0; 8];
@@ -114,14 +114,22 @@ impl Tables<'_> {
             "at": hex(at),
             "v": words[0] & 1 != 0,
             "config": config,
-            "s1_fmt": format[field(words[0], 5, 4) as usize],
-            "s1_context_ptr": hex(field(words[0], 51, 6) << 6),
-            "s1_cd_max": field(words[0], 63, 59),
-            "s1_dss": unmarked[field(words[1], 1, 0) as usize],
-            "s1_stalld": field(words[1], 27, 27) != 0,
-            "eats": field(words[1], 29, 28),
             "words": words.map(|word| format!("{word:#018x}")),
         });
+        // What does not count is not shown: it may be anything.
+        if field(words[0], 3, 1) & 5 == 5 {
+            let stage1 = json!({
+                "s1_fmt": format[field(words[0], 5, 4) as usize],
+                "s1_context_ptr": hex(field(words[0], 51, 6) << 6),
+                "s1_cd_max": field(words[0], 63, 59),
+                "s1_dss": unmarked[field(words[1], 1, 0) as usize],
+                "s1_stalld": field(words[1], 27, 27) != 0,
+                "eats": field(words[1], 29, 28),
+            });
+            for (key, value) in stage1.as_object().into_iter().flatten() {
+                shown[key] = value.clone();
+            }
+        }
         if field(words[0], 3, 1) & 2 != 0 && field(words[0], 3, 1) >= 4 {
             shown["s2_vmid"] = json!(field(words[2], 15, 0));
             shown["s2_ttb"] = json!(hex(field(words[3], 51, 4) << 4));
@@ -203,6 +211,7 @@ impl Tables<'_> {
             "ttb0": hex(field(words[1], 51, 4) << 4),
             "ttb1": hex(field(words[2], 51, 4) << 4),
             "t0sz": field(words[0], 5, 0),
+            "tbi0": bit(38),
             "granule": granule,
             "epd0": bit(14),
             "epd1": bit(30),
@@ -281,13 +290,19 @@ impl Tables<'_> {
             return outcome("no tables: EPD is 1".into(), vec![]);
         }
         let input_bits = 64 - size.min(48) as u32;
-        let beyond = if upper {
-            !address >> input_bits.min(55)
+        // The bits above are all alike: those of which a context does not ignore the top byte (TBI).
+        let top_byte_ignored = field(cd[0], 38 + u32::from(upper), 38 + u32::from(upper)) != 0;
+        let outside = if upper { !address } else { address };
+        let significant = if top_byte_ignored {
+            u64::MAX >> 8
         } else {
-            (address & ((1 << 56) - 1)) >> input_bits
+            u64::MAX
         };
-        if beyond != 0 && !upper {
-            return outcome(format!("beyond {input_bits} bits of input address"), vec![]);
+        if (outside & significant) >> input_bits != 0 {
+            return outcome(
+                format!("F_TRANSLATION: beyond {input_bits} bits of input address"),
+                vec![],
+            );
         }
         let stride = granule - 3;
         let start = 4 - (input_bits - granule).div_ceil(stride);
@@ -338,41 +353,5 @@ impl Tables<'_> {
             }
         }
         outcome("no leaf".into(), steps)
-    }
-
-    /// The three queues.
-    pub(super) fn show_queues(&self) -> Value {
-        let cr0 = self.register(0x20);
-        let queue = |name: &str, base: u64, prod: u64, cons: u64, enable: u32| {
-            let base = self.register64(base);
-            let (prod, cons) = (self.register(prod), self.register(cons));
-            let log2 = field(base, 4, 0).min(19) as u32;
-            let mask = (2_u32 << log2) - 1;
-            json!({
-                "queue": name,
-                "enabled": cr0 & enable != 0,
-                "base": hex(field(base, 51, 5) << 5),
-                "entries": 1_u32 << log2,
-                "queued": (prod & mask).wrapping_sub(cons & mask) & mask,
-                "prod": hex((prod & mask).into()),
-                "cons": hex((cons & mask).into()),
-                "overflow": name != "command" && (prod ^ cons) >> 31 != 0,
-            })
-        };
-        let mut queues = vec![
-            queue("command", 0x90, 0x98, 0x9c, 1 << 3),
-            queue("event", 0xa0, 0x1_00a8, 0x1_00ac, 1 << 2),
-        ];
-        // SMMU_IDR0.PRI.
-        if self.register(0x0) & 1 << 16 != 0 {
-            queues.push(queue("page request", 0xc0, 0x1_00c8, 0x1_00cc, 1 << 1));
-        }
-        let error = self.register(0x9c) >> 24 & 0x7f;
-        json!({
-            "queues": queues,
-            "smmu_enabled": cr0 & 1 != 0,
-            "command_error": error,
-            "gerror": hex((self.register(0x60) ^ self.register(0x64)).into()),
-        })
     }
 }

@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use stallbox_devices::atc::AtcEntry;
 use stallbox_faultplan::{Effect, Fired, Gates, Plan, Player, Point, Rule, Subject};
 use stallbox_smmu::{Points, Smmu, StreamId};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
@@ -24,7 +25,7 @@ use stallbox_trace::{Event, Tracer};
 use device::InFlight;
 pub(crate) use targets::Accelerator;
 use targets::Targets;
-pub(crate) use words::invalidated;
+pub(crate) use words::{command as command_subject, invalidated, record as record_subject};
 
 /// The fault plan of one machine. A machine without a plan has one too, which does nothing until
 /// somebody adds a rule.
@@ -151,6 +152,18 @@ impl Faults {
     /// The gates.
     pub fn gates(&self) -> &Gates {
         &self.gates
+    }
+
+    /// What a device has cached of translations; `None` if it has no cache.
+    pub(crate) fn cached_by_device(&self, stream: u32) -> anyhow::Result<Option<Vec<AtcEntry>>> {
+        let targets = self.targets.borrow();
+        let targets = targets.as_ref();
+        let accelerator = targets.map(|targets| targets.accelerator(Some(stream)));
+        match accelerator {
+            Some(Ok(Accelerator::TestEngine(engine))) => Ok(engine.cached_translations()),
+            Some(Err(reason)) => anyhow::bail!(reason),
+            Some(Ok(Accelerator::Zip(_))) | None => Ok(None),
+        }
     }
 
     /// How many loops of faults were named.

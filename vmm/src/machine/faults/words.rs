@@ -15,7 +15,7 @@ const RESUME_AC: u64 = 1 << 12;
 const RESUME_AB: u64 = 1 << 13;
 
 /// A record as rules see it.
-pub(super) fn record(words: &[u64; 4], stalled: bool) -> Subject<'static> {
+pub(crate) fn record(words: &[u64; 4], stalled: bool) -> Subject<'static> {
     let number = (words[0] & 0xff) as u32;
     // The faults, and an abort of a walk, have an address and a kind of access.
     let of_access = matches!(number, 0x01 | 0x0b | 0x10..=0x13 | 0x24);
@@ -39,7 +39,7 @@ pub(super) fn record(words: &[u64; 4], stalled: bool) -> Subject<'static> {
 }
 
 /// A command as rules see it.
-pub(super) fn command(words: &[u64; 2]) -> Subject<'static> {
+pub(crate) fn command(words: &[u64; 2]) -> Subject<'static> {
     let opcode = (words[0] & 0xff) as u32;
     let stream = (words[0] >> 32) as u32;
     let ssid = (words[0] >> 12 & 0xf_ffff) as u32;
