@@ -62,10 +62,11 @@ impl<'s> Reader<'s> {
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
+        let help = cure(key, expected);
         self.mistake(
             value.span(),
             format!("`{key}` is {found}, not {expected}"),
-            None,
+            help.map(str::to_owned),
         );
     }
 
@@ -188,7 +189,7 @@ impl<'s> Reader<'s> {
         max: u64,
     ) -> Option<u32> {
         match value.get_ref() {
-            DeValue::String(text) => {
+            DeValue::String(text) if parse_number(text).is_none() && !known.is_empty() => {
                 let found = names::number(known, text);
                 if found.is_none() {
                     self.unknown(value.span(), key, text, known.iter().map(|(name, _)| *name));
@@ -264,6 +265,20 @@ impl<'s> Reader<'s> {
     }
 }
 
+/// What to write instead, where the kind of a value alone does not say it.
+fn cure(key: &str, expected: &str) -> Option<&'static str> {
+    Some(match (key, expected) {
+        ("rule", _) => "write [[rule]]: there can be several",
+        ("pasid", _) => "or \"none\", for accesses without one",
+        ("write_records", "an array") => "a record is an array too: [[w0, w1, w2, w3]]",
+        ("run_commands", "an array") => "a command is an array too: [[w0, w1]]",
+        ("device_events", "an array") => "write [{ ring = \"aeq\", queue = 0 }]",
+        (_, "a number") => "times are nanoseconds, without a unit",
+        (_, "a table") => "write { KEY = VALUE }",
+        _ => return None,
+    })
+}
+
 /// Decimal, or hexadecimal with `0x`; underscores between digits as in TOML.
 pub(crate) fn parse_number(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -309,8 +324,17 @@ impl<'v, 's> Table<'v, 's> {
 
     /// Complains about keys that are not among `known`.
     pub(crate) fn only(&self, known: &[&str]) {
+        self.only_but(known, std::iter::empty());
+    }
+
+    /// The same, but not about those for which somebody else complains.
+    pub(crate) fn only_but<'k>(
+        &self,
+        known: &[&str],
+        others: impl Iterator<Item = &'k str> + Clone,
+    ) {
         for (key, span) in self.keys() {
-            if known.contains(&key) {
+            if known.contains(&key) || others.clone().any(|other| other == key) {
                 continue;
             }
             let help = match names::nearest(key, known.iter().copied()) {

@@ -124,7 +124,7 @@ fn code(names: &[Name], max: u64) -> Value {
         words.push("CMD_TLBI");
     }
     let one = json!({
-        "anyOf": [{ "type": "integer", "minimum": 0, "maximum": max }, { "enum": words }],
+        "anyOf": [integer(0, max), { "enum": words }],
     });
     json!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] })
 }
@@ -203,7 +203,7 @@ fn do_value(key: &str) -> Value {
         "response" => json!({ "enum": ["retry", "abort"] }),
         "error" => json!({
             "anyOf": [
-                { "type": "integer", "minimum": 0, "maximum": 127 },
+                integer(0, 127),
                 { "enum": ["CERROR_ILL", "CERROR_ABT", "CERROR_ATC_INV_SYNC"] },
             ],
         }),

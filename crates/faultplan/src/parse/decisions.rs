@@ -27,9 +27,8 @@ impl<'r, 's> Parser<'r, 's> {
                 );
             }
         }
-        let mut all: Vec<&str> = Actions::ALL.iter().map(|(name, _)| *name).collect();
-        all.extend(&known);
-        table.only(&all);
+        // What is elsewhere was named already.
+        table.only_but(&known, Actions::ALL.iter().map(|(name, _)| *name));
         if table.keys().next().is_none() {
             self.reader.mistake(
                 table.span.clone(),
@@ -130,8 +129,11 @@ impl<'r, 's> Parser<'r, 's> {
         let table = self.reader.table(value, "gate")?;
         table.only(&["name", "open_at", "timeout_ns"]);
         if table.get("name").is_none() {
-            self.reader
-                .mistake(value.span(), "a gate needs a `name`", None);
+            self.reader.mistake(
+                value.span(),
+                "a gate needs a `name`",
+                Some("write gate = \"NAME\", or { name = \"NAME\" }".to_owned()),
+            );
         }
         Some(GateRef {
             name: table.name_of("name")?,

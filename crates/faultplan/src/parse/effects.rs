@@ -92,8 +92,11 @@ impl<'r, 's> Parser<'r, 's> {
         let table = self.reader.table(value, "raise_msi")?;
         table.only(&["stream", "vector"]);
         if table.get("vector").is_none() {
-            self.reader
-                .mistake(value.span(), "`vector` is missing", None);
+            self.reader.mistake(
+                value.span(),
+                "`vector` is missing",
+                Some("write raise_msi = 1, or { stream = 16, vector = 1 }".to_owned()),
+            );
         }
         Some(Effect::RaiseMsi {
             stream: self.stream(&table),
@@ -202,8 +205,11 @@ impl<'r, 's> Parser<'r, 's> {
         table.only(&["stream", "ring", "queue", "kind"]);
         for key in ["ring", "queue"] {
             if table.get(key).is_none() {
-                self.reader
-                    .mistake(value.span(), format!("`{key}` is missing"), None);
+                self.reader.mistake(
+                    value.span(),
+                    format!("`{key}` is missing"),
+                    Some("write { ring = \"aeq\", queue = 0 }".to_owned()),
+                );
             }
         }
         let ring = self

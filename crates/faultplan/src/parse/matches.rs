@@ -47,9 +47,18 @@ impl<'r, 's> Parser<'r, 's> {
                 );
             }
         }
-        let mut all: Vec<&str> = Matches::ALL.iter().map(|(name, _)| *name).collect();
-        all.extend(&known);
-        table.only(&all);
+        if let Some((_, span)) = table.keys().find(|(key, _)| *key == "period_ns")
+            && point != Point::Time
+        {
+            self.reader.mistake(
+                span,
+                format!("`period_ns` means nothing at \"{}\"", point.name()),
+                Some("it is for rules at \"time\"; use `every` or `nth` here".to_owned()),
+            );
+        }
+        // What is elsewhere was named already.
+        let elsewhere = Matches::ALL.iter().map(|(name, _)| *name);
+        table.only_but(&known, elsewhere.chain(["period_ns"]));
 
         let mut filter = self.default_filter(point);
         filter.stream = self.stream(table);
@@ -104,8 +113,11 @@ impl<'r, 's> Parser<'r, 's> {
         match value.get_ref() {
             DeValue::Array(array) => {
                 if array.is_empty() {
-                    self.reader
-                        .mistake(value.span(), format!("`{key}` names none"), None);
+                    self.reader.mistake(
+                        value.span(),
+                        format!("`{key}` names none"),
+                        Some("leave it out to match all".to_owned()),
+                    );
                 }
                 array.iter().flat_map(one).collect()
             }
@@ -160,8 +172,11 @@ impl<'r, 's> Parser<'r, 's> {
         table.only(&["value", "mask"]);
         for key in ["value", "mask"] {
             if table.get(key).is_none() {
-                self.reader
-                    .mistake(value.span(), format!("`{key}` is missing"), None);
+                self.reader.mistake(
+                    value.span(),
+                    format!("`{key}` is missing"),
+                    Some("write a value alone, or { value = 0x1, mask = 0xf }".to_owned()),
+                );
             }
         }
         let value = table.integer("value", 0..=MAX)?;

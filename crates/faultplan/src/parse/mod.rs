@@ -81,7 +81,9 @@ impl Plan {
                 .take(50)
                 .map(|error| {
                     let span = error.span().unwrap_or(0..0);
-                    Mistake::new(text, span, error.message().trim_end(), None)
+                    let help =
+                        "a plan is TOML: see docs/fault-plans.md, or https://toml.io".to_owned();
+                    Mistake::new(text, span, error.message().trim_end(), Some(help))
                 })
                 .collect();
             // After the first on a line the parser guesses.
