@@ -14,6 +14,7 @@ static const struct {
 	{ "faultbench", faultbench_main },
 	{ "svatest", svatest_main },
 	{ "zipabuse", zipabuse_main },
+	{ "zipgone", zipgone_main },
 	{ "pinbench", pinbench_main },
 	{ "pintest", pintest_main },
 };

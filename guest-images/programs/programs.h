@@ -11,6 +11,7 @@ int zipsva_main(int argc, char **argv);
 int faultbench_main(int argc, char **argv);
 int svatest_main(int argc, char **argv);
 int zipabuse_main(int argc, char **argv);
+int zipgone_main(int argc, char **argv);
 int pinbench_main(int argc, char **argv);
 int pintest_main(int argc, char **argv);
 

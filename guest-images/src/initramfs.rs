@@ -28,6 +28,7 @@ const LINKS: &[&str] = &[
     "pintest",
     "svatest",
     "zipabuse",
+    "zipgone",
     "zipsva",
 ];
 

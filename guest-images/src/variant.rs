@@ -68,6 +68,13 @@ pub(crate) const VARIANTS: &[Variant] = &[
         ],
         pin: |versions| &versions.kernel_next,
     },
+    Variant {
+        name: "svabugs",
+        about: "Debian's 6.12 with bugs for the checkers to find (svabugs=)",
+        fragments: &["kernel/6.12.config"],
+        patches: &["patches/6.12/svabugs.patch"],
+        pin: |versions| &versions.kernel,
+    },
 ];
 
 impl Variant {

@@ -17,9 +17,9 @@ pub struct ImageArgs {
 pub enum ImageAction {
     /// Builds an image, as far as it or what it is made of has changed.
     ///
-    /// Without options, the one of that NAME: stock, pin, pin-7.3, pri, pri-7.3, or one that was built
-    /// before with options, which are remembered. With options, NAME is a new image of your own. Your folders
-    /// are read and never written to.
+    /// Without options, the one of that NAME: stock, pin, pin-7.3, pri, pri-7.3, svabugs, or one that was
+    /// built before with options, which are remembered. With options, NAME is a new image of your own. Your
+    /// folders are read and never written to.
     Build(BuildArgs),
     /// Gives the guest a folder of your own: its content is in the guest's /.
     ///
@@ -51,8 +51,8 @@ pub struct BuildArgs {
     /// The image; with --kernel-source, the folder's name unless given. Otherwise stock.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// Image of the project's own whose kernel to start from: stock, pin, pin-7.3, pri or
-    /// pri-7.3.
+    /// Image of the project's own whose kernel to start from: stock, pin, pin-7.3, pri,
+    /// pri-7.3 or svabugs.
     #[arg(long, value_name = "NAME", conflicts_with = "kernel_source")]
     pub base: Option<String>,
     /// A Linux source tree instead.
