@@ -7,36 +7,60 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use stallbox_smmu::{Transaction, Translation};
 
-use super::kernel::PageState;
-use super::{Check, Checkers, Finding, Space};
+use super::changes::{By, Changes};
+use super::kernel::{Counted, PageState, Pages, counted};
+use super::report::{Check, Finding, access, named};
+use super::tlb::{Tlb, took_away};
+use super::{Checkers, Space, Store, space, tlb};
+
+/// Pages whose reference counts are watched; there are not more in any machine that makes sense.
+const PAGES_MAX: usize = 1 << 20;
 
 #[derive(Default)]
 pub(super) struct Dma {
     /// Pages of which was told.
     reported: RefCell<BTreeSet<(Space, u64, u64)>>,
+    /// Pages whose reference counts are watched.
+    watched: RefCell<BTreeSet<u64>>,
+    /// The words with those counts.
+    words: RefCell<BTreeSet<u64>>,
+    /// When they became 0, and when they were not any more.
+    counts: RefCell<Changes>,
 }
 
 impl Dma {
+    /// Whether the word at `at` is a reference count's.
+    pub(super) fn holds(&self, at: u64) -> bool {
+        self.words.borrow().contains(&at)
+    }
+
+    pub(super) fn stored(&self, store: &Store, cpu: usize, frames: &Rc<[u64]>) {
+        if counted(store.old, store.new).is_some() {
+            self.counts.borrow_mut().stored(store, cpu, frames);
+        }
+    }
+
     pub(super) fn used(
         &self,
         checkers: &Checkers,
         transaction: &Transaction,
         translation: &Translation,
     ) {
-        let Some(pasid) = transaction.substream else {
+        let (Some(Ok(pages)), Some(tlb)) = (checkers.pages.get(), &checkers.tlb) else {
             return;
         };
-        let space = (transaction.stream.0, Some(pasid.0));
+        if transaction.substream.is_none() {
+            return;
+        }
+        let space = space(transaction);
         let output = translation.address;
-        let key = (space, transaction.address >> 12, output >> 12);
-        let Some(Ok(pages)) = checkers.pages.get() else {
-            return;
-        };
+        self.watch(checkers, pages, output);
         let state = pages.state(&checkers.ram, output);
-        let (what, mut lines) = match state {
+        let (what, lines) = match state {
             Some(PageState::Free { buddy }) => (
                 "DMA to a page that the guest has freed",
                 vec![if buddy {
@@ -45,67 +69,97 @@ impl Dma {
                     "the page's reference count is 0".to_owned()
                 }],
             ),
-            _ => match self.others(checkers, transaction, space, output) {
+            _ => match others(tlb, checkers, transaction, translation) {
                 Some(lines) => ("DMA to a page of another process", lines),
                 None => return,
             },
         };
+        let key = (space, transaction.address >> 12, output >> 12);
         if !self.reported.borrow_mut().insert(key) {
             return;
         }
-        let mut backtrace = Vec::new();
-        if let Some(tlb) = &checkers.tlb {
-            let changed = tlb.changed(checkers, transaction);
-            let descriptor = match changed {
-                Some((at, was, _)) => Some((at, Some(was))),
-                None => tlb.leaf(space, transaction.address).map(|at| (at, None)),
-            };
-            if let Some((at, was)) = descriptor {
-                let (more, frames) = tlb.blame(checkers, at, was);
-                lines.extend(more);
-                backtrace = frames;
+        let mut finding =
+            Finding::new(Check::Dma, what, space).at(transaction.address, Some(output));
+        finding.line(format!("{} of the device", access(transaction)));
+        finding.lines.extend(lines);
+        self.tell_count(checkers, pages, output, &mut finding);
+        match tlb.changed(checkers, transaction, translation) {
+            Some((was, _)) => {
+                let change = took_away(&checkers.changes.borrow(), was);
+                tlb::tell_change(&mut finding, was.at, change.as_ref());
             }
+            None => match tlb.leaf(transaction, translation) {
+                Some(leaf) => finding.line(format!(
+                    "the descriptor at {:#x} still maps it: {:#018x}",
+                    leaf.at, leaf.value
+                )),
+                None => {
+                    finding.line("no walk for this PASID has found this translation");
+                    let page = (space, transaction.address >> 12);
+                    tlb::tell_earlier(tlb, checkers, &mut finding, page, output);
+                }
+            },
         }
-        let access = if transaction.access.write {
-            "a write"
-        } else {
-            "a read"
-        };
-        lines.insert(0, format!("{access} of the device"));
-        checkers.report(&Finding {
-            check: Check::Dma,
-            what: what.to_owned(),
-            stream: space.0,
-            pasid: space.1,
-            address: Some(transaction.address),
-            output: Some(output),
-            lines,
-            backtrace,
-        });
+        checkers.report(&finding);
     }
 
-    /// Whose page it is, if it is another's.
-    fn others(
-        &self,
-        checkers: &Checkers,
-        transaction: &Transaction,
-        space: Space,
-        output: u64,
-    ) -> Option<Vec<String>> {
-        let tlb = checkers.tlb.as_ref()?;
-        // Most accesses are through tables that have not changed.
-        tlb.changed(checkers, transaction)?;
-        let owners = tlb.owners(checkers, output);
-        if owners.is_empty() || owners.iter().any(|(owner, _)| *owner == space) {
-            return None;
+    /// From now on it is known who frees the page at `output`, and who gets it.
+    fn watch(&self, checkers: &Checkers, pages: &Pages, output: u64) {
+        let mut watched = self.watched.borrow_mut();
+        if watched.len() >= PAGES_MAX || !watched.insert(output >> 12) {
+            return;
         }
-        let lines = owners.iter().take(4).map(|((stream, pasid), page)| {
-            let pasid = pasid.map_or("no PASID".to_owned(), |pasid| format!("PASID {pasid}"));
-            format!(
-                "it is mapped at {:#x} of stream {stream:#x}, {pasid}",
-                page << 12
-            )
-        });
-        Some(lines.collect())
+        let words = pages.count_words(&checkers.ram, output);
+        if let (Some(words), Some(watch)) = (words, checkers.watch()) {
+            for word in words {
+                watch.watch_word(word);
+                self.words.borrow_mut().insert(word);
+            }
+        }
     }
+
+    /// Who freed the page last, and who got it then.
+    fn tell_count(&self, checkers: &Checkers, pages: &Pages, output: u64, finding: &mut Finding) {
+        let Some([own, head]) = pages.count_words(&checkers.ram, output) else {
+            return;
+        };
+        let counts = self.counts.borrow();
+        let last = |what| {
+            let all = counts.of(own).chain(counts.of(head));
+            let it = all.filter(|change| counted(change.old, change.new) == Some(what));
+            it.map(|change| &change.by).max_by_key(|by| by.time)
+        };
+        let tell = |finding: &mut Finding, by: &By, what| {
+            finding.trace(what, Some(by.clone()));
+            finding.event(by, what);
+        };
+        if let Some(freed) = last(Counted::Freed) {
+            tell(finding, freed, "page freed");
+            if let Some(got) = last(Counted::Allocated).filter(|it| it.time > freed.time) {
+                tell(finding, got, "page allocated");
+            }
+        }
+    }
+}
+
+/// Whose page it is, if it is another's.
+fn others(
+    tlb: &Tlb,
+    checkers: &Checkers,
+    transaction: &Transaction,
+    translation: &Translation,
+) -> Option<Vec<String>> {
+    // Most accesses go where the tables say.
+    if !tlb.disagrees(checkers, transaction, translation) {
+        return None;
+    }
+    let owners = tlb.owners(checkers, translation.address);
+    if owners.is_empty() || owners.iter().any(|(owner, _)| *owner == space(transaction)) {
+        return None;
+    }
+    let lines = owners
+        .iter()
+        .take(4)
+        .map(|(owner, page)| format!("it is mapped at {:#x} of {}", page << 12, named(*owner)));
+    Some(lines.collect())
 }

@@ -13,7 +13,7 @@ const EVENTS_MAX: usize = 12;
 const PAGES_MAX: usize = 1 << 16;
 
 #[derive(Default)]
-pub(super) struct History(BTreeMap<(Space, u64), VecDeque<(u64, String)>>);
+pub(super) struct History(BTreeMap<(Space, u64), VecDeque<(Time, String)>>);
 
 impl History {
     pub(super) fn noted(&mut self, now: Time, note: &Note) {
@@ -62,15 +62,11 @@ impl History {
         if events.len() == EVENTS_MAX {
             events.pop_front();
         }
-        events.push_back((now.as_ns(), what));
+        events.push_back((now, what));
     }
 
-    pub(super) fn of(&self, space: Space, address: u64) -> Vec<String> {
+    pub(super) fn of(&self, space: Space, address: u64) -> Vec<(Time, String)> {
         let events = self.0.get(&(space, address >> 12));
-        events
-            .into_iter()
-            .flatten()
-            .map(|(ns, what)| format!("{ns} ns  {what}"))
-            .collect()
+        events.into_iter().flatten().cloned().collect()
     }
 }

@@ -61,6 +61,12 @@ impl Half {
     }
 
     pub(super) fn translate(&self, ram: &GuestRam, address: u64) -> Option<u64> {
+        self.walk(ram, address).output
+    }
+
+    /// Reads the descriptors of an address, from the first table to where it ends.
+    pub(super) fn walk(&self, ram: &GuestRam, address: u64) -> Walk {
+        let mut walk = Walk::default();
         let stride = self.granule - 3;
         let start = 4 - (self.input_bits - self.granule).div_ceil(stride);
         let mut table = self.table & !0xfff;
@@ -72,18 +78,32 @@ impl Half {
                 stride
             };
             let index = address >> low & ((1 << bits) - 1);
-            let raw = read64(ram, table + 8 * index)?;
+            let at = table + 8 * index;
+            let Some(raw) = read64(ram, at) else {
+                return walk;
+            };
+            walk.descriptors.push((at, raw));
             let mask = (1_u64 << low) - 1;
             match (raw & 3, level) {
                 (3, 3) | (1, 0..=2) => {
-                    return Some(raw & 0x0000_ffff_ffff_f000 & !mask | address & mask);
+                    walk.output = Some(raw & 0x0000_ffff_ffff_f000 & !mask | address & mask);
+                    return walk;
                 }
                 (3, _) => table = raw & 0x0000_ffff_ffff_ffff & !((1 << self.granule) - 1),
-                _ => return None,
+                _ => return walk,
             }
         }
-        None
+        walk
     }
+}
+
+/// What a walk read, and found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Walk {
+    /// Addresses and values of the descriptors.
+    pub descriptors: Vec<(u64, u64)>,
+    /// Where the address leads, if it is mapped.
+    pub output: Option<u64>,
 }
 
 /// A vCPU's registers, as far as a backtrace needs them.
@@ -128,6 +148,23 @@ impl Caller {
             frame = next;
         }
         frames
+    }
+}
+
+/// What a store to a word of [`Pages::count_words`] made of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    Freed,
+    Allocated,
+}
+
+/// Whether the reference count in this word became 0, or is not 0 any more.
+pub(super) fn counted(old: u64, new: u64) -> Option<Counted> {
+    match (old >> 32, new >> 32) {
+        (0, 0) => None,
+        (_, 0) => Some(Counted::Freed),
+        (0, _) => Some(Counted::Allocated),
+        _ => None,
     }
 }
 
@@ -192,19 +229,31 @@ impl Pages {
     }
 
     /// `struct page` of the frame at `address`.
-    fn page(&self, ram: &GuestRam, address: u64) -> Option<u64> {
+    fn own_page(&self, ram: &GuestRam, address: u64) -> Option<u64> {
         let memstart = read64(ram, self.memstart_at)?;
         // VMEMMAP_START is VMEMMAP_SIZE below -1 GiB; the linear map is half of the kernel's space.
         let size = (1_u64 << (self.va_bits - 1) >> 12) * STRUCT_PAGE_BYTES;
         let start = 0_u64.wrapping_sub(1 << 30).wrapping_sub(size);
         let index = (address >> 12).wrapping_sub(memstart >> 12);
         let page = start.wrapping_add(index.wrapping_mul(STRUCT_PAGE_BYTES));
-        let at = self.half.translate(ram, page)?;
+        self.half.translate(ram, page)
+    }
+
+    /// The same, or that of the head of the compound page that it is part of.
+    fn page(&self, ram: &GuestRam, address: u64) -> Option<u64> {
+        let at = self.own_page(ram, address)?;
         let head = read64(ram, at + COMPOUND_HEAD)?;
         if head & 1 != 0 {
             return self.half.translate(ram, head & !1);
         }
         Some(at)
+    }
+
+    /// The words that hold the page's reference count, its own and that of its head. They say who
+    /// freed it and who got it, if a store to them is one of those that [`counts`] tells.
+    pub(super) fn count_words(&self, ram: &GuestRam, address: u64) -> Option<[u64; 2]> {
+        let words = [self.own_page(ram, address)?, self.page(ram, address)?];
+        Some(words.map(|at| at + PAGE_TYPE))
     }
 
     /// What the kernel thinks of the page at `address`; `None` if that cannot be told.

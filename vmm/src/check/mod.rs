@@ -2,23 +2,26 @@
 //! like sanitizers; `docs/checkers.md` is the reference.
 //!
 //! They listen: to what the SMMU notes, to the descriptors that its walks read, to each translation
-//! that a device is about to use, and to the vCPUs' stores to the pages that hold those descriptors.
+//! that a device is about to use, and to the vCPUs' stores to the memory where all that comes from.
 //! They change nothing in the guest.
 
+mod changes;
+mod commands;
+mod config;
+mod context;
 mod dma;
 mod history;
 mod kernel;
+mod report;
 mod stall;
 mod symbols;
 mod tlb;
 mod watch;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fmt::Write as _;
 use std::rc::{Rc, Weak};
 
 use anyhow::{Result, bail};
-use serde::Serialize;
 use stallbox_devices::GuestRam;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_smmu::{Note, Points, Smmu, Transaction, Translation};
@@ -26,69 +29,28 @@ use stallbox_timeline::{Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use changes::Changes;
+use commands::Commands;
+pub use config::CheckConfig;
+use context::Context;
 use history::History;
 pub use kernel::{Caller, Half};
+use report::Finding;
 pub use symbols::Symbols;
 pub use watch::{PageWatch, Store};
 
 /// After so many reports of one checker it only counts.
 const REPORTS_MAX: u32 = 20;
 
-/// Which checkers are on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckConfig {
-    /// `tlb`.
-    pub tlb: bool,
-    /// `stall`.
-    pub stall: bool,
-    /// `dma`.
-    pub dma: bool,
-    /// `tlb`: how long an invalidation may take after the table has changed.
-    pub tlb_limit: Option<Span>,
-    /// `stall`: how long a stall may wait for its answer.
-    pub stall_limit: Option<Span>,
-}
-
-impl CheckConfig {
-    /// Adds what one `--check` says: names, separated by commas, each with an optional limit in
-    /// microseconds of virtual time.
-    pub fn add(&mut self, text: &str) -> Result<()> {
-        for word in text.split(',') {
-            let (name, limit) = match word.split_once('=') {
-                Some((name, limit)) => match limit.parse() {
-                    Ok(us) if (1..=3_600_000_000).contains(&us) => (name, Some(Span::from_us(us))),
-                    _ => bail!(
-                        "--check {word}: \"{limit}\" is no number of microseconds from 1 to \
-                         3600000000"
-                    ),
-                },
-                None => (word, None),
-            };
-            match name {
-                "tlb" => {
-                    self.tlb = true;
-                    self.tlb_limit = limit.or(self.tlb_limit);
-                }
-                "stall" => {
-                    self.stall = true;
-                    self.stall_limit = limit.or(self.stall_limit);
-                }
-                "dma" if limit.is_none() => self.dma = true,
-                "dma" => bail!("--check {word}: dma has no limit"),
-                _ => bail!("--check {word}: there are tlb, stall and dma"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether any is on.
-    pub fn any(&self) -> bool {
-        self.tlb || self.stall || self.dma
-    }
-}
-
-/// Whose translation.
+/// Whose translation: StreamID and PASID.
 pub(crate) type Space = (u32, Option<u32>);
+
+fn space(transaction: &Transaction) -> Space {
+    (
+        transaction.stream.0,
+        transaction.substream.map(|substream| substream.0),
+    )
+}
 
 /// The checkers of one machine.
 pub struct Checkers {
@@ -98,47 +60,17 @@ pub struct Checkers {
     ram: GuestRam,
     symbols: Option<Rc<Symbols>>,
     smmu: RefCell<Option<Smmu>>,
+    /// If any checker is on.
     watch: Option<PageWatch>,
     tlb: Option<tlb::Tlb>,
     stall: Option<stall::Stalls>,
     dma: Option<dma::Dma>,
     history: RefCell<History>,
+    commands: Commands,
+    /// Who changed translation tables and context descriptors.
+    changes: RefCell<Changes>,
     pages: OnceCell<Result<kernel::Pages, String>>,
     counts: [Cell<u32>; 3],
-}
-
-/// Which checker reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Check {
-    Tlb,
-    Stall,
-    Dma,
-}
-
-impl Check {
-    const fn name(self) -> &'static str {
-        match self {
-            Check::Tlb => "tlb",
-            Check::Stall => "stall",
-            Check::Dma => "dma",
-        }
-    }
-}
-
-/// What a report says, before it is a block of text.
-struct Finding {
-    check: Check,
-    /// In a few words.
-    what: String,
-    stream: u32,
-    pasid: Option<u32>,
-    address: Option<u64>,
-    output: Option<u64>,
-    /// Lines about how it came to be.
-    lines: Vec<String>,
-    /// Who is to blame, if that is known.
-    backtrace: Vec<u64>,
 }
 
 impl Checkers {
@@ -157,11 +89,13 @@ impl Checkers {
             ram: ram.clone(),
             symbols,
             smmu: RefCell::default(),
-            watch: (config.tlb || config.dma).then(|| PageWatch::new(RAM_BASE, bytes)),
+            watch: config.any().then(|| PageWatch::new(RAM_BASE, bytes)),
             tlb: (config.tlb || config.dma).then(|| tlb::Tlb::new(config)),
             stall: config.stall.then(|| stall::Stalls::new(config)),
             dma: config.dma.then(dma::Dma::default),
             history: RefCell::default(),
+            commands: Commands::default(),
+            changes: RefCell::default(),
             pages: OnceCell::new(),
             counts: Default::default(),
         })
@@ -206,25 +140,52 @@ impl Checkers {
     pub fn stored(&self, caller: &Caller) {
         let Some(watch) = &self.watch else { return };
         let stores = watch.take();
-        let frames = caller.frames(&self.ram);
+        let frames: Rc<[u64]> = caller.frames(&self.ram).into();
         for store in stores {
-            if let Some(tlb) = &self.tlb {
-                tlb.stored(&store, caller.cpu, &frames);
+            match &self.dma {
+                _ if self.commands.holds(store.at) => {
+                    let mut authors = self.commands.authors.borrow_mut();
+                    authors.stored(&store, caller.cpu, &frames);
+                }
+                Some(dma) if dma.holds(store.at) => dma.stored(&store, caller.cpu, &frames),
+                _ => {
+                    let mut changes = self.changes.borrow_mut();
+                    changes.stored(&store, caller.cpu, &frames);
+                }
             }
         }
     }
 
     /// Something happened in the SMMU.
     pub(crate) fn noted(&self, note: &Note) {
-        if self.tlb.is_none() && self.stall.is_none() {
+        if self.watch.is_none() {
             return;
         }
         self.history.borrow_mut().noted(self.timeline.now(), note);
+        if let Note::Command { words } = note {
+            self.command(words);
+        }
         if let Some(tlb) = &self.tlb {
-            tlb.noted(self, note);
+            tlb.noted(note);
         }
         if let Some(stall) = &self.stall {
             stall.noted(self, note);
+        }
+    }
+
+    /// The SMMU is about to execute a command.
+    fn command(&self, words: &[u64; 2]) {
+        let smmu = self.smmu.borrow();
+        let (Some(smmu), Some(watch)) = (smmu.as_ref(), &self.watch) else {
+            return;
+        };
+        let commands = &self.commands;
+        let invalidation = commands.noted(smmu, &self.ram, watch, self.now(), words);
+        let Some(tlb) = &self.tlb else { return };
+        if let Some(invalidation) = invalidation {
+            tlb.invalidated(self, &invalidation);
+        } else if commands.is_sync() {
+            tlb.synced();
         }
     }
 
@@ -264,78 +225,27 @@ impl Checkers {
         self.counts.iter().map(unshown).sum()
     }
 
-    /// The address as a symbol, if there are any.
-    fn name(&self, address: u64) -> String {
-        let name = self.symbols.as_ref().and_then(|it| it.name(address));
-        name.unwrap_or_default()
-    }
-
     /// One block on standard error, and one event in the trace.
     fn report(&self, finding: &Finding) {
         let count = &self.counts[finding.check as usize];
         count.set(count.get() + 1);
-        let text = self.block(finding);
         self.tracer.emit(Event::Report {
             check: finding.check.name(),
             what: finding.what.clone(),
-            stream: finding.stream,
-            pasid: finding.pasid,
+            stream: finding.space.0,
+            pasid: finding.space.1,
             address: finding.address,
             output: finding.output,
         });
         if count.get() <= REPORTS_MAX {
-            eprint!("{text}");
+            eprint!("{}", report::block(self, finding));
         }
     }
 
-    fn block(&self, finding: &Finding) -> String {
-        let now = self.timeline.now().as_ns();
-        let mut text = String::new();
-        let name = finding.check.name();
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "================================================================="
-        );
-        let _ = writeln!(text, "stallbox: check {name}: {}", finding.what);
-        let _ = write!(text, "  at {now} ns, stream {:#x}", finding.stream);
-        if let Some(pasid) = finding.pasid {
-            let _ = write!(text, ", PASID {pasid}");
-        }
-        if let Some(address) = finding.address {
-            let _ = write!(text, ", VA {address:#x}");
-        }
-        if let Some(output) = finding.output {
-            let _ = write!(text, ", PA {output:#x}");
-        }
-        text.push('\n');
-        for line in &finding.lines {
-            let _ = writeln!(text, "  {line}");
-        }
-        if !finding.backtrace.is_empty() {
-            let _ = writeln!(text, "  by:");
-            for (index, &address) in finding.backtrace.iter().enumerate() {
-                let _ = writeln!(text, "    #{index} {address:#x} {}", self.name(address));
-            }
-            if self.symbols.is_none() {
-                let _ = writeln!(text, "    (--symbols VMLINUX names these)");
-            }
-        }
-        let space = (finding.stream, finding.pasid);
-        if let Some(address) = finding.address {
-            let lines = self.history.borrow().of(space, address);
-            if !lines.is_empty() {
-                let _ = writeln!(text, "  this page so far:");
-                for line in lines {
-                    let _ = writeln!(text, "    {line}");
-                }
-            }
-        }
-        let _ = writeln!(
-            text,
-            "================================================================="
-        );
-        text
+    /// The context descriptor of an address space, as it is in memory.
+    fn context(&self, (stream, pasid): Space) -> Option<Context> {
+        let smmu = self.smmu.borrow();
+        Context::read(smmu.as_ref()?, &self.ram, stream, pasid?)
     }
 
     fn remember(&self, space: Space, address: u64, what: String) {
@@ -355,28 +265,5 @@ impl Checkers {
 
     fn now(&self) -> Time {
         self.timeline.now()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checkers_are_named_and_have_limits() {
-        let mut config = CheckConfig::default();
-        config.add("tlb,stall=5000").unwrap();
-        config.add("dma").unwrap();
-        assert!(config.tlb && config.stall && config.dma);
-        assert_eq!(config.stall_limit, Some(Span::from_us(5000)));
-        for (text, word) in [
-            ("stal", "there are tlb, stall and dma"),
-            ("tlb=soon", "\"soon\" is no number"),
-            ("stall=0", "from 1 to"),
-            ("dma=5", "no limit"),
-        ] {
-            let error = CheckConfig::default().add(text).unwrap_err().to_string();
-            assert!(error.contains(word), "{error}");
-        }
     }
 }

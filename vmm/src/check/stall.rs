@@ -1,30 +1,49 @@
 //! `--check stall`: stalls that nobody answers, answers that nobody waits for, answers after the
 //! PASID is gone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use stallbox_smmu::{Note, Transaction};
+use stallbox_smmu::{Note, Smmu, Transaction};
 use stallbox_timeline::{Span, Time};
 
-use super::{Check, CheckConfig, Checkers, Finding};
-use crate::control::context_is_valid;
+use super::changes::By;
+use super::context::Context;
+use super::report::{Check, Finding, access};
+use super::{CheckConfig, Checkers, space};
 
 /// A stall that waits longer is reported. The kernel's own time for a page from a slow disk is less.
 const LIMIT: Span = Span::from_ms(1000);
 /// Answers that are remembered, to say of a second one that it is.
 const ANSWERS_MAX: usize = 4096;
 
+const EVENTQ_BASE: u64 = 0xa0;
+const EVENTQ_PROD: u64 = 0x1_00a8;
+const EVENTQ_CONS: u64 = 0x1_00ac;
+
 pub(super) struct Stalls {
     limit: Span,
     open: RefCell<BTreeMap<(u32, u16), Open>>,
-    answered: RefCell<BTreeMap<(u32, u16), (Time, Transaction)>>,
+    answered: RefCell<BTreeMap<(u32, u16), Answer>>,
+    /// The last answer to no stall, of each stream.
+    unasked: RefCell<BTreeMap<u32, (Time, u16)>>,
+    /// Records written to the event queue.
+    records: Cell<u64>,
 }
 
 #[derive(Clone, Copy)]
 struct Open {
     transaction: Transaction,
     since: Time,
+    /// Its record's number, if that got into the event queue.
+    record: Option<u64>,
+}
+
+#[derive(Clone)]
+struct Answer {
+    time: Time,
+    transaction: Transaction,
+    by: Option<By>,
 }
 
 impl Stalls {
@@ -33,40 +52,38 @@ impl Stalls {
             limit: config.stall_limit.unwrap_or(LIMIT),
             open: RefCell::default(),
             answered: RefCell::default(),
+            unasked: RefCell::default(),
+            records: Cell::default(),
         }
     }
 
     pub(super) fn noted(&self, checkers: &Checkers, note: &Note) {
         match note {
-            Note::Stalled { transaction, stag } => {
-                let key = (transaction.stream.0, *stag);
-                let open = Open {
-                    transaction: *transaction,
-                    since: checkers.now(),
-                };
-                self.open.borrow_mut().insert(key, open);
-                checkers.later(self.limit, move |checkers| {
-                    if let Some(stalls) = &checkers.stall {
-                        stalls.overdue(checkers, key, open.since);
-                    }
-                });
+            Note::Stalled { transaction, stag } => self.stalled(checkers, transaction, *stag),
+            Note::EventWritten { words } => {
+                self.records.set(self.records.get() + 1);
+                // EVTQ_1_STALL, EVTQ_1_STAG, EVTQ_0_SID
+                let key = ((words[0] >> 32) as u32, words[1] as u16);
+                if words[1] & 1 << 31 != 0
+                    && let Some(open) = self.open.borrow_mut().get_mut(&key)
+                {
+                    open.record = Some(self.records.get());
+                }
             }
             Note::Resumed {
                 stream,
                 stag,
                 matched,
-                ..
+                response,
             } => {
                 let key = (stream.0, *stag);
                 let open = self.open.borrow_mut().remove(&key);
                 match open {
                     Some(open) if *matched => {
-                        self.after_unbind(checkers, key, &open);
-                        let mut answered = self.answered.borrow_mut();
-                        if answered.len() >= ANSWERS_MAX && !answered.contains_key(&key) {
-                            answered.pop_first();
-                        }
-                        answered.insert(key, (checkers.now(), open.transaction));
+                        let what = format!("answered: {response:?}").to_lowercase();
+                        let at = open.transaction.address;
+                        checkers.remember(space(&open.transaction), at, what);
+                        self.answered(checkers, key, &open);
                     }
                     _ if !matched => self.unasked(checkers, key),
                     _ => {}
@@ -87,17 +104,39 @@ impl Stalls {
         }
     }
 
-    fn finding(key: (u32, u16), transaction: Option<&Transaction>, what: &str) -> Finding {
-        Finding {
-            check: Check::Stall,
-            what: what.to_owned(),
-            stream: key.0,
-            pasid: transaction.and_then(|it| it.substream).map(|it| it.0),
-            address: transaction.map(|it| it.address),
-            output: None,
-            lines: Vec::new(),
-            backtrace: Vec::new(),
+    fn stalled(&self, checkers: &Checkers, transaction: &Transaction, stag: u16) {
+        let key = (transaction.stream.0, stag);
+        let open = Open {
+            transaction: *transaction,
+            since: checkers.now(),
+            record: None,
+        };
+        self.open.borrow_mut().insert(key, open);
+        // Who makes the context descriptor invalid before the answer is to be known then.
+        if let (Some(context), Some(watch)) =
+            (checkers.context(space(transaction)), checkers.watch())
+        {
+            watch.watch(context.at);
         }
+        checkers.later(self.limit, move |checkers| {
+            if let Some(stalls) = &checkers.stall {
+                stalls.overdue(checkers, key, open.since);
+            }
+        });
+    }
+
+    fn answered(&self, checkers: &Checkers, key: (u32, u16), open: &Open) {
+        let answer = Answer {
+            time: checkers.now(),
+            transaction: open.transaction,
+            by: checkers.commands.author(),
+        };
+        self.after_unbind(checkers, key, open, &answer);
+        let mut answered = self.answered.borrow_mut();
+        if answered.len() >= ANSWERS_MAX && !answered.contains_key(&key) {
+            answered.pop_first();
+        }
+        answered.insert(key, answer);
     }
 
     fn overdue(&self, checkers: &Checkers, key: (u32, u16), since: Time) {
@@ -106,53 +145,122 @@ impl Stalls {
         let Some(open) = open.filter(|open| open.since == since) else {
             return;
         };
-        let ms = self.limit.as_ns() / 1_000_000;
-        let mut finding = Stalls::finding(
-            key,
-            Some(&open.transaction),
-            &format!("a stall has had no answer for {ms} ms"),
-        );
-        finding.lines.push(format!(
-            "tag {}, stalled at {} ns; no CMD_RESUME has named it",
+        let what = format!("a stall has had no answer for {}", in_ms(self.limit));
+        let mut finding = finding(&open.transaction, &what);
+        finding.line(format!(
+            "{} of the device; tag {}, stalled at {} ns; no CMD_RESUME has named it",
+            access(&open.transaction),
             key.1,
             since.as_ns()
         ));
+        let smmu = checkers.smmu.borrow();
+        finding.line(match (open.record, smmu.as_ref()) {
+            // The last records are those that are still there.
+            (Some(record), Some(smmu)) if self.records.get() - record >= queued(smmu) => {
+                "its record was taken from the event queue (SMMU_EVENTQ_CONS is behind it): \
+                 software knows of the stall"
+            }
+            (Some(_), _) => {
+                "its record is still in the event queue (SMMU_EVENTQ_CONS is before it): software \
+                 has not looked at it"
+            }
+            (None, _) => {
+                "its record has not got into the event queue: software does not know of it"
+            }
+        });
+        let unasked = self.unasked.borrow().get(&key.0).copied();
+        if let Some((time, stag)) = unasked.filter(|(time, _)| *time >= since) {
+            finding.line(format!(
+                "tag {stag}, for which no stall waited, was answered since, at {} ns",
+                time.as_ns()
+            ));
+        }
         checkers.report(&finding);
     }
 
     fn unasked(&self, checkers: &Checkers, key: (u32, u16)) {
-        let before = self.answered.borrow().get(&key).copied();
-        let transaction = before.map(|(_, transaction)| transaction);
-        let mut finding = Stalls::finding(
-            key,
-            transaction.as_ref(),
-            "a CMD_RESUME for which no stall waits",
-        );
-        finding.lines.push(match before {
-            Some((at, _)) => format!("tag {} was answered before, at {} ns", key.1, at.as_ns()),
+        self.unasked
+            .borrow_mut()
+            .insert(key.0, (checkers.now(), key.1));
+        let before = self.answered.borrow().get(&key).cloned();
+        let what = "a CMD_RESUME for which no stall waits";
+        let mut finding = match &before {
+            Some(answer) => finding(&answer.transaction, what),
+            None => Finding::new(Check::Stall, what, (key.0, None)),
+        };
+        finding.line(match &before {
+            Some(answer) => format!(
+                "tag {} was answered before, at {} ns",
+                key.1,
+                answer.time.as_ns()
+            ),
             None => format!("tag {} has never been given", key.1),
         });
+        let open = self.open.borrow();
+        let waiting = open.keys().filter(|(stream, _)| *stream == key.0);
+        let waiting: Vec<String> = waiting.take(8).map(|(_, tag)| tag.to_string()).collect();
+        finding.line(if waiting.is_empty() {
+            "no stall of this stream waits for an answer".to_owned()
+        } else {
+            format!("stalls wait with tag {}", waiting.join(", "))
+        });
+        finding.trace("sent", checkers.commands.author());
+        finding.trace("answered before", before.and_then(|answer| answer.by));
         checkers.report(&finding);
     }
 
-    fn after_unbind(&self, checkers: &Checkers, key: (u32, u16), open: &Open) {
-        let smmu = checkers.smmu.borrow();
-        let (Some(smmu), Some(pasid)) = (smmu.as_ref(), open.transaction.substream) else {
+    fn after_unbind(&self, checkers: &Checkers, key: (u32, u16), open: &Open, answer: &Answer) {
+        let space = space(&open.transaction);
+        let Some(context) = checkers.context(space).filter(|it| !it.is_valid()) else {
             return;
         };
-        if context_is_valid(smmu, &checkers.ram, key.0, pasid.0) {
-            return;
-        }
-        let mut finding = Stalls::finding(
-            key,
-            Some(&open.transaction),
+        let mut finding = finding(
+            &open.transaction,
             "a stall was answered after its PASID was unbound",
         );
-        finding.lines.push(format!(
-            "tag {}, stalled at {} ns; the context descriptor of the PASID is not valid any more",
+        finding.line(format!(
+            "tag {}, stalled at {} ns; the context descriptor of the PASID, at {:#x}, is not valid \
+             any more",
             key.1,
-            open.since.as_ns()
+            open.since.as_ns(),
+            context.at
         ));
+        finding.trace("answered", answer.by.clone());
+        let changes = checkers.changes.borrow();
+        let unbound = changes
+            .of(context.at)
+            .rev()
+            .find(|change| Context::says_valid(change.old) && !Context::says_valid(change.new));
+        if let Some(change) = unbound {
+            finding.trace("made invalid", Some(change.by.clone()));
+            finding.event(&change.by, "the context descriptor was made invalid");
+        }
         checkers.report(&finding);
     }
+}
+
+fn finding(transaction: &Transaction, what: &str) -> Finding {
+    Finding::new(Check::Stall, what, space(transaction)).at(transaction.address, None)
+}
+
+fn in_ms(span: Span) -> String {
+    let us = span.as_ns() / 1000;
+    if us.is_multiple_of(1000) {
+        format!("{} ms", us / 1000)
+    } else {
+        format!("{us} us")
+    }
+}
+
+fn register(smmu: &Smmu, offset: u64) -> u32 {
+    let mut data = [0; 4];
+    smmu.read(offset, &mut data);
+    u32::from_le_bytes(data)
+}
+
+/// Records in the event queue.
+fn queued(smmu: &Smmu) -> u64 {
+    let log2 = (register(smmu, EVENTQ_BASE) & 0x1f).min(19);
+    let (prod, cons) = (register(smmu, EVENTQ_PROD), register(smmu, EVENTQ_CONS));
+    u64::from(prod.wrapping_sub(cons) & ((2 << log2) - 1))
 }

@@ -70,7 +70,17 @@ impl Symbols {
 
     /// `function+0x1c`, if the address is within 1 MiB behind a symbol.
     pub fn name(&self, address: u64) -> Option<String> {
-        let after = self.0.partition_point(|(at, _)| *at <= address);
+        self.name_by(address, address)
+    }
+
+    /// The same for a return address: a function that is called for good can be the last of its
+    /// caller, and the return address then in the next one.
+    pub fn name_of_caller(&self, address: u64) -> Option<String> {
+        self.name_by(address, address.checked_sub(1)?)
+    }
+
+    fn name_by(&self, address: u64, within: u64) -> Option<String> {
+        let after = self.0.partition_point(|(at, _)| *at <= within);
         let (at, name) = self.0.get(after.checked_sub(1)?)?;
         let offset = address - at;
         (offset < 1 << 20).then(|| format!("{name}+{offset:#x}"))
@@ -94,6 +104,8 @@ mod tests {
         .unwrap();
         assert_eq!(symbols.name(0xffff_8000_8001_01fc).unwrap(), "first+0x1fc");
         assert_eq!(symbols.name(0xffff_8000_8001_0200).unwrap(), "second+0x0");
+        let next = symbols.name_of_caller(0xffff_8000_8001_0200);
+        assert_eq!(next.unwrap(), "first+0x200");
         assert_eq!(symbols.name(0xffff_8000_8000_ffff), None);
         assert_eq!(symbols.name(0xffff_8000_9000_0000), None);
         assert_eq!(symbols.address("second"), Some(0xffff_8000_8001_0200));

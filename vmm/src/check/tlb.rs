@@ -8,13 +8,16 @@
 //! state do not count, since software changes those without telling.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use stallbox_smmu::{Note, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
 
+use super::changes::{By, Change, Changes};
+use super::commands::Invalidation;
 use super::kernel::read64;
-use super::{Check, CheckConfig, Checkers, Finding, Space, Store};
+use super::report::{Check, Finding, access, named};
+use super::{CheckConfig, Checkers, Space, space};
 
 /// An invalidation that takes longer after the change is missing. Linux needs some microseconds; a
 /// preempted one some milliseconds.
@@ -23,10 +26,6 @@ const LIMIT: Span = Span::from_ms(10);
 const PAGES_MAX: usize = 1 << 20;
 /// At the end of a run, less is enough.
 const LONG_ENOUGH: Span = Span::from_ms(1);
-/// Changed descriptors of which is kept who changed them.
-const CHANGED_MAX: usize = 1 << 16;
-/// Changes kept of one descriptor.
-const CHANGES_MAX: usize = 8;
 
 /// Bits of a leaf that say where: output address, valid, and kind.
 const LEAF_WHERE: u64 = 0x0000_ffff_ffff_f003;
@@ -41,46 +40,49 @@ pub(super) struct Tlb {
     limit: Span,
     /// The tables that a walk has read for a page.
     walking: RefCell<BTreeMap<(Space, u64), Vec<Descriptor>>>,
-    walked: RefCell<BTreeMap<(Space, u64), Vec<Descriptor>>>,
-    changes: RefCell<BTreeMap<u64, VecDeque<Change>>>,
+    /// What the last walk for a page or block found, by its first 4 KiB.
+    walked: RefCell<BTreeMap<(Space, u64), Walked>>,
     suspects: RefCell<BTreeMap<(Space, u64), Suspect>>,
     reported: RefCell<BTreeSet<(Space, u64, u64)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Descriptor {
-    at: u64,
-    value: u64,
+pub(super) struct Descriptor {
+    pub at: u64,
+    pub value: u64,
 }
 
-/// Who changed a descriptor.
 #[derive(Clone, Debug)]
-struct Change {
-    time: Time,
-    cpu: usize,
-    old: u64,
-    new: u64,
-    frames: Vec<u64>,
+struct Walked {
+    /// From the first table to the leaf.
+    descriptors: Vec<Descriptor>,
+    /// The size of the page or block, as a power of two of bytes.
+    log2: u8,
+}
+
+/// Why a use is not what the tables say.
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    /// This descriptor is another one by now.
+    Changed(Descriptor, u64),
+    /// No walk for this address space has found it, and its tables say otherwise: this.
+    Foreign(Option<u64>),
 }
 
 #[derive(Clone, Debug)]
 struct Suspect {
-    descriptor: Descriptor,
-    now: u64,
+    cause: Cause,
     used: Time,
     transaction: Transaction,
     output: u64,
+    /// Of the address space, unless its context descriptor is gone.
+    asid: Option<u16>,
     /// Who changed the descriptor.
-    blame: (Vec<String>, Vec<u64>),
+    change: Option<Change>,
+    /// What had happened to the page.
+    history: Vec<(Time, String)>,
     /// An invalidation covers it, which waits for its CMD_SYNC.
-    invalidated: bool,
-}
-
-fn space(transaction: &Transaction) -> Space {
-    (
-        transaction.stream.0,
-        transaction.substream.map(|substream| substream.0),
-    )
+    invalidated: Option<Invalidation>,
 }
 
 /// Whether `now` still lets an access happen where `then` did.
@@ -103,7 +105,6 @@ impl Tlb {
             limit: config.tlb_limit.unwrap_or(LIMIT),
             walking: RefCell::default(),
             walked: RefCell::default(),
-            changes: RefCell::default(),
             suspects: RefCell::default(),
             reported: RefCell::default(),
         }
@@ -121,87 +122,198 @@ impl Tlb {
         }
     }
 
-    pub(super) fn noted(&self, checkers: &Checkers, note: &Note) {
-        match note {
-            Note::Walk {
-                transaction, found, ..
-            } => {
-                let key = (space(transaction), transaction.address);
-                let read = self.walking.borrow_mut().remove(&key);
-                if let (true, Some(read)) = (*found, read) {
-                    let mut walked = self.walked.borrow_mut();
-                    let page = (key.0, key.1 >> 12);
-                    if walked.len() >= PAGES_MAX && !walked.contains_key(&page) {
-                        walked.pop_first();
-                    }
-                    walked.insert(page, read);
-                }
+    pub(super) fn noted(&self, note: &Note) {
+        let Note::Walk {
+            transaction, found, ..
+        } = note
+        else {
+            return;
+        };
+        let key = (space(transaction), transaction.address);
+        let read = self.walking.borrow_mut().remove(&key);
+        if let (true, Some(descriptors)) = (*found, read) {
+            // How large it is is known when it is used.
+            self.remember(key.0, key.1 >> 12, descriptors, 12);
+        }
+    }
+
+    fn remember(&self, space: Space, page: u64, descriptors: Vec<Descriptor>, log2: u8) {
+        let mut walked = self.walked.borrow_mut();
+        let key = (space, page);
+        if walked.len() >= PAGES_MAX && !walked.contains_key(&key) {
+            walked.pop_first();
+        }
+        walked.insert(key, Walked { descriptors, log2 });
+    }
+
+    /// The first 4 KiB of the page or block by which `transaction` was translated.
+    fn page(&self, transaction: &Transaction, translation: &Translation) -> (Space, u64) {
+        let log2 = translation.size_log2.clamp(12, 63);
+        let space = space(transaction);
+        let (page, first) = (
+            transaction.address >> 12,
+            transaction.address >> log2 << log2 >> 12,
+        );
+        if log2 > 12 {
+            // A walk that has just found the block is remembered by the page it was for.
+            let mut walked = self.walked.borrow_mut();
+            if let Some(mut found) = walked.remove(&(space, page)) {
+                found.log2 = log2;
+                walked.insert((space, first), found);
             }
-            Note::Command { words } => self.command(checkers, words),
-            _ => {}
         }
+        (space, first)
     }
 
-    /// A vCPU changed a descriptor.
-    pub(super) fn stored(&self, store: &Store, cpu: usize, frames: &[u64]) {
-        let mut changes = self.changes.borrow_mut();
-        if changes.len() >= CHANGED_MAX && !changes.contains_key(&store.at) {
-            changes.pop_first();
-        }
-        let of_this = changes.entry(store.at).or_default();
-        if of_this.len() == CHANGES_MAX {
-            of_this.pop_front();
-        }
-        of_this.push_back(Change {
-            time: Time::from_ps(store.time_ps),
-            cpu,
-            old: store.old,
-            new: store.new,
-            frames: frames.to_vec(),
-        });
+    /// The leaf by which an access is translated, as the last walk read it.
+    pub(super) fn leaf(
+        &self,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) -> Option<Descriptor> {
+        let page = self.page(transaction, translation);
+        let walked = self.walked.borrow();
+        walked.get(&page)?.descriptors.last().copied()
     }
 
-    /// Who made the descriptor other than it was: lines of a report, and a backtrace.
-    pub(super) fn blame(
+    /// Whose leaf for another page says `output` too, and is still as it was.
+    pub(super) fn owners(&self, checkers: &Checkers, output: u64) -> Vec<(Space, u64)> {
+        let walked = self.walked.borrow();
+        let owner = |(key, walked): (&(Space, u64), &Walked)| {
+            let leaf = walked.descriptors.last()?;
+            let mask = 0xffff_ffff_f000 & !((1 << walked.log2) - 1);
+            // Cheap first: this looks at everything that was ever walked.
+            let here = leaf.value & 1 != 0 && leaf.value & mask == output & mask;
+            let now = read64(&checkers.ram, here.then_some(leaf.at)?)?;
+            still_says(leaf.value, now, true, false).then_some(*key)
+        };
+        walked.iter().filter_map(owner).collect()
+    }
+
+    /// The descriptor that no longer says what it said when the page was last walked for, and what
+    /// it says.
+    pub(super) fn changed(
         &self,
         checkers: &Checkers,
-        at: u64,
-        was: Option<u64>,
-    ) -> (Vec<String>, Vec<u64>) {
-        let changes = self.changes.borrow();
-        let changes = changes.get(&at);
-        let took_away = |change: &&Change| {
-            was.is_some_and(|was| {
-                change.old & LEAF_WHERE == was & LEAF_WHERE
-                    && !still_says(change.old, change.new, true, true)
-            })
-        };
-        // The last that took away what was there; else, the last of all.
-        let change = changes.and_then(|it| it.iter().rev().find(took_away).or_else(|| it.back()));
-        let Some(change) = change else {
-            let line = format!(
-                "the descriptor at {at:#x} changed before it was watched, or not by a vCPU"
-            );
-            return (vec![line], Vec::new());
-        };
-        let mut lines = vec![format!(
-            "the descriptor at {at:#x} was changed at {} ns by vCPU {}: {:#018x} to {:#018x}{}",
-            change.time.as_ns(),
-            change.cpu,
-            change.old,
-            change.new,
-            if change.new & 1 == 0 {
-                " (unmapped)"
-            } else {
-                ""
+        transaction: &Transaction,
+        translation: &Translation,
+    ) -> Option<(Descriptor, u64)> {
+        let page = self.page(transaction, translation);
+        let walked = self.walked.borrow();
+        let read = &walked.get(&page)?.descriptors;
+        let last = read.len().checked_sub(1)?;
+        read.iter().enumerate().find_map(|(index, descriptor)| {
+            let now = read64(&checkers.ram, descriptor.at)?;
+            let write = transaction.access.write;
+            let same = still_says(descriptor.value, now, index == last, write);
+            (!same).then_some((*descriptor, now))
+        })
+    }
+
+    /// An access through the TLB for which this address space has never had a walk: does it go where
+    /// the tables say?
+    fn foreign(
+        &self,
+        checkers: &Checkers,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) -> Option<Cause> {
+        let page = self.page(transaction, translation);
+        if self.walked.borrow().contains_key(&page) {
+            return None;
+        }
+        let context = checkers.context(page.0)?;
+        let walk = context.walk(&checkers.ram, transaction.address)?;
+        if walk.output != Some(translation.address) {
+            return Some(Cause::Foreign(walk.output));
+        }
+        // A TLB entry that was found for another stream, or longer ago than is remembered.
+        let read = walk.descriptors.into_iter();
+        let read = read.map(|(at, value)| Descriptor { at, value }).collect();
+        self.remember(page.0, page.1, read, translation.size_log2.max(12));
+        None
+    }
+
+    /// Who else had `output` at this address, and the descriptor that said so.
+    pub(super) fn earlier(
+        &self,
+        (space, page): (Space, u64),
+        output: u64,
+    ) -> Option<(Space, Descriptor)> {
+        let walked = self.walked.borrow();
+        walked.iter().find_map(|((other, at), walked)| {
+            let leaf = walked.descriptors.last()?;
+            let mask = 0xffff_ffff_f000 & !((1 << walked.log2) - 1);
+            let same = *at == page && *other != space && leaf.value & mask == output & mask;
+            same.then_some((*other, *leaf))
+        })
+    }
+
+    /// Whether the tables say another thing than the translation that is used.
+    pub(super) fn disagrees(
+        &self,
+        checkers: &Checkers,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) -> bool {
+        self.changed(checkers, transaction, translation).is_some()
+            || self.foreign(checkers, transaction, translation).is_some()
+    }
+
+    pub(super) fn used(
+        &self,
+        checkers: &Checkers,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) {
+        if !self.reports {
+            return;
+        }
+        let cause = match self.changed(checkers, transaction, translation) {
+            Some((descriptor, now)) => Cause::Changed(descriptor, now),
+            None => match self.foreign(checkers, transaction, translation) {
+                Some(cause) => cause,
+                None => return,
             },
-        )];
-        // The vCPU was stopped after the block with the store: a function that has just been
-        // called did not do it.
-        let mut names = change.frames.iter().map(|&pc| checkers.name(pc));
-        let by = names.find(|name| !name.is_empty() && !name.ends_with("+0x0"));
-        lines.extend(by.map(|name| format!("changed by {name}")));
-        (lines, change.frames.clone())
+        };
+        let page = (space(transaction), transaction.address >> 12);
+        let at = match cause {
+            Cause::Changed(descriptor, _) => descriptor.at,
+            Cause::Foreign(_) => 0,
+        };
+        if self.suspects.borrow().contains_key(&page)
+            || self.reported.borrow().contains(&(page.0, page.1, at))
+        {
+            return;
+        }
+        let what = match cause {
+            Cause::Changed(descriptor, now) => format!(
+                "used through the TLB, though the descriptor at {:#x} has changed to {now:#018x}",
+                descriptor.at
+            ),
+            Cause::Foreign(_) => "used through the TLB, without a walk".to_owned(),
+        };
+        checkers.remember(page.0, transaction.address, what);
+        let change = match cause {
+            Cause::Changed(was, _) => took_away(&checkers.changes.borrow(), was),
+            Cause::Foreign(_) => None,
+        };
+        let suspect = Suspect {
+            cause,
+            used: checkers.now(),
+            transaction: *transaction,
+            output: translation.address,
+            asid: checkers.context(page.0).map(|context| context.asid()),
+            change,
+            history: checkers.history.borrow().of(page.0, transaction.address),
+            invalidated: None,
+        };
+        self.suspects.borrow_mut().insert(page, suspect);
+        checkers.later(self.limit, move |checkers| {
+            if let Some(tlb) = &checkers.tlb {
+                tlb.sentence(checkers, page);
+            }
+        });
     }
 
     /// The run is over: what has waited for its invalidation for long enough will not get it.
@@ -220,150 +332,176 @@ impl Tlb {
         }
     }
 
-    /// The leaf by which a page was last found.
-    pub(super) fn leaf(&self, space: Space, address: u64) -> Option<u64> {
-        let walked = self.walked.borrow();
-        walked
-            .get(&(space, address >> 12))?
-            .last()
-            .map(|leaf| leaf.at)
-    }
-
-    /// Whose leaf for another page says `output` too, and is still as it was.
-    pub(super) fn owners(&self, checkers: &Checkers, output: u64) -> Vec<(Space, u64)> {
-        let walked = self.walked.borrow();
-        let owner = |(key, read): (&(Space, u64), &Vec<Descriptor>)| {
-            let leaf = read.last()?;
-            let now = read64(&checkers.ram, leaf.at)?;
-            let here = leaf.value & 3 == 3 && leaf.value & 0xffff_ffff_f000 == output & !0xfff;
-            (here && still_says(leaf.value, now, true, false)).then_some(*key)
-        };
-        walked.iter().filter_map(owner).collect()
-    }
-
-    /// Whether the tables still say what they said when the page was last walked for.
-    pub(super) fn changed(
-        &self,
-        checkers: &Checkers,
-        transaction: &Transaction,
-    ) -> Option<(u64, u64, u64)> {
-        let walked = self.walked.borrow();
-        let read = walked.get(&(space(transaction), transaction.address >> 12))?;
-        let last = read.len().checked_sub(1)?;
-        read.iter().enumerate().find_map(|(index, descriptor)| {
-            let now = read64(&checkers.ram, descriptor.at)?;
-            let same = still_says(
-                descriptor.value,
-                now,
-                index == last,
-                transaction.access.write,
-            );
-            (!same).then_some((descriptor.at, descriptor.value, now))
-        })
-    }
-
-    pub(super) fn used(
-        &self,
-        checkers: &Checkers,
-        transaction: &Transaction,
-        translation: &Translation,
-    ) {
-        if !self.reports {
-            return;
-        }
-        let Some((at, value, now)) = self.changed(checkers, transaction) else {
-            return;
-        };
-        let page = (space(transaction), transaction.address >> 12);
-        if self.suspects.borrow().contains_key(&page)
-            || self.reported.borrow().contains(&(page.0, page.1, at))
-        {
-            return;
-        }
-        let what = format!(
-            "used through the TLB, though the descriptor at {at:#x} has changed to {now:#018x}"
-        );
-        checkers.remember(page.0, transaction.address, what);
-        let suspect = Suspect {
-            descriptor: Descriptor { at, value },
-            now,
-            used: checkers.now(),
-            transaction: *transaction,
-            output: translation.address,
-            blame: self.blame(checkers, at, Some(value)),
-            invalidated: false,
-        };
-        self.suspects.borrow_mut().insert(page, suspect);
-        checkers.later(self.limit, move |checkers| {
-            if let Some(tlb) = &checkers.tlb {
-                tlb.sentence(checkers, page);
-            }
-        });
-    }
-
     /// The limit has passed: what has not been acquitted is reported.
     fn sentence(&self, checkers: &Checkers, page: (Space, u64)) {
         let Some(suspect) = self.suspects.borrow_mut().remove(&page) else {
             return;
         };
-        let Descriptor { at, value } = suspect.descriptor;
-        self.reported.borrow_mut().insert((page.0, page.1, at));
-        let (mut lines, backtrace) = suspect.blame;
-        lines.insert(
-            0,
-            format!(
-                "a {} at {} ns used what the descriptor at {at:#x} had said, {value:#018x}; it said \
-                 {:#018x} by then",
-                if suspect.transaction.access.write {
-                    "write"
-                } else {
-                    "read"
-                },
-                suspect.used.as_ns(),
-                suspect.now
-            ),
-        );
-        lines.push(format!(
+        let address = suspect.transaction.address;
+        let what = match suspect.cause {
+            Cause::Changed(..) => "DMA through a stale translation",
+            Cause::Foreign(_) => "DMA through a translation of another address space",
+        };
+        let mut finding = Finding::new(Check::Tlb, what, page.0).at(address, Some(suspect.output));
+        finding.history = Some(suspect.history.clone());
+        let (access, used) = (access(&suspect.transaction), suspect.used.as_ns());
+        let mut key = 0;
+        let mut change = suspect.change.clone();
+        match suspect.cause {
+            Cause::Changed(Descriptor { at, value }, now) => {
+                key = at;
+                finding.line(format!(
+                    "{access} of the device at {used} ns used what the descriptor at {at:#x} had \
+                     said, {value:#018x}; it said {now:#018x} by then"
+                ));
+                tell_change(&mut finding, at, change.as_ref());
+            }
+            Cause::Foreign(output) => {
+                let instead = match output {
+                    None => "do not map the address".to_owned(),
+                    Some(output) => format!("map the address to {output:#x}"),
+                };
+                finding.line(format!(
+                    "{access} of the device at {used} ns used a translation that no walk for this \
+                     PASID has found; its tables {instead}"
+                ));
+                if let Some(asid) = suspect.asid {
+                    finding.line(format!(
+                        "the context descriptor says ASID {asid}: an earlier user of that ASID has \
+                         left it in the TLB"
+                    ));
+                }
+                change = tell_earlier(self, checkers, &mut finding, page, suspect.output);
+            }
+        }
+        self.reported.borrow_mut().insert((page.0, page.1, key));
+        let since = change.map_or(suspect.used, |change| change.by.time);
+        self.tell_invalidation(checkers, &mut finding, &suspect, since);
+        checkers.report(&finding);
+    }
+
+    /// Why no invalidation has acquitted it.
+    fn tell_invalidation(
+        &self,
+        checkers: &Checkers,
+        finding: &mut Finding,
+        suspect: &Suspect,
+        since: Time,
+    ) {
+        finding.line(format!(
             "no invalidation of this address was completed by CMD_SYNC within {} us",
             self.limit.as_ns() / 1000
         ));
-        checkers.report(&Finding {
-            check: Check::Tlb,
-            what: "DMA through a stale translation".to_owned(),
-            stream: page.0.0,
-            pasid: page.0.1,
-            address: Some(suspect.transaction.address),
-            output: Some(suspect.output),
-            lines,
-            backtrace,
-        });
+        let address = suspect.transaction.address;
+        let near = match (&suspect.invalidated, suspect.cause) {
+            (Some(it), _) => {
+                let why = "covers it, but no CMD_SYNC has followed";
+                Some((it.clone(), why.to_owned()))
+            }
+            (None, Cause::Changed(..)) => checkers
+                .commands
+                .nearest(since, address, suspect.asid)
+                .map(|it| (it.clone(), misses(&it, address, suspect.asid))),
+            // What the ASID's user of today invalidates is something else.
+            (None, Cause::Foreign(_)) => None,
+        };
+        let Some((near, why)) = near else {
+            finding.line("no invalidation for this address space was sent since");
+            return;
+        };
+        let at = near.time.as_ns();
+        finding.line(format!("{} at {at} ns {why}", near.name));
+        finding.events.push((near.time, near.name.to_owned()));
+        finding.trace(format!("{} written", near.name), near.by);
     }
 
     /// Invalidations acquit, once CMD_SYNC completes them.
-    fn command(&self, checkers: &Checkers, words: &[u64; 2]) {
-        let mut suspects = self.suspects.borrow_mut();
-        if suspects.is_empty() {
-            return;
-        }
-        const CMD_SYNC: u64 = 0x46;
-        let opcode = words[0] & 0xff;
-        if opcode == CMD_SYNC {
-            suspects.retain(|_, suspect| !suspect.invalidated);
-            return;
-        }
-        let Some((first, last)) = crate::machine::faults::invalidated(words) else {
-            return;
-        };
-        for ((space, page), suspect) in suspects.iter_mut() {
+    pub(super) fn invalidated(&self, checkers: &Checkers, invalidation: &Invalidation) {
+        for ((space, page), suspect) in self.suspects.borrow_mut().iter_mut() {
             let address = page << 12;
-            if (first..=last).contains(&(address & 0x00ff_ffff_ffff_f000)) && !suspect.invalidated {
-                suspect.invalidated = true;
-                let mut history = checkers.history.borrow_mut();
-                let now = checkers.now();
-                history.add(*space, address, now, format!("invalidated by {opcode:#x}"));
+            if suspect.invalidated.is_none()
+                && invalidation.covers(address)
+                && invalidation.is_for(suspect.asid)
+            {
+                suspect.invalidated = Some(invalidation.clone());
+                let what = format!("invalidated by {}", invalidation.name);
+                checkers.remember(*space, address, what);
             }
         }
     }
+
+    /// CMD_SYNC: all invalidations so far are complete.
+    pub(super) fn synced(&self) {
+        let acquitted = |suspect: &Suspect| suspect.invalidated.is_some();
+        self.suspects
+            .borrow_mut()
+            .retain(|_, suspect| !acquitted(suspect));
+    }
+}
+
+/// What an invalidation lacks to be one of `address` of `asid`.
+fn misses(it: &Invalidation, address: u64, asid: Option<u16>) -> String {
+    match (it.asid, asid, it.addresses) {
+        (Some(named), Some(asid), _) if named != asid => {
+            format!("is for ASID {named}; this address space has ASID {asid}")
+        }
+        (_, _, Some((first, last))) if !it.covers(address) => {
+            let pages = (last - first + 1) >> 12;
+            format!("covers {first:#x} to {last:#x} ({pages} pages), and not this address")
+        }
+        // It was there before the use.
+        _ => "was before the access".to_owned(),
+    }
+}
+
+/// The last change that took away what `was` said; else, the last of all.
+pub(super) fn took_away(changes: &Changes, was: Descriptor) -> Option<Change> {
+    let takes_away = |change: &&Change| {
+        change.old & LEAF_WHERE == was.value & LEAF_WHERE
+            && !still_says(change.old, change.new, true, true)
+    };
+    let last = || changes.of(was.at).next_back();
+    let change = changes.of(was.at).rev().find(takes_away).or_else(last);
+    change.cloned()
+}
+
+/// Who else had the page at `output` at this address, in a report.
+pub(super) fn tell_earlier(
+    tlb: &Tlb,
+    checkers: &Checkers,
+    finding: &mut Finding,
+    page: (Space, u64),
+    output: u64,
+) -> Option<Change> {
+    let (space, leaf) = tlb.earlier(page, output)?;
+    finding.line(format!("there it was mapped for {}", named(space)));
+    let change = took_away(&checkers.changes.borrow(), leaf);
+    tell_change(finding, leaf.at, change.as_ref());
+    change
+}
+
+/// Who changed the descriptor at `at`, in a report.
+pub(super) fn tell_change(finding: &mut Finding, at: u64, change: Option<&Change>) {
+    let Some(change) = change else {
+        finding.line(format!(
+            "the descriptor at {at:#x} changed before it was watched, or not by a vCPU"
+        ));
+        return;
+    };
+    let By { time, cpu, .. } = change.by;
+    let what = if change.new & 1 == 0 {
+        "unmapped"
+    } else {
+        "changed"
+    };
+    finding.line(format!(
+        "the descriptor at {at:#x} was changed at {} ns by vCPU {cpu}: {:#018x} to {:#018x} ({what})",
+        time.as_ns(),
+        change.old,
+        change.new,
+    ));
+    finding.trace(what, Some(change.by.clone()));
+    finding.event(&change.by, what);
 }
 
 #[cfg(test)]

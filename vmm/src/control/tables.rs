@@ -28,12 +28,14 @@ pub(super) fn hex(value: u64) -> String {
     format!("{value:#x}")
 }
 
-/// Whether a PASID's context descriptor, as it is in memory, is valid.
-pub(crate) fn context_is_valid(smmu: &Smmu, ram: &GuestRam, stream: u32, pasid: u32) -> bool {
-    let tables = Tables { smmu, ram };
-    tables
-        .cd(stream, pasid)
-        .is_ok_and(|(_, words)| words[0] & 1 << 31 != 0)
+/// A PASID's context descriptor as it is in memory, and where; `None` if there is no table for it.
+pub(crate) fn context_descriptor(
+    smmu: &Smmu,
+    ram: &GuestRam,
+    stream: u32,
+    pasid: u32,
+) -> Option<(u64, [u64; 8])> {
+    Tables { smmu, ram }.cd(stream, pasid).ok()
 }
 
 pub(super) struct Tables<'a> {

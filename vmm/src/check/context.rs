@@ -1,0 +1,60 @@
+//! A PASID's context descriptor and tables as they are in memory, whatever the SMMU has cached.
+//!
+//! IHI 0070, *Context Descriptor*; field positions of Linux 6.12, `arm-smmu-v3.h` (`CTXDESC_CD_*`).
+
+use stallbox_devices::GuestRam;
+use stallbox_smmu::Smmu;
+
+use super::kernel::{Half, Walk};
+use crate::control::context_descriptor;
+
+const VALID: u64 = 1 << 31;
+/// No walks through TTB0.
+const EPD0: u64 = 1 << 14;
+
+pub(super) struct Context {
+    /// Where the descriptor is.
+    pub at: u64,
+    words: [u64; 8],
+}
+
+impl Context {
+    pub fn read(smmu: &Smmu, ram: &GuestRam, stream: u32, pasid: u32) -> Option<Context> {
+        let (at, words) = context_descriptor(smmu, ram, stream, pasid)?;
+        Some(Context { at, words })
+    }
+
+    pub fn is_valid(&self) -> bool {
+        Context::says_valid(self.words[0])
+    }
+
+    /// Whether a descriptor with this first word is valid.
+    pub fn says_valid(word: u64) -> bool {
+        word & VALID != 0
+    }
+
+    pub fn asid(&self) -> u16 {
+        (self.words[0] >> 48) as u16
+    }
+
+    /// The walk of an address of the lower half; `None` if it has no tables.
+    pub fn walk(&self, ram: &GuestRam, address: u64) -> Option<Walk> {
+        let upper = address >> 55 & 1 != 0;
+        if !self.is_valid() || self.words[0] & EPD0 != 0 || upper {
+            return None;
+        }
+        let half = Half {
+            table: self.words[1] & 0x000f_ffff_ffff_fff0,
+            // TG0
+            granule: match self.words[0] >> 6 & 3 {
+                1 => 16,
+                2 => 14,
+                _ => 12,
+            },
+            // T0SZ
+            input_bits: 64 - (self.words[0] & 0x3f).clamp(16, 39) as u32,
+        };
+        // TBI0 or not: Linux gives user space a byte of tag, and none of it are bits of a table.
+        Some(half.walk(ram, address & 0x00ff_ffff_ffff_ffff))
+    }
+}
