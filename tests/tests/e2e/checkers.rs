@@ -1,7 +1,6 @@
-//! Checkers: each finds a guest with its bug, and nothing in the stock kernel.
-//!
-//! The bugs are made by fault plans at the SMMU's side of the interface: a CMD_TLBI that is consumed
-//! without effect is, for everything behind the command queue, one that the kernel forgot.
+//! Checkers: nothing in the stock kernel is found, and what fault plans do at the SMMU's side of the
+//! interface is: a CMD_TLBI that is consumed without effect, a record that is lost, doubled or late.
+//! Kernels with bugs of their own are in `bugs.rs`.
 
 use std::fs;
 
@@ -28,24 +27,42 @@ fn complains(run: &Run, text: &str) {
     assert!(run.errors().contains(text), "no \"{text}\"\n{run}");
 }
 
+/// Limits are times. With the KVM engine they are the host's, and one that is emulated needs a hundred
+/// times as long for the same.
+const CHECKS: &str = if cfg!(feature = "kvm") {
+    "tlb=1000000,stall=60000000,dma"
+} else {
+    "tlb,stall,dma"
+};
+
 #[test]
 fn the_stock_kernel_gives_no_cause() {
     for (cpus, script) in [
-        (1, "zipabuse all"),
+        (1, "zipgone all && zipabuse all"),
         (
             4,
-            "zipabuse kill-under-dma --rounds 20 & zipabuse storm --bytes 16384; wait",
+            "zipgone all & zipabuse kill-under-dma --rounds 20 & zipabuse storm --bytes 16384; wait",
         ),
     ] {
         let run = Guest::new()
             .cpus(cpus)
-            .option("--check", "tlb,stall,dma")
+            .option("--check", CHECKS)
             .traced()
-            .run(script)
-            .success();
+            .run(script);
         assert!(run.summary().device_faults > 500, "{run}");
+        // Where all is slow, the kernel gives up on a queue that does not drain (hisi_qm waits 0.1 to
+        // 0.2 s), and unbinds under the device. It says so, and so may the checker.
+        let gave_up = run.console().contains("Failed to drain out data");
+        if cfg!(feature = "kvm") && gave_up {
+            let unbound = "a stall was answered after its PASID was unbound";
+            let found = reports(&run);
+            let all = found.iter().all(|it| it.text("what") == Some(unbound));
+            assert!(all, "{run}");
+            continue;
+        }
         assert!(reports(&run).is_empty(), "{run}");
         assert!(!run.errors().contains("check"), "{run}");
+        run.success();
     }
 }
 

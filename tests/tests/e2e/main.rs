@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod bugs;
 mod checkers;
 mod cli;
 mod compress;
