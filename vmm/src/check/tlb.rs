@@ -60,6 +60,14 @@ struct Walked {
     log2: u8,
 }
 
+impl Walked {
+    /// Whether its leaf can be one of this size: a page descriptor, up to 64 KiB, or a block's.
+    fn is_of(&self, log2: u8) -> bool {
+        let leaf = self.descriptors.last();
+        leaf.is_some_and(|leaf| (leaf.value & 3 == 3) == (log2 <= 16))
+    }
+}
+
 /// Why a use is not what the tables say.
 #[derive(Clone, Copy, Debug)]
 enum Cause {
@@ -155,9 +163,12 @@ impl Tlb {
             transaction.address >> log2 << log2 >> 12,
         );
         if log2 > 12 {
-            // A walk that has just found the block is remembered by the page it was for.
+            // A walk that has just found the block is remembered by the page it was for. So is one
+            // that found that page when it was mapped by itself, which is out of date.
             let mut walked = self.walked.borrow_mut();
-            if let Some(mut found) = walked.remove(&(space, page)) {
+            if let Some(mut found) = walked.remove(&(space, page))
+                && found.is_of(log2)
+            {
                 found.log2 = log2;
                 walked.insert((space, first), found);
             }
@@ -520,5 +531,46 @@ mod tests {
         assert!(!same(page & !1, false), "invalid");
         assert!(!same(page + 0x1000, false), "elsewhere");
         assert!(!same(page & !AP_USER, false), "privileged");
+    }
+
+    const SPACE: Space = (8, Some(1));
+
+    fn transaction(address: u64) -> Transaction {
+        Transaction {
+            stream: stallbox_smmu::StreamId(SPACE.0),
+            substream: SPACE.1.map(stallbox_smmu::SubstreamId),
+            address,
+            access: stallbox_smmu::Access::WRITE,
+        }
+    }
+
+    fn translation(size_log2: u8) -> Translation {
+        Translation {
+            address: 0x4020_0000,
+            remaining: 1,
+            size_log2,
+            stalls: 0,
+        }
+    }
+
+    #[test]
+    fn pages_that_became_a_block_are_forgotten() {
+        let tlb = Tlb::new(&CheckConfig::default());
+        let leaf = |address, log2| tlb.leaf(&transaction(address), &translation(log2));
+        let walk = |page, value| {
+            let at = 8 * page;
+            tlb.remember(SPACE, page, vec![Descriptor { at, value }], 12);
+        };
+        walk(0x205, 0x4020_5f43);
+        assert_eq!(leaf(0x20_5000, 12).unwrap().value, 0x4020_5f43);
+        // They are one block by now, found by a walk for another of them.
+        walk(0x207, 0x4020_0f41);
+        assert_eq!(leaf(0x20_7000, 21).unwrap().value, 0x4020_0f41);
+        assert_eq!(leaf(0x20_5000, 21).unwrap().value, 0x4020_0f41);
+        assert_eq!(leaf(0x3f_f000, 21).unwrap().value, 0x4020_0f41);
+        assert!(leaf(0x40_0000, 21).is_none());
+        // And pages again.
+        walk(0x200, 0x4020_0f43);
+        assert_eq!(leaf(0x20_0000, 12).unwrap().value, 0x4020_0f43);
     }
 }
