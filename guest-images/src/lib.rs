@@ -110,10 +110,17 @@ pub fn source_root() -> PathBuf {
 /// Takes milliseconds and touches no network. `None` also when something is missing that only
 /// building would report: the recipe, the cross compiler, a home folder.
 pub fn cached(root: &Path) -> Option<GuestImage> {
-    if root.join(kernel::RELEASE).is_file() {
-        return named::image(root, root, Vec::new()).ok();
-    }
-    Store::open(root).ok()?.find(STOCK).ok()?
+    find(root, STOCK).ok()
+}
+
+/// Where the ready image of this name is, if `root` is a folder of ready images: the stock one is in
+/// the folder itself, the others are in folders of their names.
+fn ready(root: &Path, name: &str) -> Option<PathBuf> {
+    let is_ready = root.join(kernel::RELEASE).is_file();
+    is_ready.then(|| match name {
+        STOCK => root.to_owned(),
+        name => root.join(name),
+    })
 }
 
 /// The stock image that belongs to the recipe in `root`, built now as far as it is not cached.
@@ -135,12 +142,15 @@ pub fn ensure_named(root: &Path, name: &str, progress: &dyn Progress) -> Result<
     }
 }
 
-/// An image by its name, as it has been built.
+/// An image by its name, as it has been built, or the [ready one](GuestImage::ready_files).
 ///
 /// # Errors
 ///
 /// If there is no such image, and if it or something that it is made of has yet to be built.
 pub fn find(root: &Path, name: &str) -> Result<GuestImage, Error> {
+    if let Some(folder) = ready(root, name) {
+        return named::image(&folder, &folder, Vec::new());
+    }
     Store::open(root)?
         .find(name)?
         .ok_or_else(|| Error::NotBuilt {
@@ -205,5 +215,11 @@ mod tests {
         for (name, path) in image.ready_files() {
             assert_eq!(path, folder.path().join(name));
         }
+        assert!(find(folder.path(), "pri").is_err());
+        std::fs::create_dir(folder.path().join("pri")).unwrap();
+        std::fs::write(folder.path().join("pri/release"), "6.12.2\n").unwrap();
+        let image = find(folder.path(), "pri").unwrap();
+        assert_eq!(image.kernel_version, "6.12.2");
+        assert_eq!(find(folder.path(), STOCK).unwrap().kernel_version, "6.12.1");
     }
 }

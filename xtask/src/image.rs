@@ -48,13 +48,18 @@ pub fn ensure() -> Result<GuestImage> {
     ensure_named(guest_images::STOCK)
 }
 
+/// The images that the tests boot besides the stock one, with their names.
+pub fn ensure_others_for_tests() -> Result<Vec<(&'static str, GuestImage)>> {
+    FOR_TESTS
+        .iter()
+        .map(|name| Ok((*name, ensure_named(name)?)))
+        .collect()
+}
+
 /// All images that the tests boot.
 pub fn ensure_for_tests() -> Result<()> {
     ensure()?;
-    for name in FOR_TESTS {
-        ensure_named(name)?;
-    }
-    Ok(())
+    ensure_others_for_tests().map(drop)
 }
 
 /// An image of the project's own. Packages are looked at only if it has to be built.

@@ -132,13 +132,13 @@ fn prove(stages: &mut Stages, args: &TestKvmArgs) -> Result<()> {
     stages.run("Debian packages for KVM", || {
         debian::install(&debian::missing_for_kvm_tests())
     })?;
-    let guest = stages.run("guest image", image::ensure)?;
+    let guests = stages.run("guest images", || guests(args))?;
     let host = stages.run("arm64 host", host_image)?;
     let programs = stages.run("stallbox and tests for arm64", || {
         toolchain::ensure()?;
         Programs::build(args)
     })?;
-    stages.run(stage, || emulated(&host, &guest, &programs, args))
+    stages.run(stage, || emulated(&host, &guests, &programs, args))
 }
 
 /// KVM for arm64 guests, and allowed to us.
@@ -153,7 +153,7 @@ fn kvm_is_here() -> bool {
 
 fn natively(args: &TestKvmArgs) -> Result<()> {
     debian::install(&debian::missing_for_image())?;
-    image::ensure()?;
+    guests(args)?;
     if args.bench {
         return cargo::run(
             cargo()
@@ -175,6 +175,22 @@ fn natively(args: &TestKvmArgs) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The images that guests are booted from, each with the folder that it is in, in the emulated host:
+/// all that tests boot, unless it is known that the stock one is enough.
+fn guests(args: &TestKvmArgs) -> Result<Vec<(PathBuf, GuestImage)>> {
+    let stock = Path::new("/guest");
+    let mut guests = vec![(stock.to_owned(), image::ensure()?)];
+    if !args.quick && !args.bench {
+        let others = image::ensure_others_for_tests()?;
+        guests.extend(
+            others
+                .into_iter()
+                .map(|(name, image)| (stock.join(name), image)),
+        );
+    }
+    Ok(guests)
 }
 
 fn host_image() -> Result<HostImage> {
@@ -222,14 +238,16 @@ impl Programs {
 
 fn emulated(
     host: &HostImage,
-    guest: &GuestImage,
+    guests: &[(PathBuf, GuestImage)],
     programs: &Programs,
     args: &TestKvmArgs,
 ) -> Result<()> {
     let mut files = Files::default();
     files.add("/bin/stallbox", &programs.stallbox, 0o755)?;
-    for (name, path) in guest.ready_files() {
-        files.add(Path::new("/guest").join(name), &path, 0o644)?;
+    for (folder, guest) in guests {
+        for (name, path) in guest.ready_files() {
+            files.add(folder.join(name), &path, 0o644)?;
+        }
     }
     let (root, there) = (cargo::root(), Path::new(REPOSITORY));
     files.add(

@@ -154,7 +154,7 @@ const UNASKED: &str = "stall: a CMD_RESUME for which no stall waits";
 const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command --out /tmp/out";
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "takes long; asked of the stock kernel too")]
 fn without_a_bug_the_same_kernel_gives_no_cause() {
     for cpus in [1, 4] {
         let run = with("")
@@ -168,7 +168,7 @@ fn without_a_bug_the_same_kernel_gives_no_cause() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_does_not_invalidate() {
     let guest = with("no-tlbi").option("--check", "tlb");
     let run = guest.run("zipgone after-unmap").status(1);
@@ -190,7 +190,7 @@ fn a_kernel_that_does_not_invalidate() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_invalidates_the_first_page_only() {
     let guest = with("first-page").option("--check", "tlb");
     let run = guest.run("zipgone after-unmap").status(1);
@@ -202,7 +202,7 @@ fn a_kernel_that_invalidates_the_first_page_only() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_invalidates_with_the_wrong_asid() {
     let guest = with("wrong-asid").option("--check", "tlb");
     let run = guest.run("zipgone after-unmap").status(1);
@@ -216,7 +216,7 @@ fn a_kernel_that_invalidates_with_the_wrong_asid() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_sends_no_cmd_sync() {
     let guest = with("no-sync").option("--check", "tlb");
     // The device sees no difference: it is luck that the SMMU is so quick.
@@ -244,7 +244,7 @@ fn slow_smmu(folder: &tempfile::TempDir, guest: Guest) -> Run {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_does_not_wait_for_cmd_sync() {
     let folder = tempfile::tempdir().unwrap();
     let run = slow_smmu(&folder, with("")).success();
@@ -262,7 +262,7 @@ fn a_kernel_that_does_not_wait_for_cmd_sync() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_gives_an_asid_to_the_next_process_as_it_is() {
     let guest = with("stale-asid").option("--check", "tlb,dma");
     let run = guest.run("zipgone next-process").status(1);
@@ -281,7 +281,7 @@ fn a_kernel_that_gives_an_asid_to_the_next_process_as_it_is() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_page_that_was_freed_under_the_device() {
     let guest = with("no-tlbi").option("--check", "dma");
     let run = guest.run("zipgone after-unmap").status(1);
@@ -293,7 +293,7 @@ fn a_page_that_was_freed_under_the_device() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_page_that_is_another_process_s_by_now() {
     let guest = with("no-tlbi").option("--check", "dma");
     let run = guest.run("zipgone other-process").status(1);
@@ -324,7 +324,7 @@ fn a_page_that_is_another_process_s_by_now() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_loses_a_fault() {
     let guest = with("lost-fault").option("--check", "stall=100000");
     // It waits busily, so not for longer than it takes.
@@ -347,7 +347,7 @@ const ANSWER: &[&str] = &[
 ];
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_answers_twice() {
     let run = with("two-answers").option("--check", "stall").run(JOB);
     let run = run.status(123);
@@ -360,7 +360,7 @@ fn a_kernel_that_answers_twice() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_answers_the_wrong_tag() {
     let guest = with("wrong-tag").option("--check", "stall=500000");
     let run = guest.run(&format!("timeout -s KILL 2 {JOB}; echo"));
@@ -376,7 +376,7 @@ fn a_kernel_that_answers_the_wrong_tag() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "only the stock image is there")]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
 fn a_kernel_that_unbinds_before_the_queue_has_stopped() {
     let guest = with("early-unbind").option("--check", "stall");
     let run = guest.run("zipgone under-close").status(123);

@@ -61,7 +61,6 @@ fn uacce_ctrl_keeps_its_promises() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "the emulated host has the stock image only")]
 fn mempinfd_keeps_its_promises() {
     let script = format!("pintest all --via mempinfd; {COMPLAINTS}; true");
     let run = Guest::new().option("--image", "pin").run(&script).success();
@@ -71,7 +70,6 @@ fn mempinfd_keeps_its_promises() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "the emulated host has the stock image only")]
 fn both_hold_on_four_cpus() {
     let script = "insmod /lib/modules/uacce_ctrl.ko && pintest all && pintest all --via mempinfd";
     Guest::new()
