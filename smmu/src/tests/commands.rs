@@ -3,8 +3,8 @@ use std::rc::Rc;
 
 use stallbox_timeline::{Span, Timeline};
 
-use crate::testing::{COMMAND_QUEUE, COMMANDS_LOG2, Driver, FakeMemory, Pulses};
-use crate::{Access, Config, ExternalAbort, Line, Memory, NoProbe, Smmu, StallModel, Step};
+use crate::testing::{COMMAND_QUEUE, COMMANDS_LOG2, Driver, FakeMemory, Pulses, USER_RW};
+use crate::{Access, Config, ExternalAbort, Line, Memory, NoProbe, Points, Smmu, StallModel, Step};
 
 /// GERROR.CMDQ_ERR and CMDQ_CONS.ERR.
 fn error(driver: &Driver) -> (bool, u32) {
@@ -456,6 +456,26 @@ fn an_invalidation_makes_a_walk_under_way_start_over() {
         Some(800),
         "four steps, thrown away, and four more"
     );
+}
+
+#[test]
+fn an_invalidation_takes_a_hit_under_way_with_it() {
+    for watched in [Points::NONE, Points::TRANSLATION] {
+        let driver = Driver::with_process();
+        driver.smmu.watch(watched);
+        let leaf = driver.map(0x1000, 0x1111_0000 | USER_RW);
+        assert_eq!(driver.access(0x1000, Access::READ).address(), 0x1111_0000);
+        driver.probe.set(Step::TlbHit, Span::from_ns(100));
+        let read = driver.access(0x1000, Access::READ);
+        driver.wait_ns(50);
+
+        driver.memory.store(leaf, &[0x2222_0000 | USER_RW]);
+        driver.command([0x12 | 1 << 48, 0x1000]);
+        driver.sync();
+        driver.wait_ns(1000);
+
+        assert_eq!(read.address(), 0x2222_0000, "{watched:?}");
+    }
 }
 
 #[test]

@@ -190,3 +190,20 @@ fn a_hit_knows_that_a_half_is_closed_to_some() {
     assert_eq!(hit(&driver, unprivileged), None);
     assert!(driver.begin(unprivileged).is_waiting(), "it stalls");
 }
+
+#[test]
+fn a_hit_is_none_where_the_stream_makes_the_context_illegal() {
+    let driver = driver(Config::default());
+    let asked = transaction(SID, Some(1));
+    warm(&driver, asked);
+    // S1STALLD: the context stalls, which it must not any more. The translation is still there.
+    let mut ste = ste_stage1(CONTEXT_TABLE, 3);
+    ste[1] |= 1 << 27;
+    driver.set_ste(SID, ste);
+
+    for _ in 0..2 {
+        assert!(driver.begin(asked).is_aborted());
+        assert_eq!(hit(&driver, asked), None);
+        assert_eq!(driver.events()[0][0] & 0xff, 0x0a, "C_BAD_CD");
+    }
+}

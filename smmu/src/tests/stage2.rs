@@ -1,11 +1,13 @@
 //! Stage 2 alone, and stage 1 on top of it. Records are golden: S2 is bit 39 of the second word,
 //! CLASS bits 41:40 (0 CD, 1 TT, 2 IN), TTRnW bit 44; the IPA is the fourth word.
 
+use stallbox_timeline::Span;
+
 use crate::testing::{
     CONTEXT_TABLE, Driver, Pending, SID, STAGE2_RO, STAGE2_ROOT, STAGE2_RW, USER_RO, USER_RW,
     cd_sva, ste_nested, ste_stage2,
 };
-use crate::{Access, Config, Granules, StallModel, StreamId, SubstreamId, Transaction};
+use crate::{Access, Config, Granules, StallModel, Step, StreamId, SubstreamId, Transaction};
 
 /// A stream with stage 2 only.
 fn stage2() -> Driver {
@@ -767,4 +769,30 @@ fn level_1_context_descriptors_are_fetched_through_stage_2() {
     driver.sync();
 
     assert_eq!(driver.begin(transaction).address(), 0x70_0008);
+}
+
+#[test]
+fn a_walk_of_stage_2_that_an_invalidation_overtook_is_not_kept() {
+    let driver = Driver::virtual_machine();
+    driver.map(0x1000, 0x7000_0000 | USER_RW);
+    driver.map(0x2000, 0x7000_1000 | USER_RW);
+    driver.map_stage2(0x7000_0000, 0x10_0000 | STAGE2_RW);
+    driver.map_stage2(0x7000_1000, 0x10_1000 | STAGE2_RW);
+    // Another tree, for the same page.
+    let other = STAGE2_ROOT - 0x10_0000;
+    driver.map_at(other, 3, 0x7000_0000, 0x20_0000 | STAGE2_RW);
+    // Stage 2 of stage 1's tables is in the TLB now.
+    assert_eq!(driver.access(0x2000, Access::READ).address(), 0x10_1000);
+    driver.probe.set(Step::WalkStep, Span::from_ns(100));
+
+    // Four steps of stage 1, and one of stage 2 for the page.
+    let read = driver.access(0x1000, Access::READ);
+    driver.wait_ns(550);
+    let first = driver.memory.load(other);
+    driver.memory.store(STAGE2_ROOT, &[first]);
+    driver.command([0x2a | 7 << 32, 0x7000_0000]);
+    driver.sync();
+    driver.wait_ns(2000);
+
+    assert_eq!(read.address(), 0x20_0000);
 }
