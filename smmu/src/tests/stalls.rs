@@ -317,6 +317,27 @@ fn a_full_event_queue_holds_stalls_without_overflow() {
 }
 
 #[test]
+fn a_held_stall_has_spent_the_time_of_its_report_once() {
+    let driver = limited(1);
+    driver.probe.set(Step::FaultReport, Span::from_ns(1_000));
+    let first = stall(&driver, 0);
+    stall(&driver, 1);
+    driver.wait_ns(1_000);
+    assert_eq!(driver.events(), [record(0, 0)]);
+    driver.probe.take();
+
+    driver.resume(0, ABORT);
+
+    assert!(first.is_aborted());
+    assert_eq!(driver.events(), [record(1, 1)], "at once");
+    let faults = |note: &Note| matches!(note, Note::Fault { .. });
+    assert!(
+        !driver.probe.take().iter().any(faults),
+        "it was noted when it was found"
+    );
+}
+
+#[test]
 fn a_held_stall_is_written_to_an_emptied_queue_with_an_interrupt() {
     let driver = Driver::with_process();
     for page in 0..5 {
