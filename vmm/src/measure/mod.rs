@@ -57,49 +57,17 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let parts = parts(&settings, &rows, &columns);
     let jobs = jobs(args, parts.len() + 1);
     let progress = bar((rows.len() * columns.len()) as u64);
-    // Whether this kernel serves page requests is known after the first guests that need them.
-    let (first, later): (Vec<Part>, Vec<Part>) =
-        parts.into_iter().partition(|part| !part.may_be_denied());
-    let besides = beside_script();
-    let scripts: Vec<&Script> = first
-        .iter()
-        .map(|part| &part.script)
-        .chain([&besides])
-        .collect();
-    let mut outcomes = measure(&plan, &scripts, jobs, &progress);
-    let ran = outcomes.pop().context("nothing was run")?;
-    let ran = ran.context("the guest beside the matrix")?;
-    let mut gathered = Gathered::default();
-    for (part, outcome) in first.iter().zip(outcomes) {
-        gathered.take(part, outcome)?;
-    }
-    let (denied, later): (Vec<Part>, Vec<Part>) = later
-        .into_iter()
-        .partition(|part| gathered.denied(part.script.device).is_some());
-    for part in denied {
-        progress.inc(part.rows.len() as u64);
-        gathered.deny(&part);
-    }
-    let scripts: Vec<&Script> = later.iter().map(|part| &part.script).collect();
-    let outcomes = measure(&plan, &scripts, jobs, &progress);
-    for (part, outcome) in later.iter().zip(outcomes) {
-        gathered.take(part, outcome)?;
-    }
-    progress.finish_and_clear();
-
     let Gathered {
-        mut beside,
+        beside,
         mut cells,
-        mut trace_hashes,
-    } = gathered;
-    trace_hashes.insert(BESIDE.to_owned(), ran.trace_hash.clone());
-    for line in &ran.results {
-        beside.take(Said::parse(line)?);
-    }
+        trace_hashes,
+        status,
+    } = gather(&plan, parts, jobs, &progress)?;
+    progress.finish_and_clear();
     let place = |all: &[&Heading], name: &str| all.iter().position(|it| it.name == name);
     cells.sort_by_key(|cell| (place(&columns, cell.column), place(&rows, cell.row)));
 
-    let missing = |what: &str| format!("the guest reported no {what}; status {}", ran.status);
+    let missing = |what: &str| format!("the guest reported no {what}; status {status}");
     let page_fault = beside.ratio.with_context(|| missing("ratio"))?;
     let rules = beside.rules.with_context(|| missing("rules"))?;
     let claims = claims::check(
@@ -323,6 +291,38 @@ fn measure(
         .collect()
 }
 
+/// Runs all guests of the matrix, and the one beside it.
+fn gather(plan: &Plan, parts: Vec<Part>, jobs: usize, progress: &ProgressBar) -> Result<Gathered> {
+    // Whether this kernel serves page requests is known after the first guests that need them.
+    let (first, later): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|part| !part.may_be_denied());
+    let besides = beside_script();
+    let scripts: Vec<&Script> = first
+        .iter()
+        .map(|part| &part.script)
+        .chain([&besides])
+        .collect();
+    let mut outcomes = measure(plan, &scripts, jobs, progress);
+    let mut gathered = Gathered::default();
+    gathered.take_beside(outcomes.pop().context("nothing was run")?)?;
+    for (part, outcome) in first.iter().zip(outcomes) {
+        gathered.take(part, outcome)?;
+    }
+    let (denied, later): (Vec<Part>, Vec<Part>) = later
+        .into_iter()
+        .partition(|part| gathered.denied(part.script.device).is_some());
+    for part in denied {
+        progress.inc(part.rows.len() as u64);
+        gathered.deny(&part);
+    }
+    let scripts: Vec<&Script> = later.iter().map(|part| &part.script).collect();
+    let outcomes = measure(plan, &scripts, jobs, progress);
+    for (part, outcome) in later.iter().zip(outcomes) {
+        gathered.take(part, outcome)?;
+    }
+    Ok(gathered)
+}
+
 /// What guests said that is no cell.
 #[derive(Default)]
 struct Collected {
@@ -346,15 +346,28 @@ impl Collected {
     }
 }
 
-/// What the guests of the matrix said.
+/// What the guests said.
 #[derive(Default)]
 struct Gathered {
     beside: Collected,
     cells: Vec<Cell>,
     trace_hashes: BTreeMap<String, String>,
+    /// How the guest beside the matrix ended.
+    status: u8,
 }
 
 impl Gathered {
+    /// What was measured beside the matrix.
+    fn take_beside(&mut self, outcome: Result<Ran>) -> Result<()> {
+        let ran = outcome.context("the guest beside the matrix")?;
+        for line in &ran.results {
+            self.beside.take(Said::parse(line)?);
+        }
+        self.status = ran.status;
+        self.trace_hashes.insert(BESIDE.to_owned(), ran.trace_hash);
+        Ok(())
+    }
+
     /// A cell for each row of the part; what its guest left out has failed.
     fn take(&mut self, part: &Part, outcome: Result<Ran>) -> Result<()> {
         let guest = format!("{}{}", part.column.name, part.script.device.suffix());
