@@ -191,6 +191,8 @@ fn nonsense_is_refused_with_a_reason() {
         );
         assert!(refused(&["now", "drop = true"]).contains("cannot be done"));
         assert!(refused(&["open", "nobody"]).contains("there are: g"));
+        let none = refused(&["now", "device_reset = { stream = 16 }"]);
+        assert!(none.contains("no accelerator has StreamID 16"), "{none}");
         assert!(refused(&["atc", "8"]).contains("no translation cache"));
         assert!(refused(&["atc", "9"]).contains("no accelerator has StreamID 9"));
         assert!(refused(&["queue", "page-request"]).contains("SMMU_IDR0.PRI is 0"));

@@ -126,7 +126,10 @@ fn perform(request: Request, world: &World) -> Result<Value> {
         smmu: &world.smmu,
         ram: &world.ram,
     };
-    let effect = |effect: &Effect| Ok(json!(faults.perform("control", effect)));
+    let effect = |effect: &Effect| match faults.perform("control", effect) {
+        Ok(what) => Ok(json!(what)),
+        Err(why) => bail!(why),
+    };
     match request {
         Request::Status => Ok(json!({
             "paused": faults.is_paused(),
@@ -215,7 +218,8 @@ fn perform(request: Request, world: &World) -> Result<Value> {
             let text = format!("[[rule]]\nat = \"marker\"\n[rule.do]\n{effects}\n");
             let rules = parse(&text)?;
             let all = rules.iter().flat_map(|rule| &rule.effects);
-            Ok(all.map(|it| json!(faults.perform("control", it))).collect())
+            // One that cannot be done ends it; those before it are done.
+            all.map(effect).collect()
         }
     }
 }

@@ -43,7 +43,8 @@ impl Faults {
         };
         let at = transaction.address;
         // An ATS translation request names a page, of which the access is perhaps of the end.
-        let found = of_it(at, at).or_else(|| of_it(at & !0xfff, at | 0xfff));
+        let of_page = || (at & 0xfff == 0).then(|| of_it(at, at | 0xfff)).flatten();
+        let found = of_it(at, at).or_else(of_page);
         match found {
             Some((_, access)) => (access.queue, Some(ring(access.purpose))),
             None => (None, None),

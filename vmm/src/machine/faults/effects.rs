@@ -16,14 +16,14 @@ const TOUCHING_MAX: u32 = 1 << 17;
 impl Faults {
     /// Does it now, and says what came of it. Both that it is asked for and that it failed are in the
     /// trace.
-    pub(crate) fn perform(self: &Rc<Self>, by: &str, effect: &Effect) -> String {
+    pub(crate) fn perform(self: &Rc<Self>, by: &str, effect: &Effect) -> Result<String, String> {
         // Rules can feed each other, and virtual time would stand still for ever.
         let now = self.timeline.now();
         let (at, count) = self.effects_at.get();
         let count = if at == now { count + 1 } else { 1 };
         self.effects_at.set((now, count));
         if count > EFFECTS_AT_ONCE_MAX {
-            return "too many effects at one time".to_owned();
+            return Err("too many effects at one time".to_owned());
         }
         // Traced first: what it causes follows.
         let what = describe(effect);
@@ -39,7 +39,7 @@ impl Faults {
                 what: what.clone(),
                 stream: None,
             });
-            what
+            Err(what)
         };
         let targets = self.targets.borrow();
         let Some(targets) = targets.as_ref() else {
@@ -55,7 +55,7 @@ impl Faults {
             }
             Effect::EvictTlb(address) => {
                 let entries = smmu.evict(*address);
-                return format!("{what}: {entries} entries");
+                return Ok(format!("{what}: {entries} entries"));
             }
             Effect::Touch(touch) => {
                 if self.touching.get().saturating_add(touch.count) > TOUCHING_MAX {
@@ -75,7 +75,7 @@ impl Faults {
             }
             Effect::Open(name) => {
                 let released = self.gates.open(name);
-                return format!("{what}: {released} released");
+                return Ok(format!("{what}: {released} released"));
             }
             Effect::Marker(name) => {
                 self.tracer.emit(Event::Marker { name: name.clone() });
@@ -84,7 +84,7 @@ impl Faults {
             Effect::Pause if !self.is_pausable() => return failed("this engine does not stop"),
             Effect::Pause => self.paused.set(true),
         }
-        what
+        Ok(what)
     }
 
     /// Accesses of which nobody uses the data: a task each, since each may wait for software.
