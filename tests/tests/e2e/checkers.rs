@@ -66,6 +66,30 @@ fn the_stock_kernel_gives_no_cause() {
     }
 }
 
+/// Pages that move, merge, are shared, and become blocks, each time with a table that changes first.
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "an emulated host takes minutes for it")]
+fn the_stock_kernel_gives_no_cause_while_pages_move_under_the_device() {
+    let run = Guest::new()
+        .cpus(2)
+        .option("--nodes", "2")
+        .option("--memory", "1G")
+        .option("--check", CHECKS)
+        .traced()
+        .run(
+            "for column in collapse migrate ksm fork swap; do
+                pinbench --row none --row thp --regions 2 --column $column || exit 1
+            done",
+        )
+        .success();
+    assert_eq!(
+        run.output().matches("\"status\":\"ok\"").count(),
+        10,
+        "{run}"
+    );
+    assert!(reports(&run).is_empty(), "{run}");
+}
+
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats a run")]
 fn checkers_change_nothing_in_a_guest_of_one_cpu() {

@@ -6,6 +6,9 @@
 //! completed by CMD_SYNC within the limit, acquits it; without one it is reported. A change counts if
 //! the entry no longer says where the access went, or no longer permits it; access flag and dirty
 //! state do not count, since software changes those without telling.
+//!
+//! A TLB entry belongs to an ASID, and may be older than the PASID that has it. So a use for which its
+//! PASID has never had a walk is compared with the PASID's tables, as they are in memory.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
