@@ -56,6 +56,7 @@ pub(crate) fn key(
 ) -> Result<Key, Error> {
     let mut key = KeyBuilder::new("initramfs")
         .part("recipe", RECIPE)
+        .part("links", LINKS.join(" "))
         .part("busybox", &versions.busybox.sha256)
         .part("compiler", compiler);
     for module in modules {
