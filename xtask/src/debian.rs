@@ -12,7 +12,12 @@ use stallbox_guest_images as guest_images;
 use crate::cargo;
 
 /// Programs that only the tests run, and the packages that bring them.
-const FOR_TESTS: &[(&str, &str)] = &[("chromium", "chromium"), ("qemu-aarch64", "qemu-user")];
+const FOR_TESTS: &[(&str, &str)] = &[
+    // libFuzzer is C++.
+    ("c++", "g++"),
+    ("chromium", "chromium"),
+    ("qemu-aarch64", "qemu-user"),
+];
 
 /// Programs that the benchmarks run, as the peer, and the tests on KVM, as the host.
 const SYSTEM_EMULATOR: &[(&str, &str)] = &[("qemu-system-aarch64", "qemu-system-arm")];

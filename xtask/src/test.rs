@@ -42,6 +42,15 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
         )
     })?;
     test_kvm::quick(stages)?;
+    // A workspace of its own, which nothing else would keep in step. What fuzzers need beyond this is
+    // a nightly compiler.
+    stages.run("fuzz targets", || {
+        cargo::run(
+            cargo()
+                .args(["clippy", "--manifest-path", "fuzz/Cargo.toml"])
+                .args(["--", "-D", "warnings"]),
+        )
+    })?;
     stages.run("documentation", || {
         cargo::run(
             cargo()
