@@ -17,6 +17,8 @@ mod image;
 mod inspect;
 mod isolation;
 mod kernel_log;
+// `stallbox measure` runs the soft engine, whatever the tests run on.
+#[cfg(not(feature = "kvm"))]
 mod measure;
 mod no_sva;
 mod page_requests;

@@ -140,7 +140,6 @@ fn pins_end_with_the_process_that_is_killed() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn what_is_not_there_faults_once_and_what_is_there_does_not() {
     let measured = whole();
     for row in ["none", "mlockall_onfault", "ats_none"] {
@@ -152,7 +151,6 @@ fn what_is_not_there_faults_once_and_what_is_there_does_not() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn device_smmu_and_kernel_count_the_same_faults() {
     let measured = whole();
     for cell in measured.json["cells"].as_array().unwrap() {
@@ -173,7 +171,6 @@ fn device_smmu_and_kernel_count_the_same_faults() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn a_device_with_ats_asks_for_pages_and_never_stalls() {
     let measured = whole();
     for cell in measured.json["cells"].as_array().unwrap() {
@@ -196,7 +193,6 @@ fn a_device_with_ats_asks_for_pages_and_never_stalls() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn warm_translations_last_until_the_kernel_invalidates_them() {
     let measured = whole();
     let ats = |column, field| measured.number("ats_prefill", column, &format!("/ats/{field}"));
@@ -257,7 +253,6 @@ fn each_activity_leaves_its_traces() {
 }
 
 #[test]
-#[cfg_attr(feature = "kvm", ignore = "measures with the soft engine only")]
 fn locked_memory_is_not_swapped_and_yet_moved() {
     let measured = whole();
     assert!(measured.faults("touched", "swap") > 0, "{measured}");
