@@ -129,9 +129,6 @@ pub struct PciFunction {
 pub struct Board {
     /// The CPUs; the first boots.
     pub cpus: Vec<Cpu>,
-    /// The levels of cache that their CLIDR_EL1 tells of. Linux warns of levels beyond the first that
-    /// are not described here.
-    pub cache_levels: u32,
     /// RAM.
     pub memory: Vec<Memory>,
     /// The kernel command line.
@@ -162,10 +159,6 @@ const GIC_PHANDLE: u32 = 1;
 const ITS_PHANDLE: u32 = 2;
 const SMMU_PHANDLE: u32 = 3;
 const CLOCK_PHANDLE: u32 = 4;
-/// From here on, a few for each CPU.
-const CACHE_PHANDLES: u32 = 16;
-/// Fields of CLIDR_EL1.
-const CACHE_LEVELS_MAX: u32 = 7;
 
 /// First cell of an interrupt specifier (`interrupt-controller/arm,gic-v3.yaml`).
 const SPI: u32 = 0;
@@ -215,7 +208,6 @@ impl Board {
                     node: index * nodes / cpus,
                 })
                 .collect(),
-            cache_levels: 0,
             memory: spread(memory_bytes, nodes),
             bootargs: String::new(),
             initrd: None,
@@ -329,40 +321,16 @@ impl Board {
         let node = fdt.begin_node("cpus")?;
         fdt.property_u32("#address-cells", 1)?;
         fdt.property_u32("#size-cells", 0)?;
-        for (index, cpu) in self.cpus.iter().enumerate() {
+        for cpu in &self.cpus {
             let node = fdt.begin_node(&format!("cpu@{:x}", cpu.mpidr))?;
             fdt.property_string("device_type", "cpu")?;
             fdt.property_string("compatible", "arm,armv8")?;
             fdt.property_u32("reg", cpu.mpidr)?;
             fdt.property_string("enable-method", "psci")?;
             fdt.property_u32("numa-node-id", cpu.node)?;
-            self.caches(fdt, index)?;
             fdt.end_node(node)?;
         }
         Ok(fdt.end_node(node)?)
-    }
-
-    /// `cache-controller.yaml` (of the devicetree schemas): the caches behind the first level, in the
-    /// node of their CPU. Who shares them is not known here, so nobody does.
-    fn caches(&self, fdt: &mut FdtWriter, cpu: usize) -> Result<()> {
-        let behind_first = self
-            .cache_levels
-            .saturating_sub(1)
-            .min(CACHE_LEVELS_MAX - 1);
-        let phandle = |level| CACHE_PHANDLES + cpu as u32 * CACHE_LEVELS_MAX + level;
-        let mut nodes = Vec::new();
-        for level in 2..2 + behind_first {
-            fdt.property_u32("next-level-cache", phandle(level))?;
-            nodes.push(fdt.begin_node(&format!("l{level}-cache"))?);
-            fdt.property_string("compatible", "cache")?;
-            fdt.property_u32("cache-level", level)?;
-            fdt.property_null("cache-unified")?;
-            fdt.property_phandle(phandle(level))?;
-        }
-        while let Some(node) = nodes.pop() {
-            fdt.end_node(node)?;
-        }
-        Ok(())
     }
 
     /// `numa.txt`. One node needs no map.

@@ -47,7 +47,6 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
         machine.nodes.into(),
     );
     board.bootargs = format!("{BOOTARGS} {}", guest.append).trim_end().to_owned();
-    board.cache_levels = world.cache_levels;
     board.initrd = plan.initrd.clone();
     board.rng_seed = Some(rng_seed(machine.seed));
     if machine.smmu_msi

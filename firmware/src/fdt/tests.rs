@@ -167,26 +167,6 @@ fn cpus_and_memory_belong_to_their_nodes() {
 }
 
 #[test]
-fn each_cpu_has_the_caches_behind_its_first_level() {
-    let mut board = Board::new(2, 0x2000_0000, 1);
-    let l2 = "/cpus/cpu@1/l2-cache";
-    for levels in [0, 1] {
-        board.cache_levels = levels;
-        assert!(!tree(&board).contains_key(l2), "{levels}");
-    }
-    board.cache_levels = 3;
-    let tree = tree(&board);
-    let l3 = format!("{l2}/l3-cache");
-    let next = |of: &str| cells(&tree, of, "next-level-cache");
-    assert_eq!(next("/cpus/cpu@1"), cells(&tree, l2, "phandle"));
-    assert_eq!(next(l2), cells(&tree, &l3, "phandle"));
-    assert_eq!(cells(&tree, l2, "cache-level"), [2]);
-    assert_eq!(cells(&tree, &l3, "cache-level"), [3]);
-    assert!(tree[&l3].contains_key("cache-unified"));
-    assert_ne!(next("/cpus/cpu@0"), next("/cpus/cpu@1"));
-}
-
-#[test]
 fn one_node_is_told_without_distances() {
     let tree = tree(&Board::new(1, 0x2000_0000, 1));
     assert!(!tree.contains_key("/distance-map"));

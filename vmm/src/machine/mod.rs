@@ -61,8 +61,6 @@ pub struct Platform {
     pub interrupts: Rc<dyn InterruptController>,
     /// What the real-time clock shows at the timeline's zero, in seconds since 1970.
     pub epoch_seconds: u32,
-    /// The levels of cache that its CPUs tell of.
-    pub cache_levels: u32,
 }
 
 /// Everything that is neither a CPU nor bound up with one (interrupt controller, timers). It stays
@@ -86,8 +84,6 @@ pub struct World {
     pub console_port: Rc<Serial>,
     /// ttyS1: what the guest's init tells.
     pub control: Rc<Control>,
-    /// The levels of cache that the CPUs tell of.
-    pub cache_levels: u32,
     interrupts: Rc<dyn InterruptController>,
     mmio: Bus<MmioAddress, Rc<dyn MmioDevice>>,
     /// Where functions that keep translations are found, if the machine offers ATS.
@@ -108,7 +104,6 @@ impl World {
             ram,
             interrupts,
             epoch_seconds,
-            cache_levels,
         } = platform;
         let tracer = Tracer::new(timeline.clone(), trace);
         let latency = Rc::new(config.latency.sampler(config.seed));
@@ -137,7 +132,6 @@ impl World {
         let console = Console::new(console, tracer.clone());
         let line = interrupts.spi(spi::intid(spi::SERIAL0));
         let mut world = World {
-            cache_levels,
             console_port: Rc::new(Serial::new(line, Box::new(console::Port(console.clone())))),
             console,
             control: Control::new(tracer.clone(), faults.clone()),

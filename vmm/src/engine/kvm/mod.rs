@@ -58,7 +58,6 @@ pub struct Kvm {
     interrupts: KernelGic,
     /// Until [`Engine::vcpus`] takes them.
     vcpus: RefCell<Vec<VcpuFd>>,
-    cache_levels: u32,
 }
 
 impl Kvm {
@@ -74,9 +73,7 @@ impl Kvm {
         let kvm = host::open(machine.cpus)?;
         let ram = allocate(machine)?;
         let vm::Vm { fd, vcpus } = vm::create(&kvm, &ram, machine.cpus)?;
-        let boot = vcpus.first().context("a machine has a vCPU")?;
         Ok(Kvm {
-            cache_levels: registers::cache_levels(boot).context("CLIDR_EL1")?,
             timeline: Timeline::new(),
             ram,
             interrupts: KernelGic::new(fd),
@@ -104,7 +101,6 @@ impl Engine for Kvm {
             interrupts: Rc::new(self.interrupts.clone()),
             // A PL031 has 32 bits.
             epoch_seconds: since_1970.as_secs() as u32,
-            cache_levels: self.cache_levels,
         }
     }
 

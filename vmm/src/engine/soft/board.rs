@@ -97,7 +97,6 @@ impl Engine for Rc<Board> {
             ram: self.ram.clone(),
             interrupts: self.clone(),
             epoch_seconds: EPOCH_SECONDS,
-            cache_levels: 0,
         }
     }
 
