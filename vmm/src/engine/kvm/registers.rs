@@ -8,7 +8,7 @@ use kvm_bindings::{
     kvm_regs, user_fpsimd_state, user_pt_regs,
 };
 use kvm_ioctls::VcpuFd;
-use stallbox_aarch64::sysreg::{encoding, id};
+use stallbox_aarch64::sysreg::encoding;
 use stallbox_firmware::boot::EntryState;
 use vmm_sys_util::errno::Result;
 
@@ -46,7 +46,6 @@ pub(super) const TTBR0_EL1: Register = system(3, 0, 2, 0, 0);
 pub(super) const TTBR1_EL1: Register = system(3, 0, 2, 0, 1);
 pub(super) const TCR_EL1: Register = system(3, 0, 2, 0, 2);
 pub(super) const MAIR_EL1: Register = system(3, 0, 10, 2, 0);
-const CLIDR_EL1: Register = system(3, 1, 0, 0, 1);
 /// KVM_REG_ARM_TIMER_CNT: the virtual counter. (KVM has it where CNTV_CVAL_EL0 ought to be, and the
 /// other way round.)
 pub(super) const VIRTUAL_COUNT: Register = system(3, 3, 14, 3, 2);
@@ -88,19 +87,6 @@ pub(super) fn enter(vcpu: &VcpuFd, entry: &EntryState) -> Result<()> {
         x(index).set(vcpu, value)?;
     }
     Ok(())
-}
-
-/// What CLIDR_EL1 may say, best first: no caches, as with the soft engine; one level of both kinds
-/// (Ctype1, LoUIS, LoC, LoUU), where the host's CPUs need cleaning to the point of unification.
-const CACHES: [u64; 2] = [id::CLIDR, 1 << 27 | 1 << 24 | 1 << 21 | 3];
-
-/// Hides the levels of cache that KVM tells of by default. The device tree describes none, and
-/// Linux warns of levels that it does not describe (drivers/base/cacheinfo.c,
-/// cache_setup_of_node()). Before Linux 6.3 CLIDR_EL1 was the host's for good; so is the warning there.
-pub(super) fn hide_caches(vcpu: &VcpuFd) {
-    let _ = CACHES
-        .iter()
-        .find(|&&value| CLIDR_EL1.set(vcpu, value).is_ok());
 }
 
 #[cfg(test)]

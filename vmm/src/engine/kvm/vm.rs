@@ -14,7 +14,7 @@ use kvm_ioctls::{DeviceFd, Kvm, VcpuFd, VmFd};
 use stallbox_devices::GuestRam;
 use stallbox_firmware::layout;
 
-use super::{host, registers, sys};
+use super::{host, sys};
 use crate::machine::SPIS;
 
 /// A VM, ready for its first instruction but for the first vCPU's registers.
@@ -83,7 +83,6 @@ fn init_vcpus(vm: &VmFd, vcpus: &[VcpuFd]) -> Result<()> {
         }
         vcpu.vcpu_init(&init)
             .with_context(|| format!("KVM_ARM_VCPU_INIT of vCPU {index}"))?;
-        registers::hide_caches(vcpu);
     }
     Ok(())
 }
