@@ -322,10 +322,17 @@ impl Tlb {
             history: checkers.history.borrow().of(page.0, transaction.address),
             invalidated: None,
         };
+        let used = suspect.used;
         self.suspects.borrow_mut().insert(page, suspect);
         checkers.later(self.limit, move |checkers| {
             if let Some(tlb) = &checkers.tlb {
-                tlb.sentence(checkers, page);
+                // Another use of the page, after this one was acquitted, has a limit of its own.
+                let suspects = tlb.suspects.borrow();
+                let is_this = suspects.get(&page).is_some_and(|it| it.used == used);
+                drop(suspects);
+                if is_this {
+                    tlb.sentence(checkers, page);
+                }
             }
         });
     }
