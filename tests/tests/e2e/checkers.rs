@@ -38,7 +38,11 @@ const CHECKS: &str = if cfg!(feature = "kvm") {
 #[test]
 fn the_stock_kernel_gives_no_cause() {
     for (cpus, script) in [
+        // Too long, where an exit is dear and the host emulated.
+        #[cfg(not(feature = "kvm"))]
         (1, "zipgone all && zipabuse all"),
+        #[cfg(feature = "kvm")]
+        (1, "zipabuse all"),
         (
             4,
             "zipgone all & zipabuse kill-under-dma --rounds 20 & zipabuse storm --bytes 16384; wait",

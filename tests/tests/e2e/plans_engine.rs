@@ -95,7 +95,7 @@ fn the_engine_fails_and_is_reset_in_the_middle_of_a_fault() {
         says(&run, "queue 0 failed, reason 42");
 
         let script = "timeout -s KILL 1 svatest copy --memory untouched --poll epoll; \
-                      echo first $?";
+                      echo first $?; sleep 1";
         let (run, trace) = under("engine-reset", mode, script);
         let injected = taken(&trace, &format!("reset-under-{rule}"))[0];
         let reset = told(&trace, "Reset");
