@@ -1,19 +1,25 @@
 //! The signals that end a run in order: the trace and the summary are written.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use signal_hook::flag;
 
 const ENDING: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
+/// What was ignored when this process started. Looked up once, by [`flag`]: a confined process reads
+/// no file.
+static IGNORED: OnceLock<u64> = OnceLock::new();
+
 /// The signals that end a run: those that whoever started this process has not had ignored, as
 /// nohup(1) does and shells do for jobs in the background.
 pub fn ending() -> Vec<i32> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = ignored(&status);
+    let ignored = *IGNORED.get_or_init(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        ignored(&status)
+    });
     let counts = |signal: &i32| ignored >> (signal - 1) & 1 == 0;
     ENDING.into_iter().filter(counts).collect()
 }
