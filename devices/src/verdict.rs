@@ -1,9 +1,10 @@
 //! What a probe may decide about an accelerator: the device asks, waits at a gate if it is given one,
 //! and does what it was told.
 
-use stallbox_timeline::Gate;
+use stallbox_timeline::{Gate, Timeline};
 
 use crate::dma::Pasid;
+use crate::lease::{Lease, Revoked};
 
 /// A decision: first wait, if there is a gate, then act.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +13,31 @@ pub struct DeviceVerdict {
     pub wait: Option<Gate>,
     /// What to do then.
     pub act: DeviceAct,
+}
+
+impl DeviceVerdict {
+    /// Waits, on behalf of a task with this lease; what to do then.
+    pub(crate) async fn waited(self, lease: &Lease) -> Result<DeviceAct, Revoked> {
+        if let Some(gate) = self.wait {
+            gate.passed().await;
+            lease.check()?;
+        }
+        Ok(self.act)
+    }
+
+    /// Does what was asked about: at once, behind the gate, or never.
+    pub(crate) fn carry_out(self, timeline: &Timeline, what: impl FnOnce() + 'static) {
+        if self.act != DeviceAct::Go {
+            return;
+        }
+        match self.wait {
+            None => what(),
+            Some(gate) => timeline.spawn(async move {
+                gate.passed().await;
+                what();
+            }),
+        }
+    }
 }
 
 /// What becomes of what comes by.

@@ -44,16 +44,10 @@ struct Wires {
 impl Interrupts for Wires {
     fn raise(&self, vector: u8) {
         let verdict = self.master.probe.on_msi(vector);
-        if verdict.act != DeviceAct::Go {
-            return;
+        // It is there as long as it is called.
+        if let Some(wires) = self.me.upgrade() {
+            verdict.carry_out(&self.master.timeline, move || wires.send(vector));
         }
-        let (Some(gate), Some(wires)) = (verdict.wait, self.me.upgrade()) else {
-            return self.send(vector);
-        };
-        self.master.timeline.spawn(async move {
-            gate.passed().await;
-            wires.send(vector);
-        });
     }
 }
 

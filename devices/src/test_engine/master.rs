@@ -439,11 +439,7 @@ impl Master {
             master: self,
             access,
         };
-        if let Some(gate) = verdict.wait {
-            gate.passed().await;
-            requester.lease.check()?;
-        }
-        if verdict.act != DeviceAct::Go {
+        if verdict.waited(&requester.lease).await? != DeviceAct::Go {
             return Err(self.aborted(requester, write, DmaAbort { address }));
         }
         Ok(in_flight)

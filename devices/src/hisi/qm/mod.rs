@@ -306,13 +306,10 @@ impl Qm {
         let qm = self.clone();
         self.master.timeline.spawn(async move {
             let verdict = qm.master.probe.on_mailbox(command.number, command.queue);
-            if let Some(gate) = verdict.wait {
-                gate.passed().await;
-                if lease.check().is_err() {
-                    return;
-                }
-            }
-            let (status, answer) = match verdict.act {
+            let Ok(act) = verdict.waited(&lease).await else {
+                return;
+            };
+            let (status, answer) = match act {
                 DeviceAct::Drop => return,
                 DeviceAct::Fail(status) => (status, None),
                 DeviceAct::Go => match qm.perform(&command, &lease).await {
