@@ -20,6 +20,9 @@ pub mod pcie;
 pub mod rtc;
 pub mod serial;
 pub mod test_engine;
+#[cfg(any(test, feature = "test-utils"))]
+#[cfg_attr(not(test), allow(dead_code))]
+mod testing;
 pub mod timer;
 pub mod verdict;
 

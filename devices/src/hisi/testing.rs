@@ -1,19 +1,16 @@
-//! The driver's side, and a memory that can abort, stall and take its time.
+//! The driver's side.
 
-use std::cell::{Cell, RefCell};
-use std::ops::Range;
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use stallbox_timeline::{Notify, Span, Timeline};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use stallbox_timeline::{Span, Timeline};
+use vm_memory::{Bytes, GuestAddress};
 
-use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Pasid};
 use crate::hisi::{DeviceNote, DeviceProbe, DeviceStep, Revision, Zip, ZipConfig};
 use crate::pcie::{PciFunction, RequesterId, Slot};
+pub(crate) use crate::testing::{MSI_ADDRESS, Memory};
 
 pub(crate) const RAM_BYTES: u64 = 64 << 20;
-/// Where interrupts are sent, beyond RAM.
-pub(crate) const MSI_ADDRESS: u64 = 0x8_0000_0040;
 pub(crate) const MSI_DATA: u32 = 0x1230;
 
 /// The kernel's structures.
@@ -28,109 +25,6 @@ pub(crate) const SOURCE: u64 = 0x100_0000;
 pub(crate) const DESTINATION: u64 = 0x200_0000;
 pub(crate) const CONTEXT: u64 = 0x300_0000;
 pub(crate) const LISTS: u64 = 0x310_0000;
-
-/// A transaction that came out of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
-    pub(crate) pasid: Option<u32>,
-    pub(crate) address: u64,
-    pub(crate) length: usize,
-    pub(crate) write: bool,
-}
-
-pub(crate) struct Memory {
-    pub(crate) ram: GuestMemoryMmap<()>,
-    timeline: Timeline,
-    pub(crate) latency: Cell<Span>,
-    pub(crate) log: RefCell<Vec<Access>>,
-    pub(crate) aborts: RefCell<Vec<Range<u64>>>,
-    stalls: RefCell<Vec<Range<u64>>>,
-    pub(crate) stalled: Cell<u32>,
-    released: Notify,
-    pub(crate) msis: RefCell<Vec<u32>>,
-}
-
-impl Memory {
-    fn new(timeline: &Timeline) -> Rc<Memory> {
-        let ranges = [(GuestAddress(0), RAM_BYTES as usize)];
-        Rc::new(Memory {
-            ram: GuestMemoryMmap::from_ranges(&ranges).expect("RAM"),
-            timeline: timeline.clone(),
-            latency: Cell::new(Span::from_ns(100)),
-            log: RefCell::default(),
-            aborts: RefCell::default(),
-            stalls: RefCell::default(),
-            stalled: Cell::new(0),
-            released: Notify::new(),
-            msis: RefCell::default(),
-        })
-    }
-
-    pub(crate) fn stall(&self, range: Range<u64>) {
-        self.stalls.borrow_mut().push(range);
-    }
-
-    pub(crate) fn release(&self) {
-        self.stalls.borrow_mut().clear();
-        self.released.notify_all();
-    }
-
-    async fn pass(
-        &self,
-        attrs: DmaAttrs,
-        address: u64,
-        length: usize,
-        write: bool,
-    ) -> Result<(), DmaAbort> {
-        let pasid = attrs.pasid.map(|Pasid(pasid)| pasid);
-        self.log.borrow_mut().push(Access {
-            pasid,
-            address,
-            length,
-            write,
-        });
-        self.timeline.sleep(self.latency.get()).await;
-        let hit = |ranges: &Vec<Range<u64>>| {
-            let end = address.saturating_add(length as u64);
-            let hits = ranges.iter().filter(|r| r.start < end && address < r.end);
-            hits.map(|range| range.start.max(address)).min()
-        };
-        while hit(&self.stalls.borrow()).is_some() {
-            self.stalled.set(self.stalled.get() + 1);
-            self.released.notified().await;
-            self.stalled.set(self.stalled.get() - 1);
-        }
-        let abort = hit(&self.aborts.borrow());
-        abort.map_or(Ok(()), |address| Err(DmaAbort { address }))
-    }
-}
-
-impl DmaPort for Memory {
-    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, buffer.len(), false).await?;
-            let from = GuestAddress(address);
-            self.ram
-                .read_slice(buffer, from)
-                .map_err(|_| DmaAbort { address })
-        })
-    }
-
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, buffer.len(), true).await?;
-            if address == MSI_ADDRESS {
-                let data = buffer.try_into().expect("an MSI is 4 bytes");
-                self.msis.borrow_mut().push(u32::from_le_bytes(data));
-                return Ok(());
-            }
-            let to = GuestAddress(address);
-            self.ram
-                .write_slice(buffer, to)
-                .map_err(|_| DmaAbort { address })
-        })
-    }
-}
 
 /// Records notes; each step takes a while.
 #[derive(Default)]
@@ -186,7 +80,7 @@ impl Guest {
     /// Power-on.
     pub(crate) fn bare(config: ZipConfig) -> Guest {
         let timeline = Timeline::new();
-        let memory = Memory::new(&timeline);
+        let memory = Memory::new(&timeline, RAM_BYTES);
         let recorder = Rc::new(Recorder::default());
         let slot = Slot {
             requester: RequesterId(0x0008),

@@ -1,29 +1,27 @@
-//! The driver's and the program's side, and a memory that can abort, stall and take its time.
+//! The driver's and the program's side, and a memory that answers translation requests.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
-use stallbox_timeline::{Notify, Span, Timeline};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use stallbox_timeline::{Span, Timeline};
+use vm_memory::{Bytes, GuestAddress};
 
 use crate::atc::NoAtcProbe;
 use crate::dma::{
-    AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, PageRequest, PageResponse,
-    PageResponseCode, Pasid, TranslatedRange, TranslationAnswer, TranslationFuture,
-    fetch_add_result,
+    AtsFunction, AtsPort, DmaAttrs, DmaFuture, DmaPort, PageRequest, PageResponse,
+    PageResponseCode, TranslatedRange, TranslationAnswer, TranslationFuture,
 };
 use crate::pcie::{PciFunction, RequesterId, Slot};
 use crate::test_engine::{
     EngineNote, EngineProbe, EngineStep, FaultMode, TestEngine, TestEngineConfig,
 };
+use crate::testing::{self, MSI_ADDRESS};
 use crate::verdict::{DeviceVerdict, DmaAccess};
 
 const RAM_BYTES: u64 = 32 << 20;
-/// Where interrupts are sent, beyond RAM. The data is the vector's number.
-const MSI_ADDRESS: u64 = 0x8_0000_0040;
 
 /// Data of a process.
 pub(crate) const SOURCE: u64 = 0x10_0000;
@@ -33,26 +31,10 @@ const RING_STRIDE: u64 = 0x1000;
 
 pub(crate) const PASID: u32 = 0x2bc;
 
-/// An access that came out of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
-    pub(crate) pasid: Option<u32>,
-    pub(crate) address: u64,
-    pub(crate) length: usize,
-    pub(crate) write: bool,
-    pub(crate) at_ns: u64,
-}
-
+/// Memory that is reached by translations, too.
 pub(crate) struct Memory {
-    pub(crate) ram: GuestMemoryMmap<()>,
+    plain: Rc<testing::Memory>,
     timeline: Timeline,
-    pub(crate) latency: Cell<Span>,
-    pub(crate) log: RefCell<Vec<Access>>,
-    pub(crate) aborts: RefCell<Vec<Range<u64>>>,
-    stalls: RefCell<Vec<Range<u64>>>,
-    pub(crate) stalled: Cell<u32>,
-    released: Notify,
-    pub(crate) msis: RefCell<Vec<u32>>,
     /// Pages that a translation request finds nothing for.
     pub(crate) absent: RefCell<Vec<Range<u64>>>,
     /// Page requests as they came, those that are answered included.
@@ -61,19 +43,19 @@ pub(crate) struct Memory {
     function: RefCell<Option<Weak<dyn AtsFunction>>>,
 }
 
+impl Deref for Memory {
+    type Target = testing::Memory;
+
+    fn deref(&self) -> &testing::Memory {
+        &self.plain
+    }
+}
+
 impl Memory {
     fn new(timeline: &Timeline) -> Rc<Memory> {
-        let ranges = [(GuestAddress(0), RAM_BYTES as usize)];
         Rc::new(Memory {
-            ram: GuestMemoryMmap::from_ranges(&ranges).expect("RAM"),
+            plain: testing::Memory::new(timeline, RAM_BYTES),
             timeline: timeline.clone(),
-            latency: Cell::new(Span::from_ns(100)),
-            log: RefCell::default(),
-            aborts: RefCell::default(),
-            stalls: RefCell::default(),
-            stalled: Cell::new(0),
-            released: Notify::new(),
-            msis: RefCell::default(),
             absent: RefCell::default(),
             page_requests: RefCell::default(),
             translations: Cell::new(0),
@@ -98,68 +80,15 @@ impl Memory {
                 code,
             });
     }
-
-    pub(crate) fn stall(&self, range: Range<u64>) {
-        self.stalls.borrow_mut().push(range);
-    }
-
-    pub(crate) fn release(&self) {
-        self.stalls.borrow_mut().clear();
-        self.released.notify_all();
-    }
-
-    async fn pass(
-        &self,
-        attrs: DmaAttrs,
-        address: u64,
-        length: usize,
-        write: bool,
-    ) -> Result<(), DmaAbort> {
-        self.log.borrow_mut().push(Access {
-            pasid: attrs.pasid.map(|Pasid(pasid)| pasid),
-            address,
-            length,
-            write,
-            at_ns: self.timeline.now().as_ns(),
-        });
-        self.timeline.sleep(self.latency.get()).await;
-        let hit = |ranges: &Vec<Range<u64>>| {
-            let end = address.saturating_add(length as u64);
-            let hits = ranges.iter().filter(|r| r.start < end && address < r.end);
-            hits.map(|range| range.start.max(address)).min()
-        };
-        while hit(&self.stalls.borrow()).is_some() {
-            self.stalled.set(self.stalled.get() + 1);
-            self.released.notified().await;
-            self.stalled.set(self.stalled.get() - 1);
-        }
-        let abort = hit(&self.aborts.borrow());
-        abort.map_or(Ok(()), |address| Err(DmaAbort { address }))
-    }
 }
 
 impl DmaPort for Memory {
     fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, buffer.len(), false).await?;
-            self.ram
-                .read_slice(buffer, GuestAddress(address))
-                .map_err(|_| DmaAbort { address })
-        })
+        self.plain.read(attrs, address, buffer)
     }
 
     fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, buffer.len(), true).await?;
-            if address == MSI_ADDRESS {
-                let data = buffer.try_into().expect("an MSI is 4 bytes");
-                self.msis.borrow_mut().push(u32::from_le_bytes(data));
-                return Ok(());
-            }
-            self.ram
-                .write_slice(buffer, GuestAddress(address))
-                .map_err(|_| DmaAbort { address })
-        })
+        self.plain.write(attrs, address, buffer)
     }
 
     fn fetch_add<'a>(
@@ -169,14 +98,7 @@ impl DmaPort for Memory {
         operand: &'a [u8],
         before: &'a mut [u8],
     ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, operand.len(), true).await?;
-            let at = GuestAddress(address);
-            let refused = |_| DmaAbort { address };
-            self.ram.read_slice(before, at).map_err(refused)?;
-            let after = fetch_add_result(before, operand);
-            self.ram.write_slice(&after, at).map_err(refused)
-        })
+        self.plain.fetch_add(attrs, address, operand, before)
     }
 
     fn ats(&self) -> Option<&dyn AtsPort> {
