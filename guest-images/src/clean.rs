@@ -34,22 +34,14 @@ pub fn clean(root: &Path, what: Clean<'_>, progress: &dyn Progress) -> Result<u6
             sweep(&store, &lock, &names)?;
         }
         Clean::Images(gone) => {
-            for name in gone {
-                // So that a wrong name removes nothing.
-                store.folders(name)?;
-            }
-            let kept: Vec<String> = store
-                .names()
-                .into_iter()
-                .map(|(name, _)| name)
-                .filter(|name| !gone.contains(name))
-                .collect();
+            let names: Vec<String> = store.names().into_iter().map(|(name, _)| name).collect();
             let mut folders = BTreeSet::new();
             for name in gone {
-                folders.extend(store.folders(name)?);
+                // Before anything is removed: a wrong name removes nothing.
+                folders.extend(made_of(&store, name)?);
             }
-            for name in &kept {
-                for folder in store.folders(name)? {
+            for name in names.iter().filter(|name| !gone.contains(name)) {
+                for folder in made_of(&store, name)? {
                     folders.remove(&folder);
                 }
             }
@@ -57,7 +49,7 @@ pub fn clean(root: &Path, what: Clean<'_>, progress: &dyn Progress) -> Result<u6
                 remove(&lock.root().join(folder))?;
             }
             for name in gone {
-                if store.definition(name)?.is_some() {
+                if store.is_users(name) {
                     store.forget(name)?;
                 }
             }
@@ -66,11 +58,20 @@ pub fn clean(root: &Path, what: Clean<'_>, progress: &dyn Progress) -> Result<u6
     Ok(before.saturating_sub(size(store.cache().root())))
 }
 
+/// The folders that an image is made of. A user's image whose source is gone, or cannot be read, is
+/// made of nothing: it must not stand in the way of cleaning, least of all of its own.
+fn made_of(store: &Store<'_>, name: &str) -> Result<Vec<String>, Error> {
+    match store.folders(name) {
+        Err(_) if store.is_users(name) => Ok(Vec::new()),
+        folders => folders,
+    }
+}
+
 /// Removes what none of these images is made of.
 fn sweep(store: &Store<'_>, lock: &LockedCache<'_>, names: &[String]) -> Result<(), Error> {
     let mut used = BTreeSet::new();
     for name in names {
-        used.extend(store.folders(name)?);
+        used.extend(made_of(store, name)?);
     }
     for (path, name) in entries(lock.root()) {
         if KINDS.iter().any(|kind| name.starts_with(kind)) && !used.contains(&name) {

@@ -218,12 +218,17 @@ impl<'a> Store<'a> {
         Ok(self.record(name)?.map(|record| record.definition))
     }
 
-    fn record(&self, name: &str) -> Result<Option<Record>, Error> {
-        let path = self.file(name);
+    /// Whether a user has defined it; the definition may be unreadable.
+    pub fn is_users(&self, name: &str) -> bool {
         // Not everything is the name of a file in one folder.
-        if name.contains('/') || !path.is_file() {
+        !name.contains('/') && self.file(name).is_file()
+    }
+
+    fn record(&self, name: &str) -> Result<Option<Record>, Error> {
+        if !self.is_users(name) {
             return Ok(None);
         }
+        let path = self.file(name);
         toml::from_str(&read_to_string(&path)?)
             .map(Some)
             .map_err(|source| Error::Versions {
@@ -259,7 +264,7 @@ impl<'a> Store<'a> {
 
     /// Forgets a user's image, and its tree.
     pub fn forget(&self, name: &str) -> Result<(), Error> {
-        if self.definition(name)?.is_none() {
+        if !self.is_users(name) {
             return Err(Error::NoImage {
                 name: name.to_owned(),
             });

@@ -137,6 +137,24 @@ fn images_are_listed_with_what_they_are_made_of() {
 
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
+fn an_image_whose_source_is_gone_can_be_cleaned_and_hinders_no_other() {
+    let gone = Named::new("e2e-gone");
+    let other = Named::new("e2e-other");
+    for named in [&gone, &other] {
+        let module = tempfile::tempdir().unwrap();
+        fs::write(module.path().join("Kbuild"), "obj-m += no-such.o\n").unwrap();
+        let path = module.path().to_str().unwrap();
+        fail(&["build", named.0, "--module", path]);
+    }
+    for named in [&other, &gone] {
+        succeed(&["clean", named.0]);
+        let listed = succeed(&["list"]);
+        assert!(!listed.contains(named.0), "{listed}");
+    }
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "builds images, which is no engine's part")]
 fn wrong_use_is_refused_with_the_cure() {
     let nothing = tempfile::tempdir().unwrap();
     let path = nothing.path().to_str().unwrap();
