@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 #include "cases.h"
 
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "programs.h"
 
 const char *case_name;
 
@@ -32,6 +38,29 @@ int failed(const char *format, ...)
 	tell("FAILED:", format, args);
 	va_end(args);
 	return -1;
+}
+
+int run_cases(const struct test_case *cases, size_t count, const char *wanted, const char *usage,
+	      const struct options *o)
+{
+	bool all = !strcmp(wanted, "all"), found = false;
+	int status = EXIT_SUCCESS;
+
+	/* A child that dies must not take its parent with it through a pipe. */
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < count; i++) {
+		if (!all && strcmp(wanted, cases[i].name))
+			continue;
+		found = true;
+		case_name = cases[i].name;
+		if (cases[i].run(o) < 0)
+			status = EXIT_FAILURE;
+	}
+	if (!found) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	return status;
 }
 
 void case_pattern(uint8_t *at, size_t bytes, uint32_t seed)

@@ -549,10 +549,7 @@ static int storm(const struct options *o)
 		      o->queues);
 }
 
-static const struct {
-	const char *name;
-	int (*run)(const struct options *o);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "unmapped", unmapped },
 	{ "readonly-dst", readonly_dst },
 	{ "kill-under-dma", kill_under_dma },
@@ -614,27 +611,10 @@ static int parse(int argc, char **argv, struct options *o)
 int zipabuse_main(int argc, char **argv)
 {
 	struct options o;
-	bool all, found = false;
-	int status = EXIT_SUCCESS;
 
 	if (parse(argc, argv, &o) < 0) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
-	all = !strcmp(argv[optind], "all");
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		if (!all && strcmp(argv[optind], cases[i].name))
-			continue;
-		found = true;
-		case_name = cases[i].name;
-		/* A child that dies must not take its parent with it through a pipe. */
-		signal(SIGPIPE, SIG_IGN);
-		if (cases[i].run(&o) < 0)
-			status = EXIT_FAILURE;
-	}
-	if (!found) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
-	return status;
+	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), argv[optind], usage, &o);
 }

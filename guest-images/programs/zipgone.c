@@ -10,7 +10,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -382,10 +381,7 @@ static int under_close(const struct options *o)
 	return passed("%u rounds", o->rounds);
 }
 
-static const struct {
-	const char *name;
-	int (*run)(const struct options *o);
-} cases[] = {
+static const struct test_case cases[] = {
 	{ "after-unmap", after_unmap },	    { "under-unmap", under_unmap },
 	{ "other-process", other_process }, { "next-process", next_process },
 	{ "under-close", under_close },
@@ -423,27 +419,10 @@ static int parse(int argc, char **argv, struct options *o)
 int zipgone_main(int argc, char **argv)
 {
 	struct options o;
-	bool all, found = false;
-	int status = EXIT_SUCCESS;
 
 	if (parse(argc, argv, &o) < 0) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
-	all = !strcmp(argv[optind], "all");
-	/* A child that dies must not take its parent with it through a pipe. */
-	signal(SIGPIPE, SIG_IGN);
-	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		if (!all && strcmp(argv[optind], cases[i].name))
-			continue;
-		found = true;
-		case_name = cases[i].name;
-		if (cases[i].run(&o) < 0)
-			status = EXIT_FAILURE;
-	}
-	if (!found) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
-	return status;
+	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), argv[optind], usage, &o);
 }
