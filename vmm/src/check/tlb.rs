@@ -69,6 +69,13 @@ impl Walked {
         let leaf = self.descriptors.last();
         leaf.is_some_and(|leaf| (leaf.value & 3 == 3) == (log2 <= 16))
     }
+
+    /// Its leaf, if that leads to where `output` is.
+    fn leaf_to(&self, output: u64) -> Option<&Descriptor> {
+        let leaf = self.descriptors.last()?;
+        let mask = 0xffff_ffff_f000 & !((1 << self.log2) - 1);
+        (leaf.value & mask == output & mask).then_some(leaf)
+    }
 }
 
 /// Why a use is not what the tables say.
@@ -194,11 +201,9 @@ impl Tlb {
     pub(super) fn owners(&self, checkers: &Checkers, output: u64) -> Vec<(Space, u64)> {
         let walked = self.walked.borrow();
         let owner = |(key, walked): (&(Space, u64), &Walked)| {
-            let leaf = walked.descriptors.last()?;
-            let mask = 0xffff_ffff_f000 & !((1 << walked.log2) - 1);
             // Cheap first: this looks at everything that was ever walked.
-            let here = leaf.value & 1 != 0 && leaf.value & mask == output & mask;
-            let now = read64(&checkers.ram, here.then_some(leaf.at)?)?;
+            let leaf = walked.leaf_to(output).filter(|leaf| leaf.value & 1 != 0)?;
+            let now = read64(&checkers.ram, leaf.at)?;
             still_says(leaf.value, now, true, false).then_some(*key)
         };
         walked.iter().filter_map(owner).collect()
@@ -256,11 +261,23 @@ impl Tlb {
     ) -> Option<(Space, Descriptor)> {
         let walked = self.walked.borrow();
         walked.iter().find_map(|((other, at), walked)| {
-            let leaf = walked.descriptors.last()?;
-            let mask = 0xffff_ffff_f000 & !((1 << walked.log2) - 1);
-            let same = *at == page && *other != space && leaf.value & mask == output & mask;
-            same.then_some((*other, *leaf))
+            let candidate = *at == page && *other != space;
+            let leaf = walked.leaf_to(output).filter(|_| candidate)?;
+            Some((*other, *leaf))
         })
+    }
+
+    /// Why the tables say another thing than the translation that is used, if they do.
+    fn cause(
+        &self,
+        checkers: &Checkers,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) -> Option<Cause> {
+        match self.changed(checkers, transaction, translation) {
+            Some((descriptor, now)) => Some(Cause::Changed(descriptor, now)),
+            None => self.foreign(checkers, transaction, translation),
+        }
     }
 
     /// Whether the tables say another thing than the translation that is used.
@@ -270,8 +287,7 @@ impl Tlb {
         transaction: &Transaction,
         translation: &Translation,
     ) -> bool {
-        self.changed(checkers, transaction, translation).is_some()
-            || self.foreign(checkers, transaction, translation).is_some()
+        self.cause(checkers, transaction, translation).is_some()
     }
 
     pub(super) fn used(
@@ -283,12 +299,8 @@ impl Tlb {
         if !self.reports {
             return;
         }
-        let cause = match self.changed(checkers, transaction, translation) {
-            Some((descriptor, now)) => Cause::Changed(descriptor, now),
-            None => match self.foreign(checkers, transaction, translation) {
-                Some(cause) => cause,
-                None => return,
-            },
+        let Some(cause) = self.cause(checkers, transaction, translation) else {
+            return;
         };
         let page = (space(transaction), transaction.address >> 12);
         let at = match cause {
