@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::control::parse_number;
+
 /// Options of `stallbox inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -117,12 +119,8 @@ pub enum What {
 
 /// The machine takes it as it is; that it is a number is told before anybody is asked.
 fn number(text: &str) -> Result<String, &'static str> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    match parsed {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("this is no number: decimal, or hexadecimal with 0x, of 64 bits"),
+    match parse_number(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("this is no number: decimal, or hexadecimal with 0x, of 64 bits"),
     }
 }

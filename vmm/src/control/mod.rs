@@ -21,6 +21,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use crate::machine::World;
 
 pub use client::inspect;
+pub(crate) use request::parse_number;
 pub(crate) use tables::context_descriptor;
 
 /// More connections than this wait.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use stallbox_faultplan::{Access, COMMANDS, EVENTS, Subject};
 
-use super::tables::{LISTED_MAX, Tables, field, hex};
+use super::tables::{LISTED_MAX, Tables, field, hex, show_words};
 use crate::machine::faults::{command_subject, record_subject};
 
 /// Where a queue's registers are, and what is in it.
@@ -201,7 +201,7 @@ impl Tables<'_> {
             },
             "prg_index": field(words[1], 8, 0),
             "last": bit(62),
-            "words": words.map(|word| format!("{word:#018x}")),
+            "words": show_words(&words),
         })
     }
 }
@@ -225,7 +225,7 @@ fn show_entry(index: u32, name: String, of: &Subject<'_>, words: &[u64]) -> Valu
             Access::Write => "write",
             Access::Execute => "execute",
         }),
-        "words": words.iter().map(|word| format!("{word:#018x}")).collect::<Value>(),
+        "words": show_words(words),
     })
 }
 

@@ -76,6 +76,15 @@ pub(super) enum Request {
     },
 }
 
+/// A number as people write it: decimal, or hexadecimal with 0x.
+pub(crate) fn parse_number(text: &str) -> Option<u64> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.ok()
+}
+
 /// A JSON integer, or a string with a decimal or hexadecimal one.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
@@ -86,17 +95,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     }
     match Number::deserialize(deserializer)? {
         Number::Integer(number) => Ok(number),
-        Number::Text(text) => {
-            let parsed = match text.strip_prefix("0x") {
-                Some(hex) => u64::from_str_radix(hex, 16),
-                None => text.parse(),
-            };
-            parsed.map_err(|_| {
-                serde::de::Error::custom(format!(
-                    "\"{text}\" is no number: numbers are decimal, or hexadecimal with 0x"
-                ))
-            })
-        }
+        Number::Text(text) => parse_number(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "\"{text}\" is no number: numbers are decimal, or hexadecimal with 0x"
+            ))
+        }),
     }
 }
 

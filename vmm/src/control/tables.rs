@@ -28,6 +28,11 @@ pub(super) fn hex(value: u64) -> String {
     format!("{value:#x}")
 }
 
+/// A structure as it is, word by word.
+pub(super) fn show_words(words: &[u64]) -> Value {
+    words.iter().map(|word| format!("{word:#018x}")).collect()
+}
+
 /// A PASID's context descriptor as it is in memory, and where; `None` if there is no table for it.
 pub(crate) fn context_descriptor(
     smmu: &Smmu,
@@ -116,7 +121,7 @@ impl Tables<'_> {
             "at": hex(at),
             "v": words[0] & 1 != 0,
             "config": config,
-            "words": words.map(|word| format!("{word:#018x}")),
+            "words": show_words(&words),
         });
         // What does not count is not shown: it may be anything.
         if field(words[0], 3, 1) & 5 == 5 {
@@ -223,7 +228,7 @@ impl Tables<'_> {
             "s": bit(44),
             "r": bit(45),
             "a": bit(46),
-            "words": words.map(|word| format!("{word:#018x}")),
+            "words": show_words(&words),
         }))
     }
 
