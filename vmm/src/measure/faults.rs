@@ -285,6 +285,7 @@ mod tests {
             }]
         );
     }
+
     #[test]
     fn page_requests_and_invalidations_are_picked_from_a_trace() {
         let timeline = Timeline::new();

@@ -170,19 +170,22 @@ pub struct Screen(pub Stdout);
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    is_ready(&self.0, PollFlags::OUT, None);
-                }
-                result => return result,
-            }
-        }
+        self.patiently(|stdout| stdout.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
+        self.patiently(Stdout::flush)
+    }
+}
+
+impl Screen {
+    /// Does it as soon as it can be done.
+    fn patiently<T>(
+        &mut self,
+        mut act: impl FnMut(&mut Stdout) -> std::io::Result<T>,
+    ) -> std::io::Result<T> {
         loop {
-            match self.0.flush() {
+            match act(&mut self.0) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     is_ready(&self.0, PollFlags::OUT, None);
                 }
