@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stallbox_timeline::Time;
+use stallbox_timeline::{Time, Timeline};
 
 /// Counts from the start, and stands still while the VM is paused.
 pub(super) struct Clock {
@@ -35,9 +35,55 @@ impl Clock {
     }
 }
 
+/// Moves the timeline to `to`, unless what is due on the way takes longer than `limit` of the host's
+/// time: then it is left where it came to, which is told by false, and catches up later.
+pub(super) fn catch_up(timeline: &Timeline, to: Time, limit: Duration) -> bool {
+    // What can go on now may have something to do on the way.
+    timeline.run_ready();
+    let mut since = None;
+    while let Some(event) = timeline.next_event().filter(|event| *event <= to) {
+        let since = *since.get_or_insert_with(Instant::now);
+        timeline.advance_to(event);
+        if since.elapsed() >= limit {
+            return false;
+        }
+    }
+    timeline.advance_to(to);
+    true
+}
+
 #[cfg(test)]
 mod tests {
+    use stallbox_timeline::Span;
+
     use super::*;
+
+    #[test]
+    fn a_timeline_with_more_to_do_than_time_is_late() {
+        let timeline = Timeline::new();
+        let busy = timeline.clone();
+        timeline.spawn(async move {
+            loop {
+                busy.sleep(Span::from_ps(1)).await;
+            }
+        });
+        let (limit, to) = (Duration::from_millis(1), Time::from_ns(1_000_000_000));
+        assert!(!catch_up(&timeline, to, limit));
+        let late = timeline.now();
+        assert!(Time::ZERO < late && late < to);
+        assert!(!catch_up(&timeline, to, limit));
+        assert!(late < timeline.now() && timeline.now() < to);
+    }
+
+    #[test]
+    fn a_timeline_with_time_enough_is_not_late() {
+        let timeline = Timeline::new();
+        timeline.at(Time::from_ns(5), || {});
+        for to in [7, 9].map(Time::from_ns) {
+            assert!(catch_up(&timeline, to, Duration::from_secs(60)));
+            assert_eq!(timeline.now(), to);
+        }
+    }
 
     #[test]
     fn a_pause_is_left_out() {

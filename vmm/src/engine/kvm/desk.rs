@@ -1,12 +1,13 @@
 //! The device thread: owns the world, answers vCPUs, moves the timeline with the host's clock.
 //!
 //! Where the host has a CPU to spare it looks for the next call for a while before it sleeps, which
-//! saves two wake-ups an access, and waits for near events that way, too. It sleeps until a vCPU calls (eventfd), the timeline's next event is due (timerfd), the user
-//! types, or a signal comes. There are no ioeventfds: no register of these devices is a bare
-//! doorbell. A queue's doorbell carries queue and index, and the SMMU's CMDQ_PROD and EVTQ_CONS an
-//! index, while an ioeventfd drops the data, or (with a datamatch) stands for one value of it. What
-//! an ioeventfd would give, a vCPU that does not wait, posted writes give for every register; see
-//! [`link`](super::link).
+//! saves two wake-ups an access, and waits for near events that way, too. It sleeps until a vCPU
+//! calls (eventfd), the timeline's next event is due (timerfd), the user types, or a signal comes.
+//!
+//! There are no ioeventfds: no register of these devices is a bare doorbell. A queue's doorbell
+//! carries queue and index, and the SMMU's CMDQ_PROD and EVTQ_CONS an index, while an ioeventfd
+//! drops the data, or (with a datamatch) stands for one value of it. What an ioeventfd would give, a
+//! vCPU that does not wait, posted writes give for every register; see [`link`](super::link).
 
 use std::cell::RefCell;
 use std::io;
@@ -19,10 +20,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use kvm_ioctls::VcpuFd;
+use stallbox_timeline::Time;
 use vmm_sys_util::signal::Killable;
 use vmm_sys_util::timerfd::TimerFd;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::gate::{Gate, Order};
 use super::interrupts::KernelGic;
 use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
@@ -40,6 +42,9 @@ const CALLS_IN_A_ROW: usize = 256;
 const PATIENCE_NS: u64 = link::PATIENCE.as_nanos() as u64;
 /// How long to stay awake for one near event after the other, before other sources have their turn.
 const EVENTS_NS: u64 = 50 * PATIENCE_NS;
+/// How long to do what is due before vCPUs and other sources have their turn. Devices may have more
+/// to do in a microsecond of theirs than this thread can do in one of the host's.
+const DUE: Duration = Duration::from_millis(1);
 /// How often input that cannot be waited for, a file, is looked at.
 const FILE_INTERVAL: Duration = Duration::from_millis(5);
 /// The signal that pauses the run.
@@ -185,6 +190,13 @@ enum Source {
     Signals,
 }
 
+/// How far the timeline is.
+struct Now {
+    time: Time,
+    /// Behind the host's clock, and with more to do.
+    is_late: bool,
+}
+
 struct Desk<'a> {
     world: &'a World,
     interrupts: KernelGic,
@@ -240,11 +252,14 @@ impl Desk<'_> {
         self.outcome.get_or_insert(outcome);
     }
 
-    /// Brings the timeline up to the host's clock.
-    fn advance(&self) -> stallbox_timeline::Time {
-        let now = self.clock.now();
-        self.world.timeline.advance_to(now);
-        now
+    /// Brings the timeline up to the host's clock, or as near as can be in [`DUE`].
+    fn advance(&self) -> Now {
+        let timeline = &self.world.timeline;
+        let is_late = !clock::catch_up(timeline, self.clock.now(), DUE);
+        Now {
+            time: timeline.now(),
+            is_late,
+        }
     }
 
     /// Answers calls and does what is due until there is nothing to do, and for a while after that;
@@ -259,7 +274,7 @@ impl Desk<'_> {
                 break;
             }
             let mut call = self.board.next();
-            let now = self.advance();
+            let Now { time: now, is_late } = self.advance();
             if call.is_none() {
                 let idle_ns = now.since(*idle_since.get_or_insert(now)).as_ns();
                 let next_event = self.world.timeline.next_event();
@@ -270,7 +285,7 @@ impl Desk<'_> {
                 } else {
                     PATIENCE_NS
                 };
-                if self.patient && idle_ns < limit_ns {
+                if self.patient && !is_late && idle_ns < limit_ns {
                     std::hint::spin_loop();
                     continue;
                 }
@@ -314,7 +329,7 @@ impl Desk<'_> {
         let mut data = [0; WIDEST];
         pieces(address, bytes)
             .all(|(at, length)| {
-                let now = self.advance();
+                let now = self.advance().time;
                 let part = &mut data[at..at + length];
                 self.world
                     .read_device(now, address.wrapping_add(at as u64), part)
@@ -324,7 +339,7 @@ impl Desk<'_> {
 
     fn write(&self, address: u64, data: &[u8]) -> bool {
         pieces(address, data.len()).all(|(at, length)| {
-            let now = self.advance();
+            let now = self.advance().time;
             let part = &data[at..at + length];
             self.world
                 .write_device(now, address.wrapping_add(at as u64), part)
