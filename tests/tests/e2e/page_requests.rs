@@ -124,16 +124,21 @@ fn more_groups_than_indices_are_told_apart() {
 #[test]
 fn an_overflow_of_the_queue_is_acknowledged_and_costs_time_only() {
     let plan = repository("docs/fault-plans/page-requests.toml");
+    // The second process asks by every index, that of the requests which filled the queue among them:
+    // what was left of its group is gone.
     let script = "svatest copy --bytes 256K --memory untouched > /dev/null || exit 1
         dmesg | grep PRIQ
-        svatest copy --bytes 256K --memory untouched > /dev/null";
+        svatest copy --bytes 2M --memory untouched > /dev/null";
     let run = guest().option("--plan", plan).run(&clean(script)).success();
     let said = "PRIQ overflow detected -- requests lost";
     assert!(run.output().contains(said), "no \"{said}\"\n{run}");
     let trace = run.trace();
     // The device asks again until the kernel has emptied the queue and acknowledged its overflow.
     let lost = count(&trace, "page_request_lost");
-    assert!((1..100).contains(&lost), "{lost} requests lost\n{run}");
+    assert!(
+        lost > 0 && (lost < 100 || cfg!(feature = "kvm")),
+        "{lost} requests lost\n{run}"
+    );
     only(&run, &answers(&trace, true), "success", lost);
     assert_eq!(run.summary().smmu_stall_records, 0, "{run}");
 }
