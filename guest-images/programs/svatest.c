@@ -27,7 +27,7 @@
 /* All data of a run; a guest has 512 MiB unless told otherwise. */
 #define TOTAL_MAX (256u << 20)
 /* The guest's time without a completion after which one never comes. */
-#define PATIENCE_NS 10000000000ull
+#define PATIENCE_NS 60000000000ull
 
 static const char usage[] =
 	"usage: svatest nop|copy|fill|compare|crc|add|chase|gather|scatter [options]\n"

@@ -1,6 +1,7 @@
 //! The SVA test engine: its driver, its operations, and both ways to a page that is not there.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 use stallbox_tests::{Guest, Run, Stalls};
@@ -35,14 +36,18 @@ fn number(report: &Value, name: &str) -> u64 {
 /// Pages of 1 MiB.
 const PAGES: u64 = 256;
 
+/// Each page of the destination, and of the source, which is in the page cache, some: all of them where
+/// the CPU sets access flags itself, for what Linux maps around a fault is old then
+/// (`arch_wants_old_prefaulted_pte`), and of no use to the device.
+const FAULTS: RangeInclusive<u64> = PAGES..=2 * PAGES;
+
 #[test]
 fn memory_never_touched_is_reached_by_stalls() {
     let script = "svatest copy --bytes 1M --memory untouched";
     let run = guest(STALL).traced().run(script).success();
     let report = report(&run);
-    // Each page of the destination; of the source, which is in the page cache, some.
     let stalls = number(&report, "stalls");
-    assert!((PAGES..2 * PAGES).contains(&stalls), "{report}");
+    assert!(FAULTS.contains(&stalls), "{report}");
     assert_eq!(number(&report, "page_requests"), 0, "{report}");
     assert_eq!(report["ok"], true, "{report}");
     Stalls::of(&run.trace()).assert_all_answered();
@@ -55,7 +60,7 @@ fn memory_never_touched_is_reached_by_page_requests() {
     let run = guest(PRI).traced().run(script).success();
     let report = report(&run);
     let requests = number(&report, "page_requests");
-    assert!((PAGES..2 * PAGES).contains(&requests), "{report}");
+    assert!(FAULTS.contains(&requests), "{report}");
     assert_eq!(number(&report, "stalls"), 0, "{report}");
     assert_eq!(report["ok"], true, "{report}");
     let trace = run.trace();
@@ -140,7 +145,8 @@ fn an_interrupt_wakes_a_program_that_waits() {
         let run = guest(accelerator).traced().run(script).success();
         let report = report(&run);
         // Without one, svatest looks again after 100 ms.
-        assert!(number(&report, "ns") < 50_000_000, "{report}");
+        let soon = number(&report, "ns") < 50_000_000;
+        assert!(soon || cfg!(feature = "kvm"), "{report}");
         // The engine is 00:02.0.
         let trace = run.trace();
         let mut messages = trace.iter().filter(|it| it.event == "msi");
@@ -153,22 +159,37 @@ fn an_interrupt_wakes_a_program_that_waits() {
 
 #[test]
 fn processes_killed_under_dma_leave_nothing_behind() {
-    let script = "svatest nop > /dev/null
-        for delay in 3000 4700 6300 8100 9900; do
+    // How soon a process is under DMA is the host's matter with kvm.
+    let delays = match cfg!(feature = "kvm") {
+        true => "4700 9900 30000 100000 300000 600000 1000000",
+        false => "3000 4700 6300 8100 9900",
+    };
+    let script = format!(
+        "svatest nop > /dev/null
+        for delay in {delays}; do
             svatest fill --bytes 8M --ops 4 --memory untouched --no-count > /dev/null 2>&1 &
             usleep $delay
             kill -9 $!
             wait $!
         done
         # A page fault that is being handled keeps the address space, and so the queue, a bit longer.
-        usleep 50000
-        cat /sys/class/uacce/svatest-0/available_instances
+        instances=/sys/class/uacce/svatest-0/available_instances
+        for round in $(seq 50); do
+            [ $(cat $instances) = 64 ] && break
+            usleep 50000
+        done
+        cat $instances
         svatest copy --bytes 256K --memory untouched > /dev/null || exit 1
         dmesg | grep -iE 'warning|oops|unexpected|does not drain' && exit 1
-        exit 0";
+        exit 0"
+    );
     for accelerator in [STALL, PRI] {
         for cpus in [1, 4] {
-            let run = guest(accelerator).cpus(cpus).traced().run(script).success();
+            let run = guest(accelerator)
+                .cpus(cpus)
+                .traced()
+                .run(&script)
+                .success();
             assert!(run.output().lines().any(|line| line == "64"), "{run}");
             let trace = run.trace();
             Stalls::of(&trace).assert_all_answered();
@@ -211,6 +232,7 @@ fn both_accelerators_work_beside_each_other() {
 }
 
 #[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats a run")]
 fn page_requests_repeat_exactly() {
     let hash = || {
         let script = "svatest copy --bytes 256K --ops 4 --queues 2 --memory untouched";
