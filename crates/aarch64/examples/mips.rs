@@ -152,7 +152,7 @@ fn measure(name: &str, code: &[u32], instructions: u64) {
     }
     // Level 1, second GiB: a valid block, Access flag, attributes 0 of MAIR_EL1.
     *ram.slot(TABLE + 8).expect("the table fits") = (RAM_BASE | 1 << 10 | 1).to_le_bytes();
-    let mut cpu = Cpu::new(CpuConfig { index: 0 });
+    let mut cpu = Cpu::new(CpuConfig::default());
     cpu.pc = RAM_BASE;
 
     assert_eq!(cpu.run(&mut ram, 100), Exit::Budget);

@@ -27,11 +27,25 @@ pub struct Pstate {
     pub ss: bool,
 }
 
+/// What of translation table descriptors a CPU keeps up to date (FEAT_HAFDBS).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hafdbs {
+    /// Nothing.
+    #[default]
+    None,
+    /// The access flag.
+    AccessFlag,
+    /// The access flag and dirty state.
+    Dirty,
+}
+
 /// What is fixed when a CPU is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct CpuConfig {
     /// Index among the vCPUs: MPIDR_EL1.Aff0.
     pub index: u8,
+    /// What it keeps up to date: ID_AA64MMFR1_EL1.HAFDBS.
+    pub hafdbs: Hafdbs,
 }
 
 /// Why [`Cpu::run`] came back.

@@ -21,5 +21,5 @@ mod monitor;
 pub mod sysreg;
 
 pub use bus::{Bus, BusError, Size};
-pub use cpu::{Cpu, CpuConfig, Exit, Pstate, REGISTER_SLOTS, SINK, SP, XZR};
+pub use cpu::{Cpu, CpuConfig, Exit, Hafdbs, Pstate, REGISTER_SLOTS, SINK, SP, XZR};
 pub use exception::Exception;

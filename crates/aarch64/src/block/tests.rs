@@ -56,7 +56,7 @@ fn run(machine: &mut Machine, budget: u64) -> Exit {
 
 #[test]
 fn program_runs_with_the_mmu_off() {
-    let mut cpu = Cpu::new(CpuConfig { index: 0 });
+    let mut cpu = Cpu::new(CpuConfig::default());
     let mut bus = TestBus::default();
     let program: [u8; 16] = [
         0x00, 0x00, 0x01, 0x8b, // add x0, x0, x1

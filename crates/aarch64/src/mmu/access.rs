@@ -190,6 +190,19 @@ impl Cpu {
                 level: found.level,
             });
         }
+        if let Some(kept) = found.kept
+            && let Some(word) = kept.updated(access)
+        {
+            let fault = |kind| Fault {
+                kind,
+                level: found.level,
+            };
+            if !bus.is_ram(kept.at) {
+                return Err(fault(FaultKind::UnsupportedUpdate));
+            }
+            bus.write(self.when(), kept.at, Size::Double, word)
+                .map_err(|_| fault(FaultKind::ExternalOnWalk))?;
+        }
         let ram = bus.is_ram(found.pa);
         self.mmu.tlb.insert(access, el, va, &found, ram);
         Ok(Hit {

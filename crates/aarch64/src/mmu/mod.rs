@@ -53,6 +53,8 @@ pub enum FaultKind {
     Permission,
     /// Synchronous External abort on a translation table walk.
     ExternalOnWalk,
+    /// A descriptor is to be updated that is not in RAM.
+    UnsupportedUpdate,
 }
 
 /// A failed translation.
@@ -68,6 +70,8 @@ impl Fault {
     /// The fault status code, ESR_EL1.ISS\[5:0\] of an abort.
     pub fn status_code(self) -> u32 {
         let base = match self.kind {
+            // It has no level.
+            FaultKind::UnsupportedUpdate => return 0x31,
             FaultKind::AddressSize => 0x00,
             FaultKind::Translation => 0x04,
             FaultKind::AccessFlag => 0x08,
@@ -102,7 +106,7 @@ pub struct Mmu {
 impl Default for Mmu {
     /// As reset leaves it.
     fn default() -> Self {
-        let regime = regime::Regime::parse(&SysRegs::new(&CpuConfig { index: 0 }));
+        let regime = regime::Regime::parse(&SysRegs::new(&CpuConfig::default()));
         Self {
             tlb: tlb::Tlb::new(),
             regime,

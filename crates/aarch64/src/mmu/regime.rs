@@ -19,6 +19,13 @@ const TCR_A1: u64 = 1 << 22;
 /// TCR_EL1.AS: ASIDs have 16 bits.
 const TCR_AS: u64 = 1 << 36;
 
+/// TCR_EL1.HA: the MMU sets access flags.
+const TCR_HA: u64 = 1 << 39;
+/// TCR_EL1.HD: the MMU keeps dirty state, if it sets access flags.
+const TCR_HD: u64 = 1 << 40;
+/// ID_AA64MMFR1_EL1.HAFDBS.
+const MMFR1_HAFDBS: u64 = 0xf;
+
 /// Translation granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granule {
@@ -130,6 +137,10 @@ pub struct Regime {
     pub mair: u64,
     /// The current ASID.
     pub asid: u16,
+    /// Access flags are set by the MMU: TCR_EL1.HA, if there is that.
+    pub sets_access_flag: bool,
+    /// Dirty state is kept by the MMU: TCR_EL1.HD, if there is that.
+    pub keeps_dirty_state: bool,
     /// Another MMU has checked permissions already.
     pub permissions_granted: bool,
 }
@@ -156,6 +167,8 @@ impl Regime {
             4 => 44,
             _ => 48,
         };
+        let hafdbs = sys.mmfr1 & MMFR1_HAFDBS;
+        let sets_access_flag = hafdbs >= 1 && sys.tcr & TCR_HA != 0;
         Self {
             enabled: sys.sctlr & sctlr::M != 0,
             write_implies_xn: sys.sctlr & sctlr::WXN != 0,
@@ -167,6 +180,8 @@ impl Regime {
             output_bits: output_bits.min(PHYSICAL_BITS),
             mair: sys.mair,
             asid,
+            sets_access_flag,
+            keeps_dirty_state: hafdbs >= 2 && sets_access_flag && sys.tcr & TCR_HD != 0,
             permissions_granted: false,
         }
     }

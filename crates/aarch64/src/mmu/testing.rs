@@ -168,7 +168,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// At EL1, the MMU on, nothing mapped. Tables for TTBR0 and TTBR1 are the first two pages.
     pub fn new() -> Self {
-        let mut cpu = Cpu::new(CpuConfig { index: 0 });
+        let mut cpu = Cpu::new(CpuConfig::default());
         cpu.sys.mair = MAIR;
         cpu.sys.tcr = TCR;
         cpu.sys.ttbr0 = RAM.start;

@@ -22,6 +22,8 @@ pub mod descriptor {
     pub const AF: u64 = 1 << 10;
     /// The mapping belongs to an ASID.
     pub const NON_GLOBAL: u64 = 1 << 11;
+    /// DBM: writable, and read-only for as long as it is clean.
+    pub const DIRTY_BIT_MODIFIER: u64 = 1 << 51;
     /// Never executed at EL1.
     pub const PXN: u64 = 1 << 53;
     /// Never executed at EL0.
@@ -70,6 +72,29 @@ pub struct Translation {
     pub pxn: bool,
     /// EL0 may not execute.
     pub uxn: bool,
+    /// The descriptor, where the MMU keeps it up to date.
+    pub kept: Option<Kept>,
+}
+
+/// A descriptor that the MMU keeps up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it is.
+    pub at: u64,
+    /// As it was read.
+    pub word: u64,
+}
+
+impl Kept {
+    /// What it must be for an access that is permitted, if it is not.
+    pub fn updated(self, access: Access) -> Option<u64> {
+        let mut word = self.word | descriptor::AF;
+        if access == Access::Write {
+            // Nothing but the dirty bit modifier permits a write where this is set.
+            word &= !descriptor::AP_READ_ONLY;
+        }
+        (word != self.word).then_some(word)
+    }
 }
 
 impl Translation {
@@ -92,6 +117,7 @@ impl Translation {
             read_only: false,
             pxn: false,
             uxn: false,
+            kept: None,
         }
     }
 
@@ -178,8 +204,9 @@ fn walk_tables<B: Bus>(
         // The first table may be smaller than the others; `input` has no bits above it then.
         let index = input >> shift & ((1 << granule.stride()) - 1);
         let fault = |kind| Fault { kind, level };
+        let at = table | index << 3;
         let word = bus
-            .read(when, table | index << 3, Size::Double)
+            .read(when, at, Size::Double)
             .map_err(|_| fault(FaultKind::ExternalOnWalk))?;
         if word & descriptor::VALID == 0 {
             return Err(fault(FaultKind::Translation));
@@ -203,10 +230,15 @@ fn walk_tables<B: Bus>(
             level += 1;
             continue;
         }
-        if word & descriptor::AF == 0 {
+        if word & descriptor::AF == 0 && !regime.sets_access_flag {
             return Err(fault(FaultKind::AccessFlag));
         }
-        let either = |leaf: u64, table: u64| word & leaf != 0 || inherited & table != 0;
+        let mut granted = word;
+        if regime.keeps_dirty_state && word & descriptor::DIRTY_BIT_MODIFIER != 0 {
+            // If it is read-only it is clean, and a write makes it dirty.
+            granted &= !descriptor::AP_READ_ONLY;
+        }
+        let either = |leaf: u64, table: u64| granted & leaf != 0 || inherited & table != 0;
         return Ok(Translation {
             pa: address | input & ((1 << shift) - 1),
             size_log2: shift,
@@ -218,6 +250,7 @@ fn walk_tables<B: Bus>(
             read_only: either(descriptor::AP_READ_ONLY, descriptor::AP_TABLE_READ_ONLY),
             pxn: either(descriptor::PXN, descriptor::PXN_TABLE),
             uxn: either(descriptor::UXN, descriptor::UXN_TABLE),
+            kept: regime.sets_access_flag.then_some(Kept { at, word }),
         });
     }
 }

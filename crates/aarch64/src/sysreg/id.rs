@@ -13,6 +13,7 @@
 //! | .ASIDBits | 2 | 16 bits |
 //! | .TGran4, TGran64 | 0 | supported, without 52-bit addresses |
 //! | .TGran16 | 1 | supported |
+//! | ID_AA64MMFR1_EL1.HAFDBS | 0 to 2 | as configured |
 //! | ID_AA64DFR0_EL1.DebugVer | 6 | Armv8.0 |
 //! | .BRPs, WRPs | 1 | two of each, see below |
 //! | .PMUVer, TraceVer | 0 | none |
@@ -22,6 +23,8 @@
 //!
 //! All other ID registers of the space op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7, named today or not,
 //! read as zero, those of AArch32 among them.
+
+use crate::cpu::{CpuConfig, Hafdbs};
 
 /// MIDR_EL1: implementer 0, which is reserved for software use; architecture 15, which is "by ID
 /// registers"; a part number of our own. Kernels find no errata for it.
@@ -51,3 +54,12 @@ pub const DFR0: u64 = 1 << 20 | 1 << 12 | 6;
 pub const ISAR0: u64 = 2 << 20 | 1 << 16;
 /// ID_AA64MMFR0_EL1.
 pub const MMFR0: u64 = 1 << 20 | 2 << 4 | 5;
+
+/// ID_AA64MMFR1_EL1.
+pub fn mmfr1(config: &CpuConfig) -> u64 {
+    match config.hafdbs {
+        Hafdbs::None => 0,
+        Hafdbs::AccessFlag => 1,
+        Hafdbs::Dirty => 2,
+    }
+}

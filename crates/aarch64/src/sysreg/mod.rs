@@ -85,6 +85,7 @@ pub struct SysRegs {
     pub dbgwvr: [u64; BREAKPOINTS],
     pub dbgwcr: [u64; BREAKPOINTS],
     pub mpidr: u64,
+    pub mmfr1: u64,
     /// The Event Register of WFE and SEV.
     pub event_register: bool,
 }
@@ -94,6 +95,7 @@ impl SysRegs {
     pub fn new(config: &CpuConfig) -> Self {
         let mut regs = Self {
             mpidr: id::MPIDR_RES1 | u64::from(config.index),
+            mmfr1: id::mmfr1(config),
             ..Self::default()
         };
         for row in TABLE {

@@ -167,8 +167,9 @@ const SCTLR_WRITABLE: u64 = 0x1f
     | 1 << 19
     | sctlr::TSCXT
     | sctlr::UCI;
-/// The fields of Armv8.0: no HPD, HA, HD and what came later.
-const TCR_WRITABLE: u64 = 0x77_ffff_ffbf;
+/// The fields of Armv8.0, and HA and HD, which have no effect where they are not implemented: no HPD
+/// and what came later.
+const TCR_WRITABLE: u64 = 0x1f7_ffff_ffbf;
 /// NZCV, SS, IL, DAIF, M.
 const SPSR_WRITABLE: u64 = 0xf030_03df;
 /// TDCC, KDE, HDE, MDE. Not SS: there is no software step.
@@ -305,7 +306,9 @@ pub static TABLE: &[Row] = &[
     read_only("ID_AA64ISAR0_EL1", (3, 0, 0, 6, 0), El1, |_| Ok(id::ISAR0)),
     read_only("ID_AA64ISAR1_EL1", (3, 0, 0, 6, 1), El1, |_| Ok(0)),
     read_only("ID_AA64MMFR0_EL1", (3, 0, 0, 7, 0), El1, |_| Ok(id::MMFR0)),
-    read_only("ID_AA64MMFR1_EL1", (3, 0, 0, 7, 1), El1, |_| Ok(0)),
+    read_only("ID_AA64MMFR1_EL1", (3, 0, 0, 7, 1), El1, |c| {
+        Ok(c.sys.mmfr1)
+    }),
     read_only("ID_AA64MMFR2_EL1", (3, 0, 0, 7, 2), El1, |_| Ok(0)),
     // Control.
     control(

@@ -178,14 +178,17 @@ fn caches_are_described_as_they_are() {
 
 #[test]
 fn mpidr_has_the_index_in_aff0() {
-    let config = crate::CpuConfig { index: 5 };
+    let config = crate::CpuConfig {
+        index: 5,
+        ..crate::CpuConfig::default()
+    };
     assert_eq!(super::SysRegs::new(&config).mpidr, 0x8000_0005);
 }
 
 #[test]
 fn reset_leaves_the_mmu_off_and_the_os_lock_open() {
     let m = Machine::new();
-    let regs = super::SysRegs::new(&crate::CpuConfig { index: 0 });
+    let regs = super::SysRegs::new(&crate::CpuConfig::default());
     assert_eq!(regs.sctlr & 0x1005, 0);
     // EE and E0E: little-endian.
     assert_eq!(regs.sctlr >> 24 & 3, 0);

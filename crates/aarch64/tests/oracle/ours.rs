@@ -197,7 +197,7 @@ impl Ours {
         memory.put(VECTORS + 0x400, &LEAVE_CODE);
         build_tables(&mut memory);
 
-        let mut cpu = Cpu::new(CpuConfig { index: 0 });
+        let mut cpu = Cpu::new(CpuConfig::default());
         cpu.x[..7].copy_from_slice(&[
             VECTORS,
             TABLES,

@@ -167,7 +167,7 @@ impl Bus for Ram {
 }
 
 fn machine() -> (Cpu, Ram) {
-    let mut cpu = Cpu::new(CpuConfig { index: 0 });
+    let mut cpu = Cpu::new(CpuConfig::default());
     // CPACR_EL1.FPEN: nothing is trapped.
     cpu.sys.cpacr = 3 << 20;
     (cpu, Ram(std::array::from_fn(|index| index as u8)))

@@ -4,6 +4,7 @@
 
 mod access;
 mod faults;
+mod hafdbs;
 mod invalidation;
 mod model;
 

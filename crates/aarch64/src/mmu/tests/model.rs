@@ -170,7 +170,7 @@ prop_compose! {
 }
 
 fn registers(s: &Setup) -> Cpu {
-    let mut cpu = Cpu::new(CpuConfig { index: 0 });
+    let mut cpu = Cpu::new(CpuConfig::default());
     let tg0 = match s.granule {
         4 => 0,
         16 => 2,
@@ -244,7 +244,7 @@ proptest! {
         for (i, word) in words.iter().enumerate() {
             bus.set_word(RAM.start + (i as u64) * 0x208, *word);
         }
-        let mut cpu = Cpu::new(CpuConfig { index: 0 });
+        let mut cpu = Cpu::new(CpuConfig::default());
         cpu.sys.tcr = tcr;
         cpu.sys.ttbr0 = ttbr;
         cpu.sys.ttbr1 = RAM.start;
