@@ -1,9 +1,11 @@
 //! What a run is made of. Types only; the command line and files fill them in.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::ValueEnum;
+use serde::Serialize;
 use stallbox_faultplan::Plan;
 use stallbox_firmware::layout;
 
@@ -25,6 +27,10 @@ pub struct MachineConfig {
     pub accelerator: Option<AcceleratorConfig>,
     /// The SVA test engine, if it is plugged in.
     pub test_engine: Option<TestEngineConfig>,
+    /// What the CPUs update in translation table descriptors (FEAT_HAFDBS). The soft engine's choice.
+    pub cpu_hafdbs: HardwareUpdate,
+    /// What the SMMU updates in them (IDR0.HTTU).
+    pub smmu_httu: HardwareUpdate,
     /// Whether the SMMU's interrupts are MSIs through the ITS; otherwise wired.
     pub smmu_msi: bool,
     /// Latencies.
@@ -85,6 +91,30 @@ pub enum MemoryBackend {
     Memfd,
     /// Huge pages of the host's default size, reserved at once.
     Hugetlb,
+}
+
+/// What hardware updates in the translation table descriptors that it walks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum HardwareUpdate {
+    /// Nothing: software does.
+    #[default]
+    None,
+    /// The access flag.
+    Access,
+    /// The access flag and dirty state.
+    Dirty,
+}
+
+impl fmt::Display for HardwareUpdate {
+    /// As it is given on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HardwareUpdate::None => "none",
+            HardwareUpdate::Access => "access",
+            HardwareUpdate::Dirty => "dirty",
+        })
+    }
 }
 
 /// The ZIP accelerator.

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use stallbox_vmm::check::CheckConfig;
-use stallbox_vmm::config::{AcceleratorConfig, EngineKind, MachineConfig, MemoryBackend, Revision};
+use stallbox_vmm::config::{
+    AcceleratorConfig, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend, Revision,
+};
 use stallbox_vmm::engine::Watch;
 use stallbox_vmm::latency::{LatencyModel, Part};
 use stallbox_vmm::machine::World;
@@ -48,6 +50,8 @@ fn machine(memory_bytes: u64) -> Result<MachineConfig> {
             revision: Revision::V3,
         }),
         test_engine: None,
+        cpu_hafdbs: HardwareUpdate::None,
+        smmu_httu: HardwareUpdate::None,
         // So that each fault brings an MSI.
         smmu_msi: true,
         latency,

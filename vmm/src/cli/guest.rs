@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use stallbox_guest_images as guest_images;
 
+use crate::config::HardwareUpdate;
+
 /// Options of everything that boots a guest.
 #[derive(Debug, Args)]
 pub struct GuestArgs {
@@ -22,6 +24,13 @@ pub struct GuestArgs {
     /// RAM: a number with K, M or G (1024 each).
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
     pub memory: u64,
+    /// What the CPUs update in descriptors of page tables themselves, where tables ask for it
+    /// (ID_AA64MMFR1_EL1.HAFDBS): dirty is the access flag, too. Only --engine soft has the choice.
+    #[arg(long, value_enum, value_name = "STATE", default_value = "none")]
+    pub cpu_hafdbs: HardwareUpdate,
+    /// The same of the SMMU (SMMU_IDR0.HTTU).
+    #[arg(long, value_enum, value_name = "STATE", default_value = "none")]
+    pub smmu_httu: HardwareUpdate,
     /// Latencies: a TOML file, or one part as in walk_step=fixed:80 (repeatable).
     #[arg(long, value_name = "FILE|PART=DIST")]
     pub latency: Vec<String>,

@@ -39,7 +39,7 @@ enum Power {
 
 struct Core {
     cpu: Cpu,
-    index: u8,
+    config: CpuConfig,
     /// Whether there are others to tell of TLB and cache maintenance.
     broadcasting: bool,
     power: Power,
@@ -51,7 +51,7 @@ impl Core {
     /// Resets the vCPU and lets it run. Reset state: EL1, interrupts masked, MMU off.
     fn switch_on(&mut self, now: Time, entry: u64, context: u64) {
         let retired = self.cpu.retired;
-        self.cpu = Cpu::new(CpuConfig { index: self.index });
+        self.cpu = Cpu::new(self.config);
         self.cpu.set_broadcasting(self.broadcasting);
         self.cpu.retired = retired;
         self.cpu.pc = entry;
@@ -81,17 +81,18 @@ impl<'a> Soft<'a> {
     pub fn new(
         world: &'a World,
         board: Rc<Board>,
-        cpus: u8,
+        cpus: impl ExactSizeIterator<Item = CpuConfig>,
         instruction: Span,
         entry: &EntryState,
     ) -> Soft<'a> {
         let region = world.ram.iter().next().expect("a world has RAM");
         let ram = region.as_volatile_slice().expect("RAM is mapped");
-        let mut cores: Vec<Core> = (0..cpus)
-            .map(|index| Core {
-                cpu: Cpu::new(CpuConfig { index }),
-                index,
-                broadcasting: cpus > 1,
+        let broadcasting = cpus.len() > 1;
+        let mut cores: Vec<Core> = cpus
+            .map(|config| Core {
+                cpu: Cpu::new(config),
+                config,
+                broadcasting,
                 power: Power::Off,
                 now: Time::ZERO,
             })
@@ -273,7 +274,7 @@ impl Vcpus for Soft<'_> {
             let (pc, lr, el) = (cpu.pc, cpu.x[30], cpu.pstate.el);
             format!(
                 "vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}",
-                core.index
+                core.config.index
             )
         };
         self.cores.iter().map(position).collect()

@@ -7,13 +7,13 @@ use stallbox_devices::irq::IrqLine;
 use stallbox_devices::mmio::MmioDevice;
 use stallbox_faultplan::{SmmuSettings, StallTags};
 use stallbox_firmware::layout::spi;
-use stallbox_smmu::{Config, Interrupts, Line, Memory, Smmu};
+use stallbox_smmu::{Config, Httu, Interrupts, Line, Memory, Smmu};
 use stallbox_timeline::Timeline;
 
 use super::InterruptController;
 use super::memory::Physical;
 use super::probe::SmmuProbe;
-use crate::config::{Ats, MachineConfig};
+use crate::config::{Ats, HardwareUpdate, MachineConfig};
 
 pub(super) fn build(
     config: &MachineConfig,
@@ -29,6 +29,11 @@ pub(super) fn build(
         global_error: interrupts.spi(spi::intid(spi::SMMU_GERROR)),
     };
     let mut smmu = Config {
+        httu: match config.smmu_httu {
+            HardwareUpdate::None => Httu::None,
+            HardwareUpdate::Access => Httu::AccessFlag,
+            HardwareUpdate::Dirty => Httu::Dirty,
+        },
         msi: config.smmu_msi,
         ats: config.ats() >= Ats::Ats,
         pri: config.ats() >= Ats::Pri,

@@ -31,6 +31,8 @@ pub struct Beside<'a> {
     pub rules: &'a Rules,
     /// Pages of the memory that operations use.
     pub used_pages: u64,
+    /// Whether the SMMU can set access flags. Whether it does is up to the kernel.
+    pub smmu_may_set_access_flags: bool,
 }
 
 /// All claims.
@@ -52,7 +54,7 @@ pub fn check(cells: &[Cell], beside: &Beside) -> Vec<Claim> {
     }
     claims.push(page_requests_like_stalls(&matrix));
     claims.push(warm(&matrix, beside.used_pages));
-    claims.push(not_kept_warm(&matrix));
+    claims.push(not_kept_warm(&matrix, beside.smmu_may_set_access_flags));
     claims.push(queue_is_its_own(beside.rules));
     claims.push(counts_agree(&matrix));
     claims
@@ -256,11 +258,13 @@ fn only_aged(matrix: &Matrix, row: &str) -> Claim {
         let access = faults.kinds.get(&FaultKind::Access).copied().unwrap_or(0);
         Ok((
             faults.device == access,
-            format!(
-                "{} IO page faults, {access} of them F_ACCESS: reclaim clears the access flag of \
-                 pinned pages too",
-                faults.device
-            ),
+            match faults.device {
+                0 => "no IO page fault".to_owned(),
+                all => format!(
+                    "{all} IO page faults, {access} of them F_ACCESS: reclaim clears the access flag \
+                     of pinned pages too"
+                ),
+            },
         ))
     };
     claim(
@@ -376,7 +380,7 @@ fn warm(matrix: &Matrix, used_pages: u64) -> Claim {
     )
 }
 
-fn not_kept_warm(matrix: &Matrix) -> Claim {
+fn not_kept_warm(matrix: &Matrix, smmu_may_set_access_flags: bool) -> Claim {
     let answer = || {
         let mut cells = matrix.row(PREFILLED)?;
         cells.retain(|cell| cell.column != "none");
@@ -393,7 +397,10 @@ fn not_kept_warm(matrix: &Matrix) -> Claim {
             ))
         };
         let all = cells.iter().all(|cell| {
-            of(cell).is_some_and(|(invalidations, groups)| invalidations > 0 && groups > 0)
+            // Of pages in use, reclaim takes no more than the access flag.
+            let spared = smmu_may_set_access_flags && cell.column == AGED;
+            of(cell)
+                .is_some_and(|(invalidations, groups)| invalidations > 0 && (groups > 0 || spared))
         });
         let list: Vec<String> = cells
             .iter()
@@ -557,11 +564,29 @@ mod tests {
 
     #[test]
     fn an_activity_that_invalidates_nothing_fails_the_claim_about_warm_translations() {
-        let claim = not_kept_warm(&Matrix(&prefilled("swap", 66, 5)));
-        assert_eq!(claim.pass, Some(true));
-        assert_eq!(claim.evidence, "invalidations/page requests: swap 5/3");
-        let claim = not_kept_warm(&Matrix(&prefilled("swap", 66, 0)));
-        assert_eq!(claim.pass, Some(false));
-        assert_eq!(not_kept_warm(&Matrix(&prefilled("none", 66, 0))).pass, None);
+        let claim = |cells: &[Cell]| not_kept_warm(&Matrix(cells), false);
+        let held = claim(&prefilled("swap", 66, 5));
+        assert_eq!(held.pass, Some(true));
+        assert_eq!(held.evidence, "invalidations/page requests: swap 5/3");
+        assert_eq!(claim(&prefilled("swap", 66, 0)).pass, Some(false));
+        // Without an activity there is nothing to say.
+        assert_eq!(claim(&prefilled("none", 66, 0)).pass, None);
+    }
+
+    #[test]
+    fn an_smmu_that_sets_access_flags_may_spare_the_device_reclaim_and_nothing_else() {
+        let pass = |column, sets| {
+            let mut cells = prefilled(column, 66, 5);
+            cells[0]
+                .figures
+                .as_mut()
+                .unwrap()
+                .faults
+                .page_request_groups = 0;
+            not_kept_warm(&Matrix(&cells), sets).pass
+        };
+        assert_eq!(pass(AGED, true), Some(true));
+        assert_eq!(pass(AGED, false), Some(false));
+        assert_eq!(pass("swap", true), Some(false));
     }
 }

@@ -11,7 +11,8 @@ use super::matrix::Device;
 use crate::boot;
 use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, FaultMode, GuestConfig, MachineConfig, MemoryBackend, TestEngineConfig,
+    AcceleratorConfig, FaultMode, GuestConfig, HardwareUpdate, MachineConfig, MemoryBackend,
+    TestEngineConfig,
 };
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
@@ -29,6 +30,10 @@ pub struct Plan {
     pub nodes: u8,
     /// The ZIP engine, for the rows that it does.
     pub accelerator: AcceleratorConfig,
+    /// What the CPUs update in descriptors.
+    pub cpu_hafdbs: HardwareUpdate,
+    /// What the SMMU updates in them.
+    pub smmu_httu: HardwareUpdate,
     /// What was given as `--latency`.
     pub latency: Vec<String>,
     /// Seed of every draw.
@@ -54,6 +59,8 @@ impl Plan {
                 fault: FaultMode::Pri,
                 prefill: device == Device::AtsPrefill,
             }),
+            cpu_hafdbs: self.cpu_hafdbs,
+            smmu_httu: self.smmu_httu,
             smmu_msi: false,
             latency: LatencyModel::with(&self.latency)?,
             seed: self.seed,

@@ -28,6 +28,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Accelerator, MeasureArgs};
+use crate::config::HardwareUpdate;
 use crate::run::create;
 use claims::Beside;
 use guest::{Plan, Ran, Script};
@@ -76,6 +77,7 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
             ratio: &page_fault,
             release: &beside.release,
             rules: &rules,
+            smmu_may_set_access_flags: settings.smmu_httu != HardwareUpdate::None,
             used_pages: u64::from(settings.regions) * u64::from(settings.slots) * 2,
         },
     );
@@ -160,6 +162,8 @@ fn settings(args: &MeasureArgs) -> Settings {
         cpus: CPUS,
         nodes: NODES,
         memory_bytes: args.guest.memory,
+        cpu_hafdbs: args.guest.cpu_hafdbs,
+        smmu_httu: args.guest.smmu_httu,
         seed: args.seed,
     }
 }
@@ -174,6 +178,8 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         cpus: CPUS,
         nodes: NODES,
         accelerator,
+        cpu_hafdbs: args.guest.cpu_hafdbs,
+        smmu_httu: args.guest.smmu_httu,
         latency: args.guest.latency.clone(),
         seed: args.seed,
         kernel,

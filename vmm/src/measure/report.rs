@@ -8,6 +8,7 @@ use super::claims::Claim;
 use super::faults::{Fault, FaultKind, Faults};
 use super::matrix::Device;
 use super::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
+use crate::config::HardwareUpdate;
 
 /// Version of the form.
 pub const SCHEMA: u32 = 1;
@@ -59,6 +60,10 @@ pub struct Settings {
     pub nodes: u8,
     /// RAM.
     pub memory_bytes: u64,
+    /// What the CPUs update in descriptors.
+    pub cpu_hafdbs: HardwareUpdate,
+    /// What the SMMU updates in them.
+    pub smmu_httu: HardwareUpdate,
     /// Seed of every draw.
     pub seed: u64,
 }
@@ -344,6 +349,8 @@ pub mod tests {
                 cpus: 2,
                 nodes: 2,
                 memory_bytes: 512 << 20,
+                cpu_hafdbs: HardwareUpdate::None,
+                smmu_httu: HardwareUpdate::None,
                 seed: 1,
             },
             rows: vec!["none", "mempinfd"],

@@ -23,6 +23,8 @@ pub fn machine(args: &RunArgs) -> Result<MachineConfig> {
         nodes: args.nodes,
         accelerator,
         test_engine,
+        cpu_hafdbs: args.guest.cpu_hafdbs,
+        smmu_httu: args.guest.smmu_httu,
         smmu_msi: args.smmu_irq == "msi",
         latency: LatencyModel::with(&args.guest.latency)?,
         seed: args.seed.unwrap_or(DEFAULT_SEED),

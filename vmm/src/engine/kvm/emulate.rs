@@ -62,7 +62,7 @@ impl Emulator {
         Emulator {
             ram,
             // Its number is not asked for by loads and stores.
-            cpu: Box::new(Cpu::new(CpuConfig { index: 0 })),
+            cpu: Box::new(Cpu::new(CpuConfig::default())),
             failed: None,
         }
     }

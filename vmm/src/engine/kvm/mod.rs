@@ -45,7 +45,7 @@ use stallbox_firmware::boot::EntryState;
 use stallbox_timeline::Timeline;
 
 use super::{Engine, Vcpus};
-use crate::config::MachineConfig;
+use crate::config::{HardwareUpdate, MachineConfig};
 use crate::machine::{Platform, World, allocate};
 use desk::Machine;
 use interrupts::KernelGic;
@@ -68,6 +68,12 @@ impl Kvm {
             bail!(
                 "the kvm engine's instructions take the time that the host's CPUs take: only the soft \
                  engine has a price for them (instruction_ps in a --latency file)"
+            );
+        }
+        if machine.cpu_hafdbs != HardwareUpdate::None {
+            bail!(
+                "--cpu-hafdbs: the kvm engine's CPUs are the host's, and update in descriptors what \
+                 the host's do; only the soft engine has a choice"
             );
         }
         let kvm = host::open(machine.cpus)?;

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
+use stallbox_aarch64::{CpuConfig, Hafdbs};
 use stallbox_devices::GuestRam;
 use stallbox_devices::gic::{self, DISTRIBUTOR_BYTES, Gic, GicConfig, ITS_BYTES};
 use stallbox_devices::irq::IrqLine;
@@ -14,7 +15,7 @@ use stallbox_firmware::layout::{self, Region};
 use stallbox_timeline::Timeline;
 
 use super::Soft;
-use crate::config::MachineConfig;
+use crate::config::{HardwareUpdate, MachineConfig};
 use crate::engine::{Engine, Vcpus};
 use crate::machine::{InterruptController, Platform, SPIS, World, allocate};
 
@@ -119,7 +120,13 @@ impl Engine for Rc<Board> {
         entry: &EntryState,
     ) -> Result<Box<dyn Vcpus + 'a>> {
         let price = machine.latency.instruction();
-        let soft = Soft::new(world, self.clone(), machine.cpus, price, entry);
+        let hafdbs = match machine.cpu_hafdbs {
+            HardwareUpdate::None => Hafdbs::None,
+            HardwareUpdate::Access => Hafdbs::AccessFlag,
+            HardwareUpdate::Dirty => Hafdbs::Dirty,
+        };
+        let cpus = (0..machine.cpus).map(|index| CpuConfig { index, hafdbs });
+        let soft = Soft::new(world, self.clone(), cpus, price, entry);
         Ok(Box::new(soft))
     }
 }

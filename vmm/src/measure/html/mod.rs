@@ -85,7 +85,7 @@ fn head(report: &Report, page: &mut String) {
          with ATS+PRI another accelerator copies pages: it keeps translations of its own, and asks for \
          absent pages instead of stalling.</p>\n\
          <p class=\"soft\">Linux {}, {} vCPUs, {} NUMA nodes, {} MiB; {} regions of {} slots, {} \
-         passes; seed {}. All times are virtual. A CPU page fault takes {} µs, an IO page fault on \
+         passes; HAFDBS of the CPUs {}, HTTU of the SMMU {}; seed {}. All times are virtual. A CPU page fault takes {} µs, an IO page fault on \
          the same page {} µs: {:.1} times as long (the literature has 3 to 80).</p>\n\
          <p>Claims: <strong>{} hold</strong>, <strong>{} fail</strong>, {} not checked.</p>\n",
         escape(&report.kernel),
@@ -95,6 +95,8 @@ fn head(report: &Report, page: &mut String) {
         settings.regions,
         settings.slots,
         settings.passes,
+        settings.cpu_hafdbs,
+        settings.smmu_httu,
         settings.seed,
         microseconds(report.page_fault.cpu_fault_ns),
         microseconds(report.page_fault.io_fault_ns),
