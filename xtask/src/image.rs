@@ -8,7 +8,7 @@ use crate::debian;
 use crate::progress::Terminal;
 
 /// What the tests boot besides the stock image.
-const FOR_TESTS: &[&str] = &["pin", "pri", "svabugs"];
+const FOR_TESTS: &[&str] = &["pin", "pri", "pri-7.3", "svabugs"];
 
 /// Options of `cargo xtask image`.
 #[derive(Args)]

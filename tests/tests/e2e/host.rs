@@ -60,6 +60,19 @@ fn without_dev_kvm_there_is_no_kvm_and_auto_is_soft() {
 }
 
 #[test]
+fn features_of_the_cpu_are_the_hosts() {
+    let mut command = Command::new(stallbox());
+    let words = ["run", "--engine", "kvm", "--cpu-hafdbs", "dirty"];
+    let output = command.args(words).output().expect("cannot start");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(ERROR), "{message}");
+    assert!(
+        message.contains("--cpu-hafdbs: the kvm engine's CPUs are the host's"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_user_without_permission_is_told_the_cure() {
     if !is_root() {
         return;

@@ -20,6 +20,7 @@ mod kernel_log;
 // `stallbox measure` runs the soft engine, whatever the tests run on.
 #[cfg(not(feature = "kvm"))]
 mod measure;
+mod next_kernel;
 mod no_sva;
 mod page_requests;
 mod pin;
