@@ -24,3 +24,4 @@ pub mod outcome;
 pub mod plan;
 pub mod run;
 mod signals;
+mod stage1;

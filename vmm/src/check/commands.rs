@@ -14,9 +14,9 @@ use stallbox_smmu::Smmu;
 use stallbox_timeline::Time;
 
 use super::changes::{By, Changes};
-use super::kernel::read64;
 use super::watch::PageWatch;
 use crate::machine::faults::invalidated;
+use crate::stage1::read64;
 
 const CMDQ_BASE: u64 = 0x90;
 const CMDQ_CONS: u64 = 0x9c;

@@ -5,12 +5,10 @@
 use stallbox_devices::GuestRam;
 use stallbox_smmu::Smmu;
 
-use super::kernel::{Half, Walk};
 use crate::control::context_descriptor;
+use crate::stage1::{Half, Walk};
 
 const VALID: u64 = 1 << 31;
-/// No walks through TTB0.
-const EPD0: u64 = 1 << 14;
 
 pub(super) struct Context {
     /// Where the descriptor is.
@@ -40,20 +38,10 @@ impl Context {
     /// The walk of an address of the lower half; `None` if it has no tables.
     pub fn walk(&self, ram: &GuestRam, address: u64) -> Option<Walk> {
         let upper = address >> 55 & 1 != 0;
-        if !self.is_valid() || self.words[0] & EPD0 != 0 || upper {
+        if !self.is_valid() || upper {
             return None;
         }
-        let half = Half {
-            table: self.words[1] & 0x000f_ffff_ffff_fff0,
-            // TG0
-            granule: match self.words[0] >> 6 & 3 {
-                1 => 16,
-                2 => 14,
-                _ => 12,
-            },
-            // T0SZ
-            input_bits: 64 - (self.words[0] & 0x3f).clamp(16, 39) as u32,
-        };
+        let half = Half::of_context(&self.words, upper)?;
         // TBI0 or not: Linux gives user space a byte of tag, and none of it are bits of a table.
         Some(half.walk(ram, address & 0x00ff_ffff_ffff_ffff))
     }

@@ -2,7 +2,7 @@
 //! what it thinks of a page.
 //!
 //! Linux 6.12: `arch/arm64/include/asm/memory.h` (the layout of the address space), `struct page` in
-//! `include/linux/mm_types.h`. DDI 0487: *VMSAv8-64 address translation* for the walk.
+//! `include/linux/mm_types.h`.
 
 use std::cell::Cell;
 
@@ -10,6 +10,7 @@ use stallbox_devices::GuestRam;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::symbols::Symbols;
+use crate::stage1::{Half, read64};
 
 /// Callers that are shown.
 const FRAMES_MAX: usize = 16;
@@ -22,88 +23,10 @@ const PAGE_TYPE: u64 = 0x30;
 /// `_refcount`.
 const REFCOUNT: u64 = 0x34;
 
-pub(super) fn read64(ram: &GuestRam, at: u64) -> Option<u64> {
-    let mut bytes = [0; 8];
-    ram.read_slice(&mut bytes, GuestAddress(at)).ok()?;
-    Some(u64::from_le_bytes(bytes))
-}
-
 fn read32(ram: &GuestRam, at: u64) -> Option<u32> {
     let mut bytes = [0; 4];
     ram.read_slice(&mut bytes, GuestAddress(at)).ok()?;
     Some(u32::from_le_bytes(bytes))
-}
-
-/// One half of an address space.
-#[derive(Clone, Copy, Debug)]
-pub struct Half {
-    /// First table.
-    pub table: u64,
-    /// log2 of the granule.
-    pub granule: u32,
-    /// How many bits of address it has.
-    pub input_bits: u32,
-}
-
-impl Half {
-    /// The upper half by TTBR1_EL1 and TCR_EL1.
-    pub fn upper(ttbr1: u64, tcr: u64) -> Half {
-        Half {
-            table: ttbr1 & 0x0000_ffff_ffff_fffe,
-            granule: match tcr >> 30 & 3 {
-                1 => 14,
-                3 => 16,
-                _ => 12,
-            },
-            // T1SZ is 16 to 48 wherever the MMU is on; what else a guest writes must do no harm.
-            input_bits: 64 - (tcr >> 16 & 0x3f).clamp(16, 39) as u32,
-        }
-    }
-
-    pub(super) fn translate(&self, ram: &GuestRam, address: u64) -> Option<u64> {
-        self.walk(ram, address).output
-    }
-
-    /// Reads the descriptors of an address, from the first table to where it ends.
-    pub(super) fn walk(&self, ram: &GuestRam, address: u64) -> Walk {
-        let mut walk = Walk::default();
-        let stride = self.granule - 3;
-        let start = 4 - (self.input_bits - self.granule).div_ceil(stride);
-        let mut table = self.table & !0xfff;
-        for level in start..4 {
-            let low = self.granule + stride * (3 - level);
-            let bits = if level == start {
-                self.input_bits - low
-            } else {
-                stride
-            };
-            let index = address >> low & ((1 << bits) - 1);
-            let at = table + 8 * index;
-            let Some(raw) = read64(ram, at) else {
-                return walk;
-            };
-            walk.descriptors.push((at, raw));
-            let mask = (1_u64 << low) - 1;
-            match (raw & 3, level) {
-                (3, 3) | (1, 0..=2) => {
-                    walk.output = Some(raw & 0x0000_ffff_ffff_f000 & !mask | address & mask);
-                    return walk;
-                }
-                (3, _) => table = raw & 0x0000_ffff_ffff_ffff & !((1 << self.granule) - 1),
-                _ => return walk,
-            }
-        }
-        walk
-    }
-}
-
-/// What a walk read, and found.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Walk {
-    /// Addresses and values of the descriptors.
-    pub descriptors: Vec<(u64, u64)>,
-    /// Where the address leads, if it is mapped.
-    pub output: Option<u64>,
 }
 
 /// A vCPU's registers, as far as a backtrace needs them.

@@ -34,7 +34,7 @@ use commands::Commands;
 pub use config::CheckConfig;
 use context::Context;
 use history::History;
-pub use kernel::{Caller, Half};
+pub use kernel::Caller;
 use report::Finding;
 pub use symbols::Symbols;
 pub use watch::{PageWatch, Store};

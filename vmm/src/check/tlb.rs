@@ -18,9 +18,9 @@ use stallbox_timeline::{Span, Time};
 
 use super::changes::{By, Change, Changes};
 use super::commands::Invalidation;
-use super::kernel::read64;
 use super::report::{Check, Finding, access, named};
 use super::{CheckConfig, Checkers, Space, space};
+use crate::stage1::read64;
 
 /// An invalidation that takes longer after the change is missing. Linux needs some microseconds; a
 /// preempted one some milliseconds.
@@ -243,13 +243,21 @@ impl Tlb {
         }
         let context = checkers.context(page.0)?;
         let walk = context.walk(&checkers.ram, transaction.address)?;
-        if walk.output != Some(translation.address) {
-            return Some(Cause::Foreign(walk.output));
+        if walk.output() != Some(translation.address) {
+            return Some(Cause::Foreign(walk.output()));
         }
         // A TLB entry that was found for another stream, or longer ago than is remembered.
-        let read = walk.descriptors.into_iter();
-        let read = read.map(|(at, value)| Descriptor { at, value }).collect();
-        self.remember(page.0, page.1, read, translation.size_log2.max(12));
+        let read = walk.steps.iter();
+        let read = read.map(|step| Descriptor {
+            at: step.at,
+            value: step.raw,
+        });
+        self.remember(
+            page.0,
+            page.1,
+            read.collect(),
+            translation.size_log2.max(12),
+        );
         None
     }
 

@@ -11,6 +11,8 @@ use stallbox_devices::GuestRam;
 use stallbox_smmu::Smmu;
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::stage1::{End, Half};
+
 /// More than this is not listed.
 pub(super) const LISTED_MAX: usize = 1024;
 /// More than this is not looked at: a stream table can claim to have 2^32 entries.
@@ -261,42 +263,25 @@ impl Tables<'_> {
     pub(super) fn show_walk(&self, sid: u32, ssid: u32, address: u64) -> Result<Value> {
         let (_, cd) = self.cd(sid, ssid)?;
         let upper = address >> 55 & 1 != 0;
-        let (size, granule, base, disabled) = if upper {
-            let granule = match field(cd[0], 23, 22) {
-                1 => 14,
-                3 => 16,
-                _ => 12,
-            };
-            (field(cd[0], 21, 16), granule, cd[2], field(cd[0], 30, 30))
-        } else {
-            let granule = match field(cd[0], 7, 6) {
-                1 => 16,
-                2 => 14,
-                _ => 12,
-            };
-            (field(cd[0], 5, 0), granule, cd[1], field(cd[0], 14, 14))
-        };
         let mut shown = json!({
             "stream": sid,
             "pasid": ssid,
             "address": hex(address),
             "asid": field(cd[0], 63, 48),
         });
-        let mut outcome = |text: String, steps: Vec<Value>| {
+        let ended = |mut shown: Value, text: String, steps: Vec<Value>| {
             shown["steps"] = Value::Array(steps);
             shown["outcome"] = json!(text);
-            Ok(shown.clone())
+            Ok(shown)
         };
         if cd[0] & 1 << 31 == 0 {
-            return outcome(
-                "the context descriptor is not valid (V is 0)".into(),
-                vec![],
-            );
+            let text = "the context descriptor is not valid (V is 0)";
+            return ended(shown, text.into(), vec![]);
         }
-        if disabled != 0 {
-            return outcome("no tables: EPD is 1".into(), vec![]);
-        }
-        let input_bits = 64 - size.min(48) as u32;
+        let Some(half) = Half::of_context(&cd, upper) else {
+            return ended(shown, "no tables: EPD is 1".into(), vec![]);
+        };
+        let input_bits = half.input_bits;
         // The bits above are all alike: those of which a context does not ignore the top byte (TBI).
         let top_byte_ignored = field(cd[0], 38 + u32::from(upper), 38 + u32::from(upper)) != 0;
         let outside = if upper { !address } else { address };
@@ -306,59 +291,49 @@ impl Tables<'_> {
             u64::MAX
         };
         if (outside & significant) >> input_bits != 0 {
-            return outcome(
-                format!("F_TRANSLATION: beyond {input_bits} bits of input address"),
-                vec![],
-            );
+            let text = format!("F_TRANSLATION: beyond {input_bits} bits of input address");
+            return ended(shown, text, vec![]);
         }
-        let stride = granule - 3;
-        let start = 4 - (input_bits - granule).div_ceil(stride);
-        let mut table = field(base, 51, 4) << 4;
-        let mut steps = Vec::new();
-        for level in start..4 {
-            let low = granule + stride * (3 - level);
-            let mut bits = stride;
-            if level == start {
-                bits = input_bits - low;
+        let walk = half.walk(self.ram, address);
+        let steps = walk.steps.iter().map(|step| {
+            json!({
+                "level": step.level,
+                "at": hex(step.at),
+                "descriptor": format!("{:#018x}", step.raw),
+                "kind": step.kind.name(),
+            })
+        });
+        let text = match walk.end {
+            End::Mapped { output, raw } => {
+                shown["output"] = json!(hex(output));
+                format!("{} ({})", hex(output), rights(&cd, raw))
             }
-            let index = field(address, low + bits - 1, low);
-            let at = table + 8 * index;
-            let [raw] = match self.words::<1>(at) {
-                Ok(words) => words,
-                Err(error) => return outcome(format!("the walk aborts: {error}"), steps),
-            };
-            let kind = match (raw & 3, level) {
-                (0 | 2, _) => "invalid",
-                (1, 3) => "reserved",
-                (1, _) => "block",
-                (_, 3) => "page",
-                _ => "table",
-            };
-            steps.push(json!({
-                "level": level, "at": hex(at), "descriptor": format!("{raw:#018x}"), "kind": kind,
-            }));
-            match kind {
-                "table" => table = field(raw, 47, granule) << granule,
-                "page" | "block" => {
-                    let output = field(raw, 47, low) << low | field(address, low - 1, 0);
-                    let writable = raw & 1 << 7 == 0;
-                    let user = raw & 1 << 6 != 0;
-                    let accessed = raw & 1 << 10 != 0;
-                    let text = format!(
-                        "{} ({}, {}{})",
-                        hex(output),
-                        if user { "user" } else { "privileged" },
-                        if writable { "writable" } else { "read-only" },
-                        if accessed { "" } else { ", access flag clear" }
-                    );
-                    shown["output"] = json!(hex(output));
-                    shown["steps"] = Value::Array(steps);
-                    shown["outcome"] = json!(text);
-                    return Ok(shown);
-                }
-                _ => return outcome(format!("F_TRANSLATION at level {level}"), steps),
+            End::NotRam { at } => format!("the walk aborts: {at:#x} is not RAM"),
+            End::Invalid => {
+                let level = walk.steps.last().map_or(0, |step| step.level);
+                format!("F_TRANSLATION at level {level}")
             }
-        }
-        outcome("no leaf".into(), steps)
+        };
+        let steps = steps.collect();
+        ended(shown, text, steps)
     }
+}
+
+/// What a leaf permits in a context, as it is.
+fn rights(cd: &[u64; 8], leaf: u64) -> String {
+    let bit = |word: u64, n: u32| word >> n & 1 != 0;
+    let user = if bit(leaf, 6) { "user" } else { "privileged" };
+    // HA, HD; DBM, AP[2].
+    let keeps_dirty_state = bit(cd[0], 43) && bit(cd[0], 42) && bit(leaf, 51);
+    let write = match (bit(leaf, 7), keeps_dirty_state) {
+        (false, _) => "writable",
+        (true, true) => "writable, clean",
+        (true, false) => "read-only",
+    };
+    let accessed = if bit(leaf, 10) {
+        ""
+    } else {
+        ", access flag clear"
+    };
+    format!("{user}, {write}{accessed}")
 }

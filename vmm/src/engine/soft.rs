@@ -18,10 +18,11 @@ use stallbox_timeline::{Span, Time};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
 use super::{Vcpus, Watch, psci};
-use crate::check::{Caller, Half, PageWatch, Store};
+use crate::check::{Caller, PageWatch, Store};
 use crate::confine;
 use crate::machine::World;
 use crate::outcome::Outcome;
+use crate::stage1::Half;
 pub use board::Board;
 
 /// How far one vCPU may run ahead of another.
