@@ -39,6 +39,7 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
+#include "arguments.h"
 #include "faultcount.h"
 #include "programs.h"
 #include "report.h"
@@ -456,7 +457,8 @@ static int parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (c) {
 		case 'n':
-			o->ops = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("faultbench", "--ops", optarg, 1, 100000, &o->ops))
+				return -1;
 			break;
 		case 'b':
 			if (!parse_sizes(optarg, o)) {
@@ -483,10 +485,6 @@ static int parse(int argc, char **argv, struct options *o)
 		default:
 			return -1;
 		}
-	}
-	if (o->ops < 1 || o->ops > 100000) {
-		fprintf(stderr, "faultbench: --ops: from 1 to 100000\n");
-		return -1;
 	}
 	return optind == argc ? 0 : -1;
 }

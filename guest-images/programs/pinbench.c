@@ -34,6 +34,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "faultcount.h"
 #include "pinbench.h"
 #include "programs.h"
@@ -357,19 +358,6 @@ static bool is_preparation(const char *name)
 	return false;
 }
 
-static bool parse_number(const char *option, const char *text, unsigned max, unsigned *value)
-{
-	char *end;
-	unsigned long number = strtoul(text, &end, 0);
-
-	if (end == text || *end || number < 1 || number > max) {
-		fprintf(stderr, "pinbench: %s %s: a number from 1 to %u\n", option, text, max);
-		return false;
-	}
-	*value = (unsigned)number;
-	return true;
-}
-
 static int guest_line(const struct options *o, FILE *report)
 {
 	struct utsname kernel;
@@ -473,15 +461,15 @@ static int parse(int argc, char **argv, struct options *o)
 			}
 			break;
 		case 'g':
-			if (!parse_number("--regions", optarg, REGIONS_MAX, &o->regions))
+			if (!parse_number("pinbench", "--regions", optarg, 1, REGIONS_MAX, &o->regions))
 				return -1;
 			break;
 		case 's':
-			if (!parse_number("--slots", optarg, SLOTS_MAX, &o->slots))
+			if (!parse_number("pinbench", "--slots", optarg, 1, SLOTS_MAX, &o->slots))
 				return -1;
 			break;
 		case 'p':
-			if (!parse_number("--passes", optarg, 100, &o->passes))
+			if (!parse_number("pinbench", "--passes", optarg, 1, 100, &o->passes))
 				return -1;
 			break;
 		case 'd':

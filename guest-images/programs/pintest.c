@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "pintest.h"
 #include "programs.h"
 #include "qm.h"
@@ -81,7 +82,6 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	char *end;
 	int option;
 
 	*o = (struct options){
@@ -96,9 +96,14 @@ static int parse(int argc, char **argv, struct options *o)
 				return -1;
 			break;
 		case 'b':
-			o->big_bytes = strtoull(optarg, &end, 0);
-			if (*end || o->big_bytes == 0 || o->big_bytes % PAGE)
+			if (!parse_bytes("pintest", "--bytes", optarg, PAGE, SIZE_MAX,
+					 &o->big_bytes))
 				return -1;
+			if (o->big_bytes % PAGE) {
+				fprintf(stderr, "pintest: --bytes %s: not a multiple of %llu\n",
+					optarg, (unsigned long long)PAGE);
+				return -1;
+			}
 			break;
 		case 'd':
 			o->device = optarg;

@@ -13,7 +13,7 @@
 
 struct options {
 	enum pin_interface interface;
-	uint64_t big_bytes;
+	size_t big_bytes;
 	const char *device;
 };
 

@@ -367,8 +367,10 @@ static int big(const struct options *o)
 	uint64_t start, took, unpin;
 	struct pinner p;
 
-	if (!at || open_pinner(o, &p))
-		return failed("no %" PRIu64 " bytes", o->big_bytes);
+	if (!at)
+		return failed("no %zu bytes", o->big_bytes);
+	if (open_pinner(o, &p))
+		return -1;
 	start = now_ns();
 	if (must("pin", pin_range(&p, at, o->big_bytes), 0))
 		return -1;

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "faultcount.h"
 #include "programs.h"
 #include "report.h"
@@ -340,12 +342,15 @@ static int idle(const struct options *o, struct svatest_queue *queues, uint64_t 
 {
 	struct pollfd fds[QUEUES_MAX];
 
-	for (unsigned i = 0; i < o->queues; i++)
-		if (svatest_failed(&queues[i])) {
-			fprintf(stderr, "svatest: queue %u has failed: the device could not reach "
-					"its rings\n", queues[i].number);
+	for (unsigned i = 0; i < o->queues; i++) {
+		int failure = svatest_failure(&queues[i]);
+
+		if (failure >= 0) {
+			fprintf(stderr, "svatest: queue %u has failed: %d (%s)\n",
+				queues[i].number, failure, svatest_failure_name(failure));
 			return -EIO;
 		}
+	}
 	if (now_ns() - since > PATIENCE_NS) {
 		fprintf(stderr, "svatest: no completion for %llu s\n", PATIENCE_NS / 1000000000);
 		return -ETIMEDOUT;
@@ -564,37 +569,19 @@ static int check(const struct options *o)
 	bool strided = o->operation >= ADD;
 	size_t least = o->operation == ADD ? 8 : o->element;
 
-	if (!o->bytes || o->bytes > BYTES_MAX)
-		return bad("bytes", "from 1 to 64M");
-	if (!o->ops || (uint64_t)o->ops * o->bytes * 2 > TOTAL_MAX)
-		return bad("ops", "at least 1, and all data at most 256M");
-	if (!o->queues || o->queues > QUEUES_MAX)
-		return bad("queues", "from 1 to 64");
-	if (!o->depth || o->depth > 64)
-		return bad("depth", "from 1 to 64");
-	if (o->access < 64 || o->access > 16384 || o->access & (o->access - 1))
-		return bad("access", "a power of two from 64 to 16384");
+	if ((uint64_t)o->ops * o->bytes * 2 > TOTAL_MAX)
+		return bad("ops", "all data at most 256M");
+	if (o->access & (o->access - 1))
+		return bad("access", "a power of two");
 	if (!strided)
 		return 0;
-	if (o->element < 16 || o->element > 4096 || o->element % 8)
-		return bad("element", "a multiple of 8 from 16 to 4096");
+	if (o->element % 8)
+		return bad("element", "a multiple of 8");
 	if (o->stride < least || o->stride % 8)
 		return bad("stride", "a multiple of 8, and not below --element");
 	if (o->bytes < o->stride)
 		return bad("bytes", "at least one stride");
 	return 0;
-}
-
-static size_t size_of(const char *text)
-{
-	char *end;
-	size_t value = strtoul(text, &end, 0);
-
-	if (*end == 'K' || *end == 'k')
-		value <<= 10, end++;
-	else if (*end == 'M' || *end == 'm')
-		value <<= 20, end++;
-	return *end ? 0 : value;
 }
 
 static int index_of(const char *const *names, int count, const char *text)
@@ -642,10 +629,12 @@ static int parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (c) {
 		case 'b':
-			o->bytes = size_of(optarg);
+			if (!parse_bytes("svatest", "--bytes", optarg, 1, BYTES_MAX, &o->bytes))
+				return -1;
 			break;
 		case 'o':
-			o->ops = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("svatest", "--ops", optarg, 1, UINT_MAX, &o->ops))
+				return -1;
 			break;
 		case 'm':
 			found = index_of(memory_names, MEMORIES, optarg);
@@ -654,25 +643,32 @@ static int parse(int argc, char **argv, struct options *o)
 			o->memory = (enum memory)found;
 			break;
 		case 'q':
-			o->queues = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("svatest", "--queues", optarg, 1, QUEUES_MAX, &o->queues))
+				return -1;
 			break;
 		case 'd':
-			o->depth = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("svatest", "--depth", optarg, 1, 64, &o->depth))
+				return -1;
 			break;
 		case 'a':
-			o->access = size_of(optarg);
+			if (!parse_bytes("svatest", "--access", optarg, 64, 16384, &o->access))
+				return -1;
 			break;
 		case 's':
-			o->stride = size_of(optarg);
+			if (!parse_bytes("svatest", "--stride", optarg, 8, BYTES_MAX, &o->stride))
+				return -1;
 			break;
 		case 'e':
-			o->element = size_of(optarg);
+			if (!parse_bytes("svatest", "--element", optarg, 16, 4096, &o->element))
+				return -1;
 			break;
 		case 'r':
-			o->rate = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("svatest", "--rate", optarg, 0, UINT_MAX, &o->rate))
+				return -1;
 			break;
 		case 'i':
-			o->interval = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("svatest", "--interval", optarg, 0, UINT_MAX, &o->interval))
+				return -1;
 			break;
 		case 'p':
 			if (strcmp(optarg, "busy") && strcmp(optarg, "epoll"))

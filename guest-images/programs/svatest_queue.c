@@ -25,6 +25,7 @@
 #define PAGE_CQ_HEAD 0x04
 #define PAGE_STATUS 0x08
 #define STATUS_FAILED (1u << 2)
+#define STATUS_FAILURE_SHIFT 8
 #define PAGE_CAPABILITY 0x10
 #define CAPABILITY_PRI (1u << 16)
 #define CAPABILITY_PREFILL (1u << 17)
@@ -276,9 +277,25 @@ int svatest_take(struct svatest_queue *q, struct svatest_completion *c)
 	return 0;
 }
 
-bool svatest_failed(const struct svatest_queue *q)
+int svatest_failure(const struct svatest_queue *q)
 {
-	return page_read(q, PAGE_STATUS) & STATUS_FAILED;
+	uint32_t status = page_read(q, PAGE_STATUS);
+
+	return status & STATUS_FAILED ? (int)(status >> STATUS_FAILURE_SHIFT & 0xff) : -1;
+}
+
+const char *svatest_failure_name(int failure)
+{
+	switch (failure) {
+	case 1:
+		return "its settings describe nothing possible";
+	case 2:
+		return "the submission ring could not be read";
+	case 3:
+		return "the completion ring could not be written";
+	default:
+		return "unknown";
+	}
 }
 
 const char *svatest_status_name(unsigned status)

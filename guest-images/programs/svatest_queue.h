@@ -130,8 +130,9 @@ bool svatest_ready(const struct svatest_queue *q);
 /* Takes a completion: 0, or -EAGAIN if there is none. Only reads memory. */
 int svatest_take(struct svatest_queue *q, struct svatest_completion *c);
 
-/* Whether the device has given the queue up, because a ring could not be used. */
-bool svatest_failed(const struct svatest_queue *q);
+/* The failure for which the device has given the queue up; -1 if it has not. */
+int svatest_failure(const struct svatest_queue *q);
+const char *svatest_failure_name(int failure);
 
 const char *svatest_status_name(unsigned status);
 

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "programs.h"
 #include "timing.h"
 #include "zipabuse.h"
@@ -558,6 +560,12 @@ static const struct test_case cases[] = {
 	{ "bad-descriptors", bad_descriptors },
 };
 
+/* 64 queues is what the driver gives the device by default; 1023 requests fit one ring. */
+#define QUEUES_MAX 64
+#define DEPTH_MAX 1000
+/* ZIP_ROOM() of it is no more than ZIP_MAX_BYTES. */
+#define BYTES_MAX 7000000
+
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
@@ -578,16 +586,20 @@ static int parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (c) {
 		case 'r':
-			o->rounds = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("zipabuse", "--rounds", optarg, 1, UINT_MAX, &o->rounds))
+				return -1;
 			break;
 		case 'q':
-			o->queues = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("zipabuse", "--queues", optarg, 1, QUEUES_MAX, &o->queues))
+				return -1;
 			break;
 		case 'n':
-			o->depth = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("zipabuse", "--depth", optarg, 1, DEPTH_MAX, &o->depth))
+				return -1;
 			break;
 		case 'b':
-			o->bytes = strtoul(optarg, NULL, 0);
+			if (!parse_bytes("zipabuse", "--bytes", optarg, 1, BYTES_MAX, &o->bytes))
+				return -1;
 			break;
 		case 'd':
 			o->device = optarg;
@@ -598,12 +610,6 @@ static int parse(int argc, char **argv, struct options *o)
 		default:
 			return -1;
 		}
-	}
-	/* 64 queues is what the driver gives the device by default; 1023 fit one ring. */
-	if (o->queues < 1 || o->queues > 64 || o->depth < 1 || o->depth > 1000 || o->bytes < 1 ||
-	    ZIP_ROOM(o->bytes) > ZIP_MAX_BYTES) {
-		fprintf(stderr, "zipabuse: --queues 1..64, --depth 1..1000, --bytes 1..7000000\n");
-		return -1;
 	}
 	return optind + 1 == argc ? 0 : -1;
 }

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "cases.h"
 #include "programs.h"
 #include "zip.h"
@@ -401,7 +403,8 @@ static int parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (c) {
 		case 'r':
-			o->rounds = (unsigned)strtoul(optarg, NULL, 0);
+			if (!parse_number("zipgone", "--rounds", optarg, 1, UINT_MAX, &o->rounds))
+				return -1;
 			break;
 		case 'd':
 			o->device = optarg;

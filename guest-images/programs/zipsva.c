@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "programs.h"
 #include "report.h"
 #include "timing.h"
@@ -350,7 +351,9 @@ static int parse(int argc, char **argv, struct options *o)
 			o->out = optarg;
 			break;
 		case 'b':
-			o->block = strtoul(optarg, NULL, 0);
+			/* A stream's output needs 200 bytes of room at least; UADK: SW_STOREBUF_TH. */
+			if (!parse_bytes("zipsva", "--block", optarg, 256, ZIP_MAX_BYTES, &o->block))
+				return -1;
 			break;
 		case 'p':
 			if (strcmp(optarg, "busy") && strcmp(optarg, "epoll")) {
@@ -391,11 +394,6 @@ static int parse(int argc, char **argv, struct options *o)
 		return -1;
 	if (!o->in || !o->out)
 		return -1;
-	/* A stream's output needs 200 bytes of room at least; UADK: SW_STOREBUF_TH. */
-	if (o->block < 256 || o->block > ZIP_MAX_BYTES) {
-		fprintf(stderr, "zipsva: --block: from 256 to %u\n", ZIP_MAX_BYTES);
-		return -1;
-	}
 	return 0;
 }
 

@@ -27,6 +27,7 @@ mod pin;
 mod plans;
 mod plans_engine;
 mod probe;
+mod programs;
 mod signals;
 mod terminal;
 mod test_engine;

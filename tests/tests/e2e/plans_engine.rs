@@ -33,8 +33,12 @@ fn told<'a>(trace: &'a [Record], text: &str) -> Vec<&'a Record> {
 #[test]
 fn the_engine_s_rings_fault_too() {
     for mode in MODES {
-        let script = "svatest copy --ops 4; echo first $?; svatest copy && echo again";
+        let script = "svatest copy --ops 4 2>&1; echo first $?; svatest copy && echo again";
         let (run, trace) = under("engine-rings", mode, script);
+        says(
+            &run,
+            "has failed: 3 (the completion ring could not be written)",
+        );
         says(&run, "first 1");
         says(&run, "again");
         let sq = taken(&trace, "sq")[0];
@@ -84,17 +88,18 @@ fn each_step_of_the_engine_can_take_longer() {
 #[test]
 fn the_engine_fails_and_is_reset_in_the_middle_of_a_fault() {
     for (mode, rule) in MODES.into_iter().zip(["stall", "page-request"]) {
-        let script = "svatest copy --memory untouched; echo first $?; svatest copy && echo again; \
+        let script = "svatest copy --memory untouched 2>&1; echo first $?; svatest copy && echo again; \
                       dmesg | grep reason";
         let (run, trace) = under("engine-error", mode, script);
         let injected = taken(&trace, &format!("error-under-{rule}"))[0];
         let failed = told(&trace, "QueueFailed { queue: 0, failure: 42 }")[0];
         assert_eq!(failed.time_ns, injected.time_ns, "{run}");
+        says(&run, "svatest: queue 0 has failed: 42 (unknown)");
         says(&run, "first 1");
         says(&run, "again");
         says(&run, "queue 0 failed, reason 42");
 
-        let script = "timeout -s KILL 1 svatest copy --memory untouched --poll epoll; \
+        let script = "timeout -s KILL 5 svatest copy --memory untouched --poll epoll; \
                       echo first $?; sleep 1";
         let (run, trace) = under("engine-reset", mode, script);
         let injected = taken(&trace, &format!("reset-under-{rule}"))[0];
