@@ -59,6 +59,8 @@ pub struct Platform {
     pub ram: GuestRam,
     /// The interrupt controller that belongs to the engine's CPUs.
     pub interrupts: Rc<dyn InterruptController>,
+    /// Width in bits of a physical address of the engine's CPUs (ID_AA64MMFR0_EL1.PARange).
+    pub physical_bits: u32,
     /// What the real-time clock shows at the timeline's zero, in seconds since 1970.
     pub epoch_seconds: u32,
 }
@@ -103,6 +105,7 @@ impl World {
             timeline,
             ram,
             interrupts,
+            physical_bits,
             epoch_seconds,
         } = platform;
         let tracer = Tracer::new(timeline.clone(), trace);
@@ -122,7 +125,14 @@ impl World {
             faults.clone(),
             checkers.clone(),
         );
-        let smmu = smmu::build(config, &timeline, &memory, &*interrupts, probe)?;
+        let smmu = smmu::build(
+            config,
+            physical_bits,
+            &timeline,
+            &memory,
+            &*interrupts,
+            probe,
+        )?;
 
         let functions = (config.ats() != Ats::Off).then(Rc::<ats::Functions>::default);
         if let Some(functions) = &functions {

@@ -15,8 +15,15 @@ use super::memory::Physical;
 use super::probe::SmmuProbe;
 use crate::config::{Ats, HardwareUpdate, MachineConfig};
 
+/// Linux shares a process's tables with an SMMU only if no address in them can be beyond its own
+/// (`arm_smmu_sva_supported`): it has as many bits as the CPUs, and no fewer than here.
+const OAS_BITS_MIN: u32 = 48;
+/// More than this the architecture does not have (SMMU_IDR5.OAS).
+const OAS_BITS_MAX: u32 = 52;
+
 pub(super) fn build(
     config: &MachineConfig,
+    physical_bits: u32,
     timeline: &Timeline,
     memory: &Rc<Physical>,
     interrupts: &dyn InterruptController,
@@ -34,6 +41,7 @@ pub(super) fn build(
             HardwareUpdate::Access => Httu::AccessFlag,
             HardwareUpdate::Dirty => Httu::Dirty,
         },
+        oas_bits: physical_bits.clamp(OAS_BITS_MIN, OAS_BITS_MAX) as u8,
         msi: config.smmu_msi,
         ats: config.ats() >= Ats::Ats,
         pri: config.ats() >= Ats::Pri,

@@ -56,6 +56,7 @@ pub struct Kvm {
     timeline: Timeline,
     ram: GuestRam,
     interrupts: KernelGic,
+    physical_bits: u32,
     /// Until [`Engine::vcpus`] takes them.
     vcpus: RefCell<Vec<VcpuFd>>,
 }
@@ -79,10 +80,13 @@ impl Kvm {
         let kvm = host::open(machine.cpus)?;
         let ram = allocate(machine)?;
         let vm::Vm { fd, vcpus } = vm::create(&kvm, &ram, machine.cpus)?;
+        let first = vcpus.first().context("a machine has a vCPU")?;
+        let physical_bits = registers::physical_bits(first).context("ID_AA64MMFR0_EL1")?;
         Ok(Kvm {
             timeline: Timeline::new(),
             ram,
             interrupts: KernelGic::new(fd),
+            physical_bits,
             vcpus: RefCell::new(vcpus),
         })
     }
@@ -105,6 +109,7 @@ impl Engine for Kvm {
             timeline: self.timeline.clone(),
             ram: self.ram.clone(),
             interrupts: Rc::new(self.interrupts.clone()),
+            physical_bits: self.physical_bits,
             // A PL031 has 32 bits.
             epoch_seconds: since_1970.as_secs() as u32,
         }

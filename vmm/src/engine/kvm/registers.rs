@@ -41,6 +41,7 @@ pub(super) const SP_EL0: Register = core_u64(PT_REGS + offset_of!(user_pt_regs, 
 pub(super) const PC: Register = core_u64(PT_REGS + offset_of!(user_pt_regs, pc));
 pub(super) const PSTATE: Register = core_u64(PT_REGS + offset_of!(user_pt_regs, pstate));
 pub(super) const SP_EL1: Register = core_u64(offset_of!(kvm_regs, sp_el1));
+const ID_AA64MMFR0_EL1: Register = system(3, 0, 0, 7, 0);
 pub(super) const SCTLR_EL1: Register = system(3, 0, 1, 0, 0);
 pub(super) const TTBR0_EL1: Register = system(3, 0, 2, 0, 0);
 pub(super) const TTBR1_EL1: Register = system(3, 0, 2, 0, 1);
@@ -59,6 +60,25 @@ impl Register {
 
     pub(super) fn set(self, vcpu: &VcpuFd, value: u64) -> Result<()> {
         vcpu.set_one_reg(self.0, &value.to_le_bytes()).map(drop)
+    }
+}
+
+/// Width in bits of a physical address, as the guest sees it.
+pub(super) fn physical_bits(vcpu: &VcpuFd) -> Result<u32> {
+    ID_AA64MMFR0_EL1.get(vcpu).map(parange_bits)
+}
+
+/// ID_AA64MMFR0_EL1.PARange.
+const fn parange_bits(mmfr0: u64) -> u32 {
+    match mmfr0 & 0xf {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        5 => 48,
+        6 => 52,
+        _ => 56,
     }
 }
 
@@ -104,5 +124,13 @@ mod tests {
         assert_eq!(v(0), 0x6040_0000_0010_0054);
         assert_eq!(SCTLR_EL1.0, 0x6030_0000_0013_c080);
         assert_eq!(VIRTUAL_COUNT.0, 0x6030_0000_0013_df1a);
+        assert_eq!(ID_AA64MMFR0_EL1.0, 0x6030_0000_0013_c038);
+    }
+
+    #[test]
+    fn physical_addresses_are_as_wide_as_parange_says() {
+        // Cortex-A53 and Neoverse N1 by their manuals, and one of 52 bits.
+        let bits = [0x0000_1122, 0x0010_1125, 0x0000_0006].map(parange_bits);
+        assert_eq!(bits, [40, 48, 52]);
     }
 }

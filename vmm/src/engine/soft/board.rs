@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
+use stallbox_aarch64::mmu::PHYSICAL_BITS;
 use stallbox_aarch64::{CpuConfig, Hafdbs};
 use stallbox_devices::GuestRam;
 use stallbox_devices::gic::{self, DISTRIBUTOR_BYTES, Gic, GicConfig, ITS_BYTES};
@@ -97,6 +98,7 @@ impl Engine for Rc<Board> {
             timeline: self.timeline.clone(),
             ram: self.ram.clone(),
             interrupts: self.clone(),
+            physical_bits: PHYSICAL_BITS,
             epoch_seconds: EPOCH_SECONDS,
         }
     }
