@@ -18,6 +18,9 @@ use stallbox_guest_images::cpio::Archive;
 
 use crate::cargo;
 
+/// The CPU: one that arm64 servers have.
+pub const CPU: &str = "neoverse-n1";
+
 const INIT: &str = include_str!("init.sh");
 
 /// RAM: two guests of the tests at a time, of up to 2 GiB, and their files. Taken as it is used.
@@ -63,7 +66,13 @@ impl Files {
 
 /// Boots the host and runs `script` in it by busybox's shell. Output goes to our own standard
 /// output as it comes. Gives the script's exit status.
-pub fn run(image: &HostImage, mut files: Files, script: &str, limit: Duration) -> Result<u8> {
+pub fn run(
+    image: &HostImage,
+    cpu: &str,
+    mut files: Files,
+    script: &str,
+    limit: Duration,
+) -> Result<u8> {
     for folder in ["dev", "proc", "sys", "tmp"] {
         files.folder(Path::new(folder));
     }
@@ -83,7 +92,7 @@ pub fn run(image: &HostImage, mut files: Files, script: &str, limit: Duration) -
         io::copy(&mut stream, &mut io::stdout())
     });
 
-    let mut command = qemu(&image.kernel, &initrd, &log, &status, &output);
+    let mut command = qemu(&image.kernel, cpu, &initrd, &log, &status, &output);
     let mut child = command
         .stdin(Stdio::null())
         .spawn()
@@ -126,11 +135,18 @@ pub fn run(image: &HostImage, mut files: Files, script: &str, limit: Duration) -
 }
 
 /// The emulator, with all devices named.
-fn qemu(kernel: &Path, initrd: &Path, log: &Path, status: &Path, output: &Path) -> Command {
+fn qemu(
+    kernel: &Path,
+    cpu: &str,
+    initrd: &Path,
+    log: &Path,
+    status: &Path,
+    output: &Path,
+) -> Command {
     let mut command = Command::new("qemu-system-aarch64");
     command
         .args(["-machine", "virt,virtualization=on,gic-version=3"])
-        .args(["-cpu", "neoverse-n1", "-accel", "tcg,thread=multi"])
+        .args(["-cpu", cpu, "-accel", "tcg,thread=multi"])
         .args(["-smp", CPUS, "-m", MEMORY])
         .args(["-nodefaults", "-no-user-config", "-display", "none"])
         .args(["-no-reboot", "-serial"])
