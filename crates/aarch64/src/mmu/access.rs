@@ -184,19 +184,16 @@ impl Cpu {
         }
         let regime = &self.mmu.regime;
         let found = walk::walk(bus, self.when(), regime, va, access)?;
+        let fault = |kind| Fault {
+            kind,
+            level: found.level,
+        };
         if !found.permits(access, el, regime) {
-            return Err(Fault {
-                kind: FaultKind::Permission,
-                level: found.level,
-            });
+            return Err(fault(FaultKind::Permission));
         }
         if let Some(kept) = found.kept
             && let Some(word) = kept.updated(access)
         {
-            let fault = |kind| Fault {
-                kind,
-                level: found.level,
-            };
             if !bus.is_ram(kept.at) {
                 return Err(fault(FaultKind::UnsupportedUpdate));
             }

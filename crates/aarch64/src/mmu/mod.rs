@@ -27,6 +27,20 @@ pub use maintenance::{Broadcast, TlbScope};
 /// Implemented physical address bits: ID_AA64MMFR0_EL1.PARange.
 pub const PHYSICAL_BITS: u32 = 48;
 
+/// Width in bits of a physical address, as ID_AA64MMFR0_EL1.PARange and TCR_EL1.IPS have it.
+pub const fn address_bits(field: u64) -> u32 {
+    match field {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        5 => 48,
+        6 => 52,
+        _ => 56,
+    }
+}
+
 /// What kind of load or store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessType {

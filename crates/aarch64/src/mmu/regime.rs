@@ -4,7 +4,7 @@
 //! DDI 0487: *TCR_EL1, Translation Control Register (EL1)*; *The VMSAv8-64 address translation
 //! system*; pseudocode `AArch64.TranslationTableWalk`, its part before the first descriptor.
 
-use super::PHYSICAL_BITS;
+use super::{PHYSICAL_BITS, address_bits};
 use crate::sysreg::SysRegs;
 
 /// SCTLR_EL1 fields that the MMU reads.
@@ -158,15 +158,6 @@ impl Regime {
         } else {
             asid & 0xff
         } as u16;
-        // 6 (52 bits) and 7 are more than there is.
-        let output_bits: u32 = match sys.tcr >> 32 & 7 {
-            0 => 32,
-            1 => 36,
-            2 => 40,
-            3 => 42,
-            4 => 44,
-            _ => 48,
-        };
         let hafdbs = sys.mmfr1 & MMFR1_HAFDBS;
         let sets_access_flag = hafdbs >= 1 && sys.tcr & TCR_HA != 0;
         Self {
@@ -177,7 +168,7 @@ impl Regime {
                 Half::parse(sys.tcr, sys.ttbr0, false),
                 Half::parse(sys.tcr, sys.ttbr1, true),
             ],
-            output_bits: output_bits.min(PHYSICAL_BITS),
+            output_bits: address_bits(sys.tcr >> 32 & 7).min(PHYSICAL_BITS),
             mair: sys.mair,
             asid,
             sets_access_flag,

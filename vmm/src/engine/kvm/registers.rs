@@ -8,6 +8,7 @@ use kvm_bindings::{
     kvm_regs, user_fpsimd_state, user_pt_regs,
 };
 use kvm_ioctls::VcpuFd;
+use stallbox_aarch64::mmu::address_bits;
 use stallbox_aarch64::sysreg::encoding;
 use stallbox_firmware::boot::EntryState;
 use vmm_sys_util::errno::Result;
@@ -70,16 +71,7 @@ pub(super) fn physical_bits(vcpu: &VcpuFd) -> Result<u32> {
 
 /// ID_AA64MMFR0_EL1.PARange.
 const fn parange_bits(mmfr0: u64) -> u32 {
-    match mmfr0 & 0xf {
-        0 => 32,
-        1 => 36,
-        2 => 40,
-        3 => 42,
-        4 => 44,
-        5 => 48,
-        6 => 52,
-        _ => 56,
-    }
+    address_bits(mmfr0 & 0xf)
 }
 
 /// V0 to V31.
