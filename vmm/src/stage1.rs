@@ -58,19 +58,16 @@ impl Half {
 
     /// A half by a context descriptor; `None` if it has no tables (EPD0, EPD1).
     pub(crate) fn of_context(words: &[u64; 8], upper: bool) -> Option<Half> {
-        let (disabled, base) = if upper {
-            (words[0] >> 30 & 1, words[2])
+        let first = words[0];
+        let (epd, base, granule, size) = if upper {
+            (first >> 30, words[2], granule1(first >> 22), first >> 16)
         } else {
-            (words[0] >> 14 & 1, words[1])
+            (first >> 14, words[1], granule0(first >> 6), first)
         };
-        (disabled == 0).then(|| Half {
+        (epd & 1 == 0).then(|| Half {
             table: base & 0x000f_ffff_ffff_fff0,
-            granule: if upper {
-                granule1(words[0] >> 22)
-            } else {
-                granule0(words[0] >> 6)
-            },
-            input_bits: input_bits(if upper { words[0] >> 16 } else { words[0] }),
+            granule,
+            input_bits: input_bits(size),
         })
     }
 

@@ -37,11 +37,11 @@ impl Context {
 
     /// The walk of an address of the lower half; `None` if it has no tables.
     pub fn walk(&self, ram: &GuestRam, address: u64) -> Option<Walk> {
-        let upper = address >> 55 & 1 != 0;
-        if !self.is_valid() || upper {
+        let is_upper = address >> 55 & 1 != 0;
+        if !self.is_valid() || is_upper {
             return None;
         }
-        let half = Half::of_context(&self.words, upper)?;
+        let half = Half::of_context(&self.words, false)?;
         // TBI0 or not: Linux gives user space a byte of tag, and none of it are bits of a table.
         Some(half.walk(ram, address & 0x00ff_ffff_ffff_ffff))
     }

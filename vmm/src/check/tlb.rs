@@ -247,17 +247,12 @@ impl Tlb {
             return Some(Cause::Foreign(walk.output()));
         }
         // A TLB entry that was found for another stream, or longer ago than is remembered.
-        let read = walk.steps.iter();
-        let read = read.map(|step| Descriptor {
+        let read = walk.steps.iter().map(|step| Descriptor {
             at: step.at,
             value: step.raw,
         });
-        self.remember(
-            page.0,
-            page.1,
-            read.collect(),
-            translation.size_log2.max(12),
-        );
+        let read = read.collect();
+        self.remember(page.0, page.1, read, translation.size_log2.max(12));
         None
     }
 

@@ -5,13 +5,12 @@
 //! translation table format descriptors*. Field positions are those of Linux 6.12, `arm-smmu-v3.h`
 //! (`STRTAB_*`, `CTXDESC_*`).
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use stallbox_devices::GuestRam;
 use stallbox_smmu::Smmu;
-use vm_memory::{Bytes, GuestAddress};
 
-use crate::stage1::{End, Half};
+use crate::stage1::{End, Half, read64};
 
 /// More than this is not listed.
 pub(super) const LISTED_MAX: usize = 1024;
@@ -64,11 +63,7 @@ impl Tables<'_> {
     pub(super) fn words<const N: usize>(&self, at: u64) -> Result<[u64; N]> {
         let mut words = [0; N];
         for (word, at) in words.iter_mut().zip((at..).step_by(8)) {
-            let mut bytes = [0; 8];
-            if self.ram.read_slice(&mut bytes, GuestAddress(at)).is_err() {
-                bail!("{at:#x} is not RAM");
-            }
-            *word = u64::from_le_bytes(bytes);
+            *word = read64(self.ram, at).with_context(|| format!("{at:#x} is not RAM"))?;
         }
         Ok(words)
     }
