@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use stallbox_tests::{Guest, Run, repository};
 
+use crate::page_requests::clean;
+
 fn guest() -> Guest {
     Guest::new().option("--image", "pri-7.3")
 }
@@ -42,10 +44,8 @@ const PAGES: usize = 256;
 fn it_compresses_and_counts_its_faults() {
     let script = "uname -r
         zipsva compress --alg gzip --check --in /bin/busybox --out /tmp/busybox.gz > /dev/null || exit 1
-        gunzip -c /tmp/busybox.gz | cmp - /bin/busybox || exit 1
-        dmesg | grep -iE 'warning:|oops|bug:|unexpected|time-?out' && exit 1
-        exit 0";
-    let run = guest().cpus(2).traced().run(script).success();
+        gunzip -c /tmp/busybox.gz | cmp - /bin/busybox";
+    let run = guest().cpus(2).traced().run(&clean(script)).success();
     assert!(run.output().starts_with("7."), "{run}");
     let summary = run.summary();
     assert!(summary.device_faults > 0, "{run}");
@@ -57,11 +57,9 @@ fn it_answers_page_requests_and_survives_an_overflow() {
     let plan = repository("docs/fault-plans/page-requests.toml");
     let script = "svatest copy --bytes 256K --memory untouched > /dev/null || exit 1
         dmesg | grep 'PRIQ overflow' || exit 1
-        svatest copy --bytes 2M --memory untouched > /dev/null || exit 1
-        dmesg | grep -iE 'warning:|oops|bug:|unexpected|time-?out' && exit 1
-        exit 0";
+        svatest copy --bytes 2M --memory untouched > /dev/null";
     let guest = guest().option("--accel", "test-engine,fault=pri");
-    let run = guest.option("--plan", plan).run(script).success();
+    let run = guest.option("--plan", plan).run(&clean(script)).success();
     assert_eq!(run.summary().smmu_stall_records, 0, "{run}");
 }
 

@@ -20,7 +20,7 @@ fn guest() -> Guest {
 }
 
 /// A script, and then nothing in the kernel's log that should not be there.
-fn clean(script: &str) -> String {
+pub(crate) fn clean(script: &str) -> String {
     format!(
         "{script} || exit 1
         dmesg | grep -iE 'warning:|oops|bug:|unexpected|time-?out|does not drain' && exit 1
