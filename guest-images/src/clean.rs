@@ -27,14 +27,11 @@ pub fn clean(root: &Path, what: Clean<'_>, progress: &dyn Progress) -> Result<u6
     let store = Store::open(root)?;
     let lock = store.cache().lock(progress)?;
     let before = size(store.cache().root());
+    let names: Vec<String> = store.names().into_iter().map(|(name, _)| name).collect();
     match what {
         Clean::All => lock.empty()?,
-        Clean::Stale => {
-            let names: Vec<String> = store.names().into_iter().map(|(name, _)| name).collect();
-            sweep(&store, &lock, &names)?;
-        }
+        Clean::Stale => sweep(&store, &lock, &names)?,
         Clean::Images(gone) => {
-            let names: Vec<String> = store.names().into_iter().map(|(name, _)| name).collect();
             let mut folders = BTreeSet::new();
             for name in gone {
                 // Before anything is removed: a wrong name removes nothing.
