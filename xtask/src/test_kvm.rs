@@ -67,7 +67,7 @@ const QUICK: &[&str] = &[
 ];
 
 /// Options of `cargo xtask test-kvm`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct TestKvmArgs {
     /// Only what `cargo xtask test` runs of it: boot, probe, compress, fault, kill under DMA.
     #[arg(long)]
@@ -79,9 +79,9 @@ pub struct TestKvmArgs {
     /// numbers of rounds and of accesses.
     #[arg(long, conflicts_with_all = ["quick", "command"])]
     bench: bool,
-    /// The emulated host's CPU, as QEMU names it (`-cpu`).
-    #[arg(long, value_name = "NAME", default_value = host::CPU)]
-    host_cpu: String,
+    /// The emulated host's CPU, as QEMU names it (`-cpu`) [default: neoverse-n1].
+    #[arg(long, value_name = "NAME")]
+    host_cpu: Option<String>,
     /// Stops the emulated host after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -118,11 +118,7 @@ pub fn quick(stages: &mut Stages) -> Result<()> {
     }
     let args = TestKvmArgs {
         quick: true,
-        command: None,
-        bench: false,
-        host_cpu: host::CPU.to_owned(),
-        timeout: None,
-        pass_on: Vec::new(),
+        ..TestKvmArgs::default()
     };
     prove(stages, &args)
 }
@@ -298,7 +294,8 @@ fn emulated(
         }
     }
     let limit = Duration::from_secs(args.timeout.unwrap_or(TIMEOUT_SECONDS));
-    match host::run(host, &args.host_cpu, files, &script, limit)? {
+    let cpu = args.host_cpu.as_deref().unwrap_or(host::CPU);
+    match host::run(host, cpu, files, &script, limit)? {
         0 => Ok(()),
         status if args.command.is_some() => bail!("the command ended with status {status}"),
         status if args.bench => bail!("the benchmarks ended with status {status}"),
