@@ -99,8 +99,8 @@ fn control(
     if args.paused && !engine.is_repeatable() {
         bail!("--paused: only --engine soft can be paused");
     }
-    world.faults.set_paused(args.paused);
-    world.faults.set_pausable(engine.is_repeatable());
+    world.pause.set_paused(args.paused);
+    world.pause.set_possible(engine.is_repeatable());
     if control.is_some() {
         confine::allow_answers();
     }

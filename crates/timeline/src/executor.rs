@@ -134,6 +134,20 @@ impl Timeline {
         self.0.tasks.borrow().len()
     }
 
+    /// Drops all callbacks and tasks, undone. For the end of what they work on: they hold devices,
+    /// and devices hold the timeline, a circle that would keep all of them in memory.
+    pub fn clear(&self) {
+        loop {
+            // Dropped outside of any borrow: what goes with them may call a callback off, or ask
+            // for another.
+            let (events, tasks) = (self.0.events.take(), self.0.tasks.take());
+            if events.is_empty() && tasks.is_empty() {
+                break;
+            }
+        }
+        while self.0.ready.pop().is_some() {}
+    }
+
     /// Polls tasks that were woken, until none is, without moving the clock.
     pub fn run_ready(&self) {
         while let Some(id) = self.0.ready.pop() {
@@ -286,6 +300,32 @@ mod tests {
         });
         timeline.advance_to(Time::from_ns(3));
         assert_eq!(*log.borrow(), [(2, 7)]);
+    }
+
+    #[test]
+    fn a_cleared_timeline_holds_nothing() {
+        /// Asks for more as it is dropped.
+        struct Last(Timeline);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                let timeline = self.0.clone();
+                self.0.after(Span::from_ns(1), move || drop(timeline));
+            }
+        }
+        let timeline = Timeline::new();
+        let (held, last) = (Rc::new(()), Last(timeline.clone()));
+        let (t, of_task, of_callback) = (timeline.clone(), held.clone(), held.clone());
+        timeline.spawn(async move {
+            let _both = (of_task, last);
+            t.sleep(Span::from_ms(1)).await;
+        });
+        timeline.after(Span::from_ms(2), move || drop(of_callback));
+        timeline.run_ready();
+        assert_eq!(Rc::strong_count(&held), 3);
+        timeline.clear();
+        assert_eq!(Rc::strong_count(&held), 1);
+        assert_eq!((timeline.live_tasks(), timeline.next_event()), (0, None));
+        assert_eq!(Rc::strong_count(&timeline.0), 1);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use stallbox_timeline::{Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use crate::machine::Devices;
 use changes::Changes;
 use commands::Commands;
 pub use config::CheckConfig;
@@ -59,7 +60,8 @@ pub struct Checkers {
     tracer: Tracer,
     ram: GuestRam,
     symbols: Option<Rc<Symbols>>,
-    smmu: RefCell<Option<Smmu>>,
+    /// The machine's, once it is complete.
+    devices: RefCell<Weak<Devices>>,
     /// If any checker is on.
     watch: Option<PageWatch>,
     tlb: Option<tlb::Tlb>,
@@ -88,7 +90,7 @@ impl Checkers {
             tracer: tracer.clone(),
             ram: ram.clone(),
             symbols,
-            smmu: RefCell::default(),
+            devices: RefCell::default(),
             watch: config.any().then(|| PageWatch::new(RAM_BASE, bytes)),
             tlb: (config.tlb || config.dma).then(|| tlb::Tlb::new(config)),
             stall: config.stall.then(|| stall::Stalls::new(config)),
@@ -102,13 +104,19 @@ impl Checkers {
     }
 
     /// The machine is complete. Which of the SMMU's points are of interest.
-    pub(crate) fn attach(&self, smmu: &Smmu) -> Points {
-        *self.smmu.borrow_mut() = Some(smmu.clone());
+    pub(crate) fn attach(&self, devices: &Rc<Devices>) -> Points {
+        *self.devices.borrow_mut() = Rc::downgrade(devices);
         if self.tlb.is_some() {
             Points::DESCRIPTOR | Points::TRANSLATED
         } else {
             Points::NONE
         }
+    }
+
+    /// The SMMU. The machine owns it: its probe holds the checkers.
+    fn smmu(&self) -> Option<Smmu> {
+        let devices = self.devices.borrow().upgrade()?;
+        Some(devices.smmu().clone())
     }
 
     /// The guest's kernel was loaded at `load`: its pages can be looked at, if there are symbols.
@@ -175,12 +183,11 @@ impl Checkers {
 
     /// The SMMU is about to execute a command.
     fn command(&self, words: &[u64; 2]) {
-        let smmu = self.smmu.borrow();
-        let (Some(smmu), Some(watch)) = (smmu.as_ref(), &self.watch) else {
+        let (Some(smmu), Some(watch)) = (self.smmu(), &self.watch) else {
             return;
         };
         let commands = &self.commands;
-        let invalidation = commands.noted(smmu, &self.ram, watch, self.now(), words);
+        let invalidation = commands.noted(&smmu, &self.ram, watch, self.now(), words);
         let Some(tlb) = &self.tlb else { return };
         if let Some(invalidation) = invalidation {
             tlb.invalidated(self, &invalidation);
@@ -244,8 +251,7 @@ impl Checkers {
 
     /// The context descriptor of an address space, as it is in memory.
     fn context(&self, (stream, pasid): Space) -> Option<Context> {
-        let smmu = self.smmu.borrow();
-        Context::read(smmu.as_ref()?, &self.ram, stream, pasid?)
+        Context::read(&self.smmu()?, &self.ram, stream, pasid?)
     }
 
     fn remember(&self, space: Space, address: u64, what: String) {

@@ -153,10 +153,9 @@ impl Stalls {
             key.1,
             since.as_ns()
         ));
-        let smmu = checkers.smmu.borrow();
-        finding.line(match (open.record, smmu.as_ref()) {
+        finding.line(match (open.record, checkers.smmu()) {
             // The last records are those that are still there.
-            (Some(record), Some(smmu)) if self.records.get() - record >= queued(smmu) => {
+            (Some(record), Some(smmu)) if self.records.get() - record >= queued(&smmu) => {
                 "its record was taken from the event queue (SMMU_EVENTQ_CONS is behind it): \
                  software knows of the stall"
             }

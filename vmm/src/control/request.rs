@@ -135,27 +135,27 @@ fn perform(request: Request, world: &World) -> Result<Value> {
     };
     match request {
         Request::Status => Ok(json!({
-            "paused": faults.is_paused(),
+            "paused": world.pause.is_paused(),
             "stalls": world.smmu.outstanding_stalls().len(),
             "rules": faults.player().counts().len(),
             "fault_loops": faults.loops(),
             "ready": world.control.ready_ns().is_some(),
         })),
-        Request::Pause | Request::Resume { for_ns: Some(_) } if !faults.is_pausable() => {
+        Request::Pause | Request::Resume { for_ns: Some(_) } if !world.pause.is_possible() => {
             bail!("this engine cannot be paused: only soft can")
         }
         Request::Pause => {
-            faults.set_paused(true);
+            world.pause.set_paused(true);
             Ok(json!("paused"))
         }
         Request::Resume { for_ns } => {
             if let Some(ns) = for_ns {
-                let faults = faults.clone();
+                let pause = world.pause.clone();
                 world
                     .timeline
-                    .after(Span::from_ns(ns), move || faults.set_paused(true));
+                    .after(Span::from_ns(ns), move || pause.set_paused(true));
             }
-            faults.set_paused(false);
+            world.pause.set_paused(false);
             Ok(json!("running"))
         }
         Request::Stalls => Ok(stalls(world)),
@@ -257,7 +257,8 @@ fn check_gate(world: &World, name: &str) -> Result<()> {
 }
 
 fn atc(world: &World, stream: u32) -> Result<Value> {
-    let Some(entries) = world.faults.cached_by_device(stream)? else {
+    let entries = world.devices.cached_translations(stream);
+    let Some(entries) = entries.map_err(anyhow::Error::msg)? else {
         bail!("the device with StreamID {stream} has no translation cache");
     };
     let entry = |entry: &AtcEntry| {

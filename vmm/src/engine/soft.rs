@@ -255,7 +255,7 @@ impl Vcpus for Soft<'_> {
             }
             // Enough to look in from time to time, few enough to notice it does not cost.
             for _ in 0..1024 {
-                if self.world.faults.is_paused() {
+                if self.world.pause.is_paused() {
                     break;
                 }
                 if let Some(outcome) = self.step(watch) {

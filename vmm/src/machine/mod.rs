@@ -3,14 +3,18 @@
 mod ats;
 mod console;
 mod control;
+mod devices;
 mod dma;
 pub mod faults;
 mod interrupts;
 mod memory;
+mod pause;
 mod probe;
 mod ram;
 mod smmu;
 mod test_engine;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::rc::Rc;
@@ -36,9 +40,10 @@ use crate::outcome::Outcome;
 pub use ats::AtcProbe;
 pub use console::Console;
 pub use control::Control;
-use faults::Accelerator;
+pub use devices::{Accelerator, Devices};
 pub use faults::Faults;
 pub use interrupts::InterruptController;
+pub use pause::Pause;
 pub(crate) use ram::allocate;
 
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
@@ -67,6 +72,9 @@ pub struct Platform {
 
 /// Everything that is neither a CPU nor bound up with one (interrupt controller, timers). It stays
 /// on the thread that made it.
+///
+/// It owns what is in it. What its parts know of each other beyond that they hold as `Weak`, so that
+/// nothing outlives it: RAM is the host's again once world and engine are dropped.
 pub struct World {
     /// The time that the devices see.
     pub timeline: Timeline,
@@ -76,6 +84,10 @@ pub struct World {
     pub tracer: Tracer,
     /// The SMMU.
     pub smmu: Smmu,
+    /// Where devices are found.
+    pub devices: Rc<Devices>,
+    /// Whether it stands still.
+    pub pause: Rc<Pause>,
     /// The fault plan.
     pub faults: Rc<Faults>,
     /// The checkers that are on.
@@ -110,7 +122,8 @@ impl World {
         } = platform;
         let tracer = Tracer::new(timeline.clone(), trace);
         let latency = Rc::new(config.latency.sampler(config.seed));
-        let faults = Faults::new(&config.plan, config.seed, &timeline, &tracer);
+        let pause = Rc::<Pause>::default();
+        let faults = Faults::new(&config.plan, config.seed, &timeline, &tracer, &pause);
         let memory = memory::Physical::new(ram.clone(), interrupts.clone(), tracer.clone());
         let checkers = Checkers::new(
             &config.check,
@@ -150,7 +163,9 @@ impl World {
             timeline,
             ram,
             tracer,
+            devices: Rc::new(Devices::new(smmu.clone())),
             smmu,
+            pause,
             interrupts,
             mmio: Bus::new(),
             functions,
@@ -211,7 +226,6 @@ impl World {
             last_bus: layout::PCI_LAST_BUS,
             windows: vec![window(layout::PCI_MEMORY_32), window(layout::PCI_MEMORY_64)],
         });
-        let mut accelerators = Vec::new();
         if let Some(accelerator) = config.accelerator {
             let slot = Slot {
                 requester: ACCELERATOR,
@@ -232,14 +246,16 @@ impl World {
                 )),
             );
             bridge.plug(ACCELERATOR, zip.clone());
-            accelerators.push((ACCELERATOR.0.into(), Accelerator::Zip(zip)));
+            self.devices
+                .plug(ACCELERATOR.0.into(), Accelerator::Zip(zip));
         }
         if let Some(engine) = config.test_engine {
             let engine = self.plug_test_engine(engine, &bridge, memory, latency);
-            accelerators.push((TEST_ENGINE.0.into(), Accelerator::TestEngine(engine)));
+            self.devices
+                .plug(TEST_ENGINE.0.into(), Accelerator::TestEngine(engine));
         }
-        let points = self.checkers.attach(&self.smmu);
-        self.faults.attach(self.smmu.clone(), accelerators, points);
+        let points = self.checkers.attach(&self.devices);
+        self.faults.attach(&self.devices, points);
         self.map(layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
             let region = Region {
@@ -279,5 +295,12 @@ impl World {
             None if self.console.panicked() => Outcome::Panic,
             None => outcome,
         }
+    }
+}
+
+impl Drop for World {
+    /// Tasks and callbacks hold devices, and devices the timeline.
+    fn drop(&mut self) {
+        self.timeline.clear();
     }
 }

@@ -86,7 +86,7 @@ impl Watch for Outside {
         }
         self.type_keys(world);
         self.answer(world);
-        while world.faults.is_paused() && !self.has_quit() {
+        while world.pause.is_paused() && !self.has_quit() {
             std::thread::sleep(PAUSE_INTERVAL);
             if has_passed(self.deadline) {
                 return Some(Outcome::Timeout);

@@ -21,11 +21,11 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::Functions;
 use crate::check::{CheckConfig, Checkers};
 use crate::latency::LatencyModel;
-use crate::machine::InterruptController;
 use crate::machine::dma::SmmuPort;
 use crate::machine::faults::Faults;
 use crate::machine::memory::Physical;
 use crate::machine::probe::SmmuProbe;
+use crate::machine::{Devices, InterruptController};
 
 const FUNCTION: RequesterId = RequesterId(2 << 3);
 const PROCESS: DmaAttrs = DmaAttrs::of(Pasid(1));
@@ -63,6 +63,7 @@ struct Machine {
     timeline: Timeline,
     ram: GuestRam,
     smmu: Smmu,
+    _devices: Rc<Devices>,
     lines: Rc<Lines>,
     port: Rc<SmmuPort>,
     atc: Rc<Atc>,
@@ -85,7 +86,7 @@ impl Machine {
         let memory = Physical::new(ram.clone(), Rc::new(Nowhere), tracer.clone());
         let lines = Rc::new(Lines::default());
         let latency = Rc::new(LatencyModel::built_in().sampler(1));
-        let faults = Faults::new(&plan, 1, &timeline, &tracer);
+        let faults = Faults::new(&plan, 1, &timeline, &tracer, &Rc::default());
         let checkers = Checkers::new(&CheckConfig::default(), None, &timeline, &tracer, &ram);
         let probe = SmmuProbe::new(latency.clone(), tracer.clone(), faults.clone(), checkers);
         let smmu = Smmu::new(
@@ -99,7 +100,8 @@ impl Machine {
             lines.clone(),
             Rc::new(probe),
         );
-        faults.attach(smmu.clone(), Vec::new(), Points::NONE);
+        let devices = Rc::new(Devices::new(smmu.clone()));
+        faults.attach(&devices, Points::NONE);
         let functions = Rc::new(Functions::default());
         smmu.connect(functions.clone());
         let port = Rc::new(SmmuPort::new(
@@ -128,6 +130,7 @@ impl Machine {
             timeline,
             ram,
             smmu,
+            _devices: devices,
             lines,
             port,
             atc,

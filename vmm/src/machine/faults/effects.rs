@@ -41,11 +41,10 @@ impl Faults {
             });
             Err(what)
         };
-        let targets = self.targets.borrow();
-        let Some(targets) = targets.as_ref() else {
+        let Some(devices) = self.devices() else {
             return failed("the machine is not complete");
         };
-        let smmu = targets.smmu.clone();
+        let smmu = devices.smmu();
         match effect {
             Effect::WriteRecord(words) => smmu.inject_event(*words),
             Effect::RunCommand(words) => {
@@ -61,14 +60,14 @@ impl Faults {
                 if self.touching.get().saturating_add(touch.count) > TOUCHING_MAX {
                     return failed("too many accesses are under way");
                 }
-                self.touch(&smmu, touch);
+                self.touch(smmu, touch);
             }
             Effect::DeviceEvent(_)
             | Effect::RaiseMsi { .. }
             | Effect::DeviceError { .. }
             | Effect::DeviceReset { .. } => {
-                let accelerator = targets.accelerator(targets::stream(effect));
-                let done = accelerator.and_then(|it| Ok(it.perform(effect)?));
+                let accelerator = devices.accelerator(targets::stream(effect));
+                let done = accelerator.and_then(|it| Ok(targets::perform(&it, effect)?));
                 if let Err(reason) = done {
                     return failed(&reason);
                 }
@@ -81,8 +80,10 @@ impl Faults {
                 self.tracer.emit(Event::Marker { name: name.clone() });
                 self.marker(name);
             }
-            Effect::Pause if !self.is_pausable() => return failed("this engine does not stop"),
-            Effect::Pause => self.paused.set(true),
+            Effect::Pause if !self.pause.is_possible() => {
+                return failed("this engine does not stop");
+            }
+            Effect::Pause => self.pause.set_paused(true),
         }
         Ok(what)
     }

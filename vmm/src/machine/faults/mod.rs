@@ -14,17 +14,15 @@ mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use stallbox_devices::atc::AtcEntry;
 use stallbox_faultplan::{Effect, Fired, Gates, Plan, Player, Point, Rule, Subject};
-use stallbox_smmu::{Points, Smmu, StreamId};
+use stallbox_smmu::{Points, StreamId};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 
+use super::{Devices, Pause};
 use device::InFlight;
-pub(crate) use targets::Accelerator;
-use targets::Targets;
 pub(crate) use words::{command as command_subject, invalidated, record as record_subject};
 
 /// The fault plan of one machine. A machine without a plan has one too, which does nothing until
@@ -34,7 +32,9 @@ pub struct Faults {
     gates: Gates,
     timeline: Timeline,
     tracer: Tracer,
-    targets: RefCell<Option<Targets>>,
+    /// The machine's, once it is complete.
+    devices: RefCell<Weak<Devices>>,
+    pause: Rc<Pause>,
     /// The tag of the last CMD_RESUME of each stream.
     last_resume: RefCell<BTreeMap<StreamId, u16>>,
     /// The device's accesses under way, if a rule asks what they are for.
@@ -46,8 +46,6 @@ pub struct Faults {
     touching: Rc<Cell<u32>>,
     /// The last time at which there were effects, and how many.
     effects_at: Cell<(Time, u32)>,
-    paused: Cell<bool>,
-    pausable: Cell<bool>,
     /// Points that checkers want to be told of, beside the plan's.
     more_points: Cell<Points>,
 }
@@ -60,13 +58,20 @@ struct Taken {
 }
 
 impl Faults {
-    pub(super) fn new(plan: &Plan, seed: u64, timeline: &Timeline, tracer: &Tracer) -> Rc<Faults> {
+    pub(super) fn new(
+        plan: &Plan,
+        seed: u64,
+        timeline: &Timeline,
+        tracer: &Tracer,
+        pause: &Rc<Pause>,
+    ) -> Rc<Faults> {
         let faults = Rc::new(Faults {
             player: Player::new(plan, seed),
             gates: Gates::default(),
             timeline: timeline.clone(),
             tracer: tracer.clone(),
-            targets: RefCell::default(),
+            devices: RefCell::default(),
+            pause: pause.clone(),
             last_resume: RefCell::default(),
             in_flight: RefCell::default(),
             follows_in_flight: Cell::default(),
@@ -74,8 +79,6 @@ impl Faults {
             loops: Cell::default(),
             touching: Rc::default(),
             effects_at: Cell::default(),
-            paused: Cell::default(),
-            pausable: Cell::default(),
             more_points: Cell::default(),
         });
         if !plan.is_empty() {
@@ -87,16 +90,11 @@ impl Faults {
         faults
     }
 
-    /// The machine is complete: from now on rules take effect. The accelerators come with their
-    /// StreamIDs; `points` are those that others want the SMMU to tell of.
-    pub(super) fn attach(
-        self: &Rc<Self>,
-        smmu: Smmu,
-        accelerators: Vec<(u32, Accelerator)>,
-        points: Points,
-    ) {
+    /// The machine is complete: from now on rules take effect. `points` are those that others want
+    /// the SMMU to tell of.
+    pub(super) fn attach(self: &Rc<Self>, devices: &Rc<Devices>, points: Points) {
         self.more_points.set(points);
-        *self.targets.borrow_mut() = Some(Targets { smmu, accelerators });
+        *self.devices.borrow_mut() = Rc::downgrade(devices);
         self.rules_changed();
         for rule in self.player.timed() {
             self.plan_next(rule, None);
@@ -120,8 +118,8 @@ impl Faults {
                 points |= watched;
             }
         }
-        if let Some(targets) = &*self.targets.borrow() {
-            targets.smmu.watch(points);
+        if let Some(devices) = self.devices() {
+            devices.smmu().watch(points);
         }
         let counts = self.player.counts();
         let follows = counts.iter().any(|count| {
@@ -154,41 +152,14 @@ impl Faults {
         &self.gates
     }
 
-    /// What a device has cached of translations; `None` if it has no cache.
-    pub(crate) fn cached_by_device(&self, stream: u32) -> anyhow::Result<Option<Vec<AtcEntry>>> {
-        let targets = self.targets.borrow();
-        let targets = targets.as_ref();
-        let accelerator = targets.map(|targets| targets.accelerator(Some(stream)));
-        match accelerator {
-            Some(Ok(Accelerator::TestEngine(engine))) => Ok(engine.cached_translations()),
-            Some(Err(reason)) => anyhow::bail!(reason),
-            Some(Ok(Accelerator::Zip(_))) | None => Ok(None),
-        }
+    /// What effects act on, once the machine is complete.
+    fn devices(&self) -> Option<Rc<Devices>> {
+        self.devices.borrow().upgrade()
     }
 
     /// How many loops of faults were named.
     pub fn loops(&self) -> u64 {
         self.loops.get()
-    }
-
-    /// A rule asked the run to stop until somebody lets it go on.
-    pub fn is_paused(&self) -> bool {
-        self.paused.get()
-    }
-
-    /// Stops the run, or lets it go on.
-    pub fn set_paused(&self, paused: bool) {
-        self.paused.set(paused);
-    }
-
-    /// Whether the engine stops when the run is to be paused.
-    pub fn is_pausable(&self) -> bool {
-        self.pausable.get()
-    }
-
-    /// See [`Faults::is_pausable`].
-    pub fn set_pausable(&self, pausable: bool) {
-        self.pausable.set(pausable);
     }
 
     /// A rule at a time fires then, and again if it has a period.
@@ -198,8 +169,11 @@ impl Faults {
             (Some(last), Some(period)) => last + Span::from_ns(period),
             (Some(_), None) => return,
         };
-        let faults = self.clone();
+        let faults = Rc::downgrade(self);
         self.timeline.at(at, move || {
+            let Some(faults) = faults.upgrade() else {
+                return;
+            };
             let now = faults.timeline.now();
             if rule.when.until_ns.is_some_and(|until| now.as_ns() >= until) {
                 return;
@@ -250,9 +224,11 @@ impl Faults {
             .gate
             .as_ref()
             .and_then(|gate| self.gates.come(gate, &self.timeline));
-        if let Some(targets) = &*self.targets.borrow() {
+        if !rule.effects.is_empty()
+            && let Some(devices) = self.devices()
+        {
             for effect in &rule.effects {
-                self.do_soon(&rule.name, targets.filled_in(effect, subject));
+                self.do_soon(&rule.name, targets::filled_in(&devices, effect, subject));
             }
         }
         Taken { rule, wait, delay }
@@ -286,10 +262,12 @@ impl Faults {
 
     /// Does something at the present time, after whoever is at work now.
     pub(crate) fn do_soon(self: &Rc<Self>, by: &str, effect: Effect) {
-        let (faults, by) = (self.clone(), by.to_owned());
+        let (faults, by) = (Rc::downgrade(self), by.to_owned());
         self.timeline.after(Span::ZERO, move || {
-            // What could not be done is in the trace.
-            let _ = faults.perform(&by, &effect);
+            if let Some(faults) = faults.upgrade() {
+                // What could not be done is in the trace.
+                let _ = faults.perform(&by, &effect);
+            }
         });
     }
 

@@ -1,0 +1,92 @@
+//! The directory of a machine's devices: the SMMU, and the accelerators by StreamID.
+//!
+//! The world owns it. A fault plan, checkers and whoever else looks on find devices here, and hold
+//! it as a `Weak`: the devices' probes hold them, and a circle would outlive the world.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use stallbox_devices::atc::AtcEntry;
+use stallbox_devices::hisi::Zip;
+use stallbox_devices::test_engine::TestEngine;
+use stallbox_smmu::Smmu;
+
+/// An accelerator of the machine.
+#[derive(Clone)]
+pub enum Accelerator {
+    /// HiSilicon's compressor.
+    Zip(Rc<Zip>),
+    /// The SVA test engine.
+    TestEngine(Rc<TestEngine>),
+}
+
+/// The SMMU and the accelerators of one machine.
+pub struct Devices {
+    smmu: Smmu,
+    accelerators: RefCell<BTreeMap<u32, Accelerator>>,
+}
+
+impl Devices {
+    /// A directory of a machine without accelerators.
+    pub(super) fn new(smmu: Smmu) -> Devices {
+        Devices {
+            smmu,
+            accelerators: RefCell::default(),
+        }
+    }
+
+    /// Adds the accelerator of a stream.
+    pub(super) fn plug(&self, stream: u32, accelerator: Accelerator) {
+        self.accelerators.borrow_mut().insert(stream, accelerator);
+    }
+
+    /// The SMMU.
+    pub fn smmu(&self) -> &Smmu {
+        &self.smmu
+    }
+
+    /// All accelerators with their StreamIDs, in ascending order.
+    pub fn accelerators(&self) -> Vec<(u32, Accelerator)> {
+        let accelerators = self.accelerators.borrow();
+        accelerators
+            .iter()
+            .map(|(stream, accelerator)| (*stream, accelerator.clone()))
+            .collect()
+    }
+
+    /// Whether an accelerator has this StreamID.
+    pub fn has_accelerator(&self, stream: u32) -> bool {
+        self.accelerators.borrow().contains_key(&stream)
+    }
+
+    /// The accelerator that is meant: the only one, if no StreamID is given.
+    ///
+    /// # Errors
+    /// The sentence says which there is not, or that there are several.
+    pub fn accelerator(&self, stream: Option<u32>) -> Result<Accelerator, String> {
+        let accelerators = self.accelerators.borrow();
+        if let Some(stream) = stream {
+            return accelerators
+                .get(&stream)
+                .cloned()
+                .ok_or_else(|| format!("no accelerator has StreamID {stream}"));
+        }
+        match accelerators.len() {
+            0 => Err("there is no accelerator".to_owned()),
+            1 => Ok(accelerators.values().next().cloned().expect("it is one")),
+            _ => Err("there are two accelerators: give `stream`".to_owned()),
+        }
+    }
+
+    /// What a device has cached of translations; `None` if it has no cache.
+    ///
+    /// # Errors
+    /// If no accelerator has this StreamID.
+    pub fn cached_translations(&self, stream: u32) -> Result<Option<Vec<AtcEntry>>, String> {
+        match self.accelerator(Some(stream))? {
+            Accelerator::TestEngine(engine) => Ok(engine.cached_translations()),
+            Accelerator::Zip(_) => Ok(None),
+        }
+    }
+}
