@@ -30,7 +30,7 @@ mod trace;
 
 pub use browser::Browser;
 pub use guest::{ENGINE, Guest};
-pub use measure::{Measured, measure};
+pub use measure::{Measured, measure, measure_while};
 pub use run::{Run, Summary};
 pub use slots::{Slot, take as slot};
 pub use stallbox::{image, stallbox};

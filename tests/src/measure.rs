@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use serde_json::Value;
 
@@ -23,12 +24,17 @@ pub struct Measured {
 
 /// Runs `stallbox measure` with these options.
 pub fn measure(options: &[&str]) -> Measured {
+    measure_while(options, |_| {})
+}
+
+/// The same; `act` is called with the PID while it runs.
+pub fn measure_while(options: &[&str], act: impl FnOnce(u32)) -> Measured {
     // Without it no guest can be booted; Stallbox would say so, but less clearly.
     image();
     let folder = tempfile::tempdir().expect("cannot make a temporary folder");
     let path = |name| folder.path().join(name);
     let slot = slots::take();
-    let output = Command::new(stallbox())
+    let child = Command::new(stallbox())
         .args(["measure", "--json"])
         .arg(path("json"))
         .arg("--csv")
@@ -37,8 +43,18 @@ pub fn measure(options: &[&str]) -> Measured {
         .arg(path("html"))
         .args(options)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("cannot start stallbox");
+    let pid = child.id();
+    // What it prints is read meanwhile, and waited for before the PID is another's.
+    let output = thread::scope(|scope| {
+        let output = scope.spawn(|| child.wait_with_output());
+        act(pid);
+        output.join().expect("the reader")
+    })
+    .expect("cannot wait for stallbox");
     drop(slot);
     let read = |name| fs::read_to_string(path(name)).unwrap_or_default();
     Measured {

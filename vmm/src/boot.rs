@@ -1,6 +1,7 @@
 //! Loads the guest: kernel, device tree and initial RAM disk into RAM.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use stallbox_devices::test_engine;
@@ -20,25 +21,79 @@ use crate::machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
 const BOOTARGS: &str = "console=ttyS0,115200 earlycon=uart8250,mmio,0x9000000 panic=-1 \
      hisi_zip.uacce_mode=1 cryptomgr.notests=1";
 
+/// What is loaded into RAM, read from disk.
+pub struct Files {
+    kernel_path: PathBuf,
+    kernel: Vec<u8>,
+    /// What a message names that is about the initial RAM disk.
+    initrd_path: PathBuf,
+    initrd: Option<Vec<u8>>,
+}
+
+impl Files {
+    /// Reads a guest's files.
+    pub fn read(guest: &GuestConfig) -> Result<Files> {
+        let kernel = std::fs::read(&guest.kernel).with_context(|| {
+            format!(
+                "cannot read the kernel {} (--kernel)",
+                guest.kernel.display()
+            )
+        })?;
+        // Here what is wrong with it is said before anything is built.
+        Kernel::parse(&guest.kernel, &kernel)?;
+        let initrd_path = guest.initrd.first();
+        Ok(Files {
+            kernel_path: guest.kernel.clone(),
+            kernel,
+            initrd_path: initrd_path.map_or_else(|| "/stallbox/command".into(), Clone::clone),
+            initrd: initrd(guest)?,
+        })
+    }
+
+    /// The initial RAM disks, with the command in an archive of its own behind them.
+    fn initrd(&self, command: Option<&str>) -> Option<Cow<'_, [u8]>> {
+        let Some(command) = command else {
+            return self.initrd.as_deref().map(Cow::Borrowed);
+        };
+        let mut archive = cpio::Archive::new();
+        archive.directory("stallbox", 0o755);
+        archive.file("stallbox/command", 0o755, command.as_bytes());
+        let mut initrd = self.initrd.clone().unwrap_or_default();
+        cpio::append(&mut initrd, archive);
+        Some(Cow::Owned(initrd))
+    }
+}
+
 /// Copies the guest into RAM, and says how the first vCPU starts.
 pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Result<EntryState> {
-    let image = std::fs::read(&guest.kernel).with_context(|| {
-        format!(
-            "cannot read the kernel {} (--kernel)",
-            guest.kernel.display()
-        )
-    })?;
-    let kernel = Kernel::parse(&guest.kernel, &image)?;
-    let initrd = initrd(guest)?;
-    let initrd_path = guest
-        .initrd
-        .first()
-        .map_or(Path::new("/stallbox/command"), |path| path.as_path());
+    let files = Files::read(guest)?;
+    place(
+        world,
+        machine,
+        &files,
+        &guest.append,
+        guest.command.as_deref(),
+    )
+}
+
+/// [`load`] for files that were read before: `append` goes to the kernel's command line, `command` is
+/// run by the guest's init.
+pub fn place(
+    world: &World,
+    machine: &MachineConfig,
+    files: &Files,
+    append: &str,
+    command: Option<&str>,
+) -> Result<EntryState> {
+    let kernel = Kernel::parse(&files.kernel_path, &files.kernel)?;
+    let initrd = files.initrd(command);
     let ram = layout::RAM_BASE..layout::RAM_BASE + machine.memory_bytes;
     let plan = Plan::new(
         ram,
         &kernel,
-        initrd.as_ref().map(|it| (initrd_path, it.len() as u64)),
+        initrd
+            .as_ref()
+            .map(|it| (files.initrd_path.as_path(), it.len() as u64)),
     )?;
 
     let mut board = Board::new(
@@ -46,7 +101,7 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
         machine.memory_bytes,
         machine.nodes.into(),
     );
-    board.bootargs = format!("{BOOTARGS} {}", guest.append).trim_end().to_owned();
+    board.bootargs = format!("{BOOTARGS} {append}").trim_end().to_owned();
     board.initrd = plan.initrd.clone();
     board.rng_seed = Some(rng_seed(machine.seed));
     if machine.smmu_msi
@@ -80,7 +135,7 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
             .write_slice(bytes, GuestAddress(address))
             .with_context(|| format!("cannot place {} bytes at {address:#x}", bytes.len()))
     };
-    place(&image, plan.kernel)?;
+    place(&files.kernel, plan.kernel)?;
     place(&blob, plan.dtb)?;
     if let (Some(bytes), Some(range)) = (&initrd, &plan.initrd) {
         place(bytes, range.start)?;
@@ -88,8 +143,8 @@ pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Resu
     Ok(plan.entry())
 }
 
-/// The initial RAM disks, with the command in an archive of its own behind it: the kernel
-/// unpacks one after the other (Documentation/driver-api/early-userspace/buffer-format.rst).
+/// The initial RAM disks, one behind the other: the kernel unpacks them in this order
+/// (Documentation/driver-api/early-userspace/buffer-format.rst).
 fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
     let mut initrd: Option<Vec<u8>> = None;
     for path in &guest.initrd {
@@ -103,12 +158,6 @@ fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
             None => initrd = Some(bytes),
             Some(first) => cpio::append_bytes(first, &bytes),
         }
-    }
-    if let Some(command) = &guest.command {
-        let mut archive = cpio::Archive::new();
-        archive.directory("stallbox", 0o755);
-        archive.file("stallbox/command", 0o755, command.as_bytes());
-        cpio::append(initrd.get_or_insert_default(), archive);
     }
     Ok(initrd)
 }

@@ -21,8 +21,9 @@ const CASE: &str = "STALLBOX_CONFINE_CASE";
 const REFUSED: &str = "refused: ";
 const ERROR: i32 = 125;
 
-const ROLES: [(&str, Role); 3] = [
+const ROLES: [(&str, Role); 4] = [
     ("main", Role::Soft),
+    ("guest", Role::Guest),
     ("device", Role::Devices),
     ("vCPU", Role::Vcpu),
 ];

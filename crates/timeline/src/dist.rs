@@ -4,7 +4,7 @@
 //! from one C library to the next; a run must not.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rand_core::{Rng as _, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -71,7 +71,7 @@ pub enum Dist {
         path: String,
         /// The samples, sorted; filled in by [`Dist::load`].
         #[serde(skip)]
-        samples_ns: Rc<[f64]>,
+        samples_ns: Arc<[f64]>,
     },
 }
 

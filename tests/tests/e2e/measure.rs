@@ -1,9 +1,13 @@
 //! `stallbox measure`: each cell says what the kernel really did, and each claim follows from it.
 
+use std::fs;
 use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use stallbox_tests::{Browser, Guest, Measured, measure};
+use stallbox_tests::{Browser, Guest, Measured, measure, measure_while};
 
 /// The whole matrix in its quick form, measured once for all tests.
 fn whole() -> &'static Measured {
@@ -401,5 +405,174 @@ fn names_that_do_not_exist_are_refused() {
             errors.contains(option) && errors.contains("\"nonsense\""),
             "{errors}"
         );
+    }
+}
+
+/// Two rows in all columns, one guest after the other: long enough to be interrupted.
+const LONG: [&str; 5] = ["--quick", "--rows", "none,touched", "--jobs", "1"];
+
+/// What it has is written: the table, JSON, CSV and the page say the same, and that it is not all.
+#[track_caller]
+fn says_what_is_missing(measured: &Measured, reason: &str) {
+    let incomplete = &measured.json["incomplete"];
+    let cells = measured.json["cells"].as_array().unwrap();
+    let missing = |cell: &&Value| cell["status"] == "missing";
+    let missing = cells.iter().filter(missing).count();
+    assert_ne!(missing, 0, "{measured}");
+    assert_eq!(incomplete["of_cells"], cells.len(), "{measured}");
+    assert_eq!(incomplete["cells"], cells.len() - missing, "{measured}");
+    let said = format!(
+        "incomplete, {} of {} cells: {reason}",
+        incomplete["cells"], incomplete["of_cells"]
+    );
+    assert!(measured.table().contains(&said), "{measured}");
+    assert!(measured.errors().contains(&said), "{measured}");
+    assert!(measured.html.contains(&said), "{measured}");
+    assert_eq!(measured.csv.matches(",missing,").count(), missing);
+    for cell in cells.iter().filter(|cell| cell["status"] == "missing") {
+        assert!(cell["reason"].as_str().unwrap().contains(reason), "{cell}");
+    }
+    // What is not known is not claimed.
+    let claim = measured.claim("device, SMMU and kernel count");
+    assert_eq!(claim["pass"], Value::Null, "{claim}");
+}
+
+#[test]
+fn an_interrupted_measurement_writes_what_it_has() {
+    for (signal, seconds) in [
+        (Signal::INT, 4),
+        (Signal::TERM, 10),
+        (Signal::INT, 25),
+        (Signal::TERM, 60),
+    ] {
+        let measured = measure_while(&LONG, |pid| {
+            sleep(Duration::from_secs(seconds));
+            let pid = Pid::from_raw(pid as i32).expect("a PID");
+            kill_process(pid, signal).expect("it ended by itself");
+        })
+        .status(122);
+        says_what_is_missing(&measured, "the measurement was ended by a signal");
+        if measured.json["incomplete"]["cells"] != 0 {
+            // A cell is what it is without interruption.
+            assert!(measured.faults("none", "none") >= USED_PAGES, "{measured}");
+            assert!(!measured.json["trace_hashes"]["none"].is_null());
+            return;
+        }
+        // This machine is slow: later, then.
+    }
+    panic!("no cell was measured in a minute");
+}
+
+#[test]
+fn a_guest_that_takes_too_long_is_given_up_and_what_is_there_is_written() {
+    let options = ["--quick", "--rows", "none", "--columns", "none"];
+    let measured = measure(&[&options[..], &["--timeout", "0.1"]].concat()).status(124);
+    says_what_is_missing(&measured, "a guest was given up after 0.1 s (--timeout)");
+    assert!(measured.json["page_fault"].is_null(), "{measured}");
+    assert!(measured.json["rules"].is_null(), "{measured}");
+}
+
+/// A guest that cannot report costs its own cells only.
+#[test]
+fn a_guest_that_dies_fails_its_cells_and_no_more() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let kernel = stallbox_tests::image().kernel.clone();
+    // Without an initramfs the kernel panics.
+    let initrd = folder.path().join("empty.cpio");
+    fs::write(
+        &initrd,
+        stallbox_guest_images::cpio::Archive::new().finish(),
+    )
+    .unwrap();
+    let measured = measure(&[
+        "--quick",
+        "--rows",
+        "none",
+        "--columns",
+        "none",
+        "--kernel",
+        kernel.to_str().unwrap(),
+        "--initrd",
+        initrd.to_str().unwrap(),
+    ])
+    .status(1);
+    let cell = measured.cell("none", "none");
+    assert_eq!(cell["status"], "failed");
+    let reason = cell["reason"].as_str().unwrap();
+    assert!(reason.contains("the guest's kernel panicked"), "{reason}");
+    assert!(reason.contains("VFS: Unable to mount root"), "{reason}");
+    assert!(measured.json["incomplete"].is_null(), "{measured}");
+    assert!(measured.errors().contains("the guest beside the matrix"));
+}
+
+/// `VmHWM` of proc_pid_status(5) in KiB, as last seen.
+fn peak_kib(columns: &str) -> u64 {
+    let mut peak = 0;
+    let options = ["--quick", "--rows", "none", "--jobs", "1", "--columns"];
+    measure_while(&[&options[..], &[columns]].concat(), |pid| {
+        let status = format!("/proc/{pid}/status");
+        let read = || {
+            let text = fs::read_to_string(&status).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix(" kB")?.trim().parse().ok()
+        };
+        while let Some(kib) = read() {
+            peak = kib;
+            sleep(Duration::from_millis(20));
+        }
+    })
+    .status(0);
+    peak
+}
+
+/// Guests that have ended take no memory: six one after the other no more than two, or little.
+#[test]
+fn a_guest_that_has_ended_gives_its_memory_back() {
+    let (two, six) = (peak_kib("none"), peak_kib("none,swap,fork,ksm,file"));
+    assert!(two > 20_000, "{two} KiB");
+    assert!(six < two + two / 3, "{two} KiB of two guests, {six} of six");
+}
+
+/// A line of proc_pid_status(5) of every thread.
+fn of_threads(pid: u32, name: &str) -> Vec<String> {
+    let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status")).ok();
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(status)
+        .filter_map(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn a_measurement_is_confined_like_a_run_in_all_its_threads() {
+    for (unconfined, mode) in [(false, "2"), (true, "0")] {
+        let mut options = LONG.to_vec();
+        options[4] = "2";
+        if unconfined {
+            options.push("--unconfined");
+        }
+        measure_while(&options, |pid| {
+            // One that leads, and two with guests.
+            let end = Instant::now() + Duration::from_secs(60);
+            let all = |values: &[String]| values.len() == 3 && values.iter().all(|it| it == mode);
+            let mut found = of_threads(pid, "Seccomp:");
+            while !all(&found) {
+                assert!(Instant::now() < end, "{found:?}");
+                sleep(Duration::from_millis(20));
+                found = of_threads(pid, "Seccomp:");
+            }
+            let privileges = of_threads(pid, "NoNewPrivs:");
+            let expected = if unconfined { "0" } else { "1" };
+            assert!(privileges.iter().all(|it| it == expected), "{privileges:?}");
+            let pid = Pid::from_raw(pid as i32).expect("a PID");
+            kill_process(pid, Signal::INT).expect("it ended by itself");
+        })
+        .status(122);
     }
 }

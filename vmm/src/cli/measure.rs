@@ -40,7 +40,10 @@ pub struct MeasureArgs {
     /// Guests that run at the same time; without it, as many as the host has CPUs.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: Option<u8>,
-    /// Gives up on a guest after so many seconds of the host's time.
+    /// Does not confine the host process (seccomp, Landlock), for debuggers and profilers.
+    #[arg(long)]
+    pub unconfined: bool,
+    /// Gives up on a guest after so many seconds of the host's time; the others go on.
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
     pub timeout: f64,
 }

@@ -36,8 +36,9 @@ pub enum Action {
     Run(Box<RunArgs>),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
-    /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 125 an
-    /// error of Stallbox or of the command line.
+    /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 122 a signal
+    /// ended it half way, 124 a guest took longer than --timeout, 125 an error of Stallbox or of the
+    /// command line. With 122 and 124, what was measured is printed and written.
     Measure(MeasureArgs),
     /// Fault plans.
     #[command(subcommand)]

@@ -147,7 +147,7 @@ pub(super) fn refused() -> Result<Rules> {
 /// What a thread of this kind may call. What is [`refused`] is refused all the same.
 pub(super) fn allowed(role: Role) -> Result<Rules> {
     let (calls, ioctls): (&[&[i64]], &[&[u64]]) = match role {
-        Role::Soft => (&[ALWAYS, WORLD], &[TERMINAL]),
+        Role::Soft | Role::Lead | Role::Guest => (&[ALWAYS, WORLD], &[TERMINAL]),
         Role::Devices => (&[ALWAYS, WORLD, DEVICES], &[TERMINAL, DEVICE_IOCTLS]),
         Role::Vcpu => (&[ALWAYS], &[VCPU_IOCTLS]),
     };
@@ -219,9 +219,17 @@ fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<Seccomp
 mod tests {
     use super::*;
 
+    const ROLES: [Role; 5] = [
+        Role::Soft,
+        Role::Lead,
+        Role::Guest,
+        Role::Devices,
+        Role::Vcpu,
+    ];
+
     #[test]
     fn no_thread_starts_programs_or_talks_to_others() {
-        for role in [Role::Soft, Role::Devices, Role::Vcpu] {
+        for role in ROLES {
             let rules = allowed(role).unwrap();
             for number in [
                 libc::SYS_execve,
@@ -259,7 +267,7 @@ mod tests {
     /// A call with an empty list of rules would be allowed whatever its arguments.
     #[test]
     fn calls_that_do_much_are_allowed_by_their_arguments() {
-        for role in [Role::Soft, Role::Devices, Role::Vcpu] {
+        for role in ROLES {
             let rules = allowed(role).unwrap();
             for number in [
                 libc::SYS_ioctl,

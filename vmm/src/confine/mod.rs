@@ -19,6 +19,7 @@ mod calls;
 mod files;
 mod violation;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -31,11 +32,20 @@ static CONFINED: AtomicBool = AtomicBool::new(false);
 /// Whether clients of the control socket are to be answered.
 static ANSWERS: AtomicBool = AtomicBool::new(false);
 
+thread_local! {
+    /// Whether [`thread`] was called in this thread.
+    static THREAD_CONFINED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What a thread does, which decides what it may ask the kernel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The soft engine: the only thread there is.
     Soft,
+    /// A measurement's thread that leads the others, prints and writes.
+    Lead,
+    /// One of a measurement's threads that run guests with the soft engine.
+    Guest,
     /// The kvm engine's thread that owns the devices.
     Devices,
     /// A vCPU of the kvm engine.
@@ -45,7 +55,8 @@ pub enum Role {
 impl Role {
     fn name(self) -> &'static str {
         match self {
-            Role::Soft => "main",
+            Role::Soft | Role::Lead => "main",
+            Role::Guest => "guest",
             Role::Devices => "device",
             Role::Vcpu => "vCPU",
         }
@@ -69,9 +80,10 @@ pub fn process() -> Result<FileLock> {
 
 const CURE: &str = "cannot confine the process (--unconfined runs without)";
 
-/// Confines the calling thread for good. Nothing happens unless [`process`] was called.
+/// Confines the calling thread for good. Nothing happens unless [`process`] was called, nor if the
+/// thread is confined already: one that runs several guests cannot take another filter.
 pub fn thread(role: Role) -> Result<()> {
-    if !CONFINED.load(Ordering::SeqCst) {
+    if !CONFINED.load(Ordering::SeqCst) || THREAD_CONFINED.get() {
         return Ok(());
     }
     violation::name_thread(role.name());
@@ -82,7 +94,9 @@ pub fn thread(role: Role) -> Result<()> {
     if role != Role::Vcpu && ANSWERS.load(Ordering::SeqCst) {
         calls::add_answers(&mut allowed)?;
     }
-    install(allowed, SeccompAction::Trap, SeccompAction::Allow)
+    install(allowed, SeccompAction::Trap, SeccompAction::Allow)?;
+    THREAD_CONFINED.set(true);
+    Ok(())
 }
 
 const REFUSE: SeccompAction = SeccompAction::Errno(libc::EACCES as u32);

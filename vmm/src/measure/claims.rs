@@ -21,14 +21,14 @@ pub struct Claim {
     pub evidence: String,
 }
 
-/// What was measured beside the matrix.
+/// What was measured beside the matrix, as far as it was.
 pub struct Beside<'a> {
     /// IO and CPU page faults.
-    pub ratio: &'a Ratio,
+    pub ratio: Option<&'a Ratio>,
     /// Pins after a kill.
     pub release: &'a [Release],
     /// A child and its parent's queue.
-    pub rules: &'a Rules,
+    pub rules: Option<&'a Rules>,
     /// Pages of the memory that operations use.
     pub used_pages: u64,
     /// Whether the SMMU can set access flags. Whether it does is up to the kernel.
@@ -87,6 +87,9 @@ fn claim(name: impl Into<String>, answer: Answer) -> Claim {
     }
 }
 
+/// Why a claim about what is measured beside the matrix is not checked.
+const NO_BESIDE: &str = "the guest beside the matrix did not report it";
+
 struct Matrix<'a>(&'a [Cell]);
 
 impl<'a> Matrix<'a> {
@@ -103,13 +106,18 @@ impl<'a> Matrix<'a> {
         })
     }
 
+    /// All cells of a row.
+    fn all_of(&self, row: &str) -> impl Iterator<Item = &'a Cell> {
+        self.0.iter().filter(move |cell| cell.row == row)
+    }
+
     fn faults(&self, row: &str, column: &str) -> Result<u64, String> {
         Ok(self.figures(row, column)?.faults.device)
     }
 
     /// The cells of a row that were measured, or why there are none.
     fn row(&self, row: &str) -> Result<Vec<&'a Cell>, String> {
-        let all: Vec<&Cell> = self.0.iter().filter(|cell| cell.row == row).collect();
+        let all: Vec<&Cell> = self.all_of(row).collect();
         let measured: Vec<&Cell> = all
             .iter()
             .filter(|cell| cell.measured().is_some())
@@ -122,6 +130,21 @@ impl<'a> Matrix<'a> {
             });
         }
         Ok(measured)
+    }
+}
+
+/// What holds in each of the cells that were measured is not known to hold in all of them.
+fn of_all<'a>(answer: Answer, mut all: impl Iterator<Item = &'a Cell>) -> Answer {
+    let lacking = |cell: &Cell| matches!(cell.status, Status::Failed | Status::Missing);
+    match answer {
+        Ok((true, evidence)) => match all.find(|cell| lacking(cell)) {
+            Some(cell) => Err(format!(
+                "{evidence}, but {} under {} was not measured",
+                cell.row, cell.column
+            )),
+            None => Ok((true, evidence)),
+        },
+        other => other,
     }
 }
 
@@ -156,8 +179,9 @@ fn first_touch(matrix: &Matrix) -> Claim {
     )
 }
 
-fn tail(matrix: &Matrix, ratio: &Ratio) -> Claim {
+fn tail(matrix: &Matrix, ratio: Option<&Ratio>) -> Claim {
     let answer = || {
+        let ratio = ratio.ok_or(NO_BESIDE)?;
         let latency = matrix.figures("none", "none")?.latency_ns;
         Ok((
             latency.p99 >= latency.p50 + ratio.io_fault_ns,
@@ -228,7 +252,7 @@ fn stays(matrix: &Matrix, row: &str) -> Claim {
     };
     claim(
         format!("memory pinned by {row} stays where it is in every column"),
-        answer(),
+        of_all(answer(), matrix.all_of(row)),
     )
 }
 
@@ -248,7 +272,12 @@ fn no_fault(matrix: &Matrix, row: &str) -> Claim {
             "anonymous memory pinned by {row} takes no IO page fault in any column but that of \
              reclaim"
         ),
-        answer(),
+        of_all(
+            answer(),
+            matrix
+                .all_of(row)
+                .filter(|cell| cell.column != FILE && cell.column != AGED),
+        ),
     )
 }
 
@@ -417,20 +446,24 @@ fn not_kept_warm(matrix: &Matrix, smmu_may_set_access_flags: bool) -> Claim {
     claim(
         "warm translations are no pins: under every activity the kernel invalidates some, and the \
          device has to ask for pages",
-        answer(),
+        of_all(answer(), matrix.all_of(PREFILLED)),
     )
 }
 
-fn queue_is_its_own(rules: &Rules) -> Claim {
-    let attempts: Vec<String> = rules
-        .child
-        .iter()
-        .map(|(attempt, outcome)| format!("{attempt}: {outcome}"))
-        .collect();
-    let refused = !rules.child.is_empty() && rules.child.values().all(|it| it != "allowed");
+fn queue_is_its_own(rules: Option<&Rules>) -> Claim {
+    let answer = || {
+        let rules = rules.ok_or(NO_BESIDE)?;
+        let attempts: Vec<String> = rules
+            .child
+            .iter()
+            .map(|(attempt, outcome)| format!("{attempt}: {outcome}"))
+            .collect();
+        let refused = !rules.child.is_empty() && rules.child.values().all(|it| it != "allowed");
+        Ok((refused && rules.parent_goes_on, attempts.join(", ")))
+    };
     claim(
         "a child inherits no mapping of its parent's queue and is refused the use of it",
-        Ok((refused && rules.parent_goes_on, attempts.join(", "))),
+        answer(),
     )
 }
 
@@ -465,7 +498,7 @@ fn counts_agree(matrix: &Matrix) -> Claim {
     };
     claim(
         "device, SMMU and kernel count the same IO page faults",
-        answer(),
+        of_all(answer(), matrix.0.iter()),
     )
 }
 
@@ -515,6 +548,25 @@ mod tests {
         assert_eq!(claim.pass, None);
         assert_eq!(claim.evidence, "this kernel has none");
         assert_eq!(steady(&Matrix(&cells), "uacce_ctrl").pass, None);
+    }
+
+    #[test]
+    fn a_claim_about_every_column_needs_every_column() {
+        let mut cells = pinned("swap");
+        cells.extend(pinned("ksm"));
+        for step in &mut cells[0].figures.as_mut().unwrap().steps {
+            step.memory = Default::default();
+        }
+        (cells[1].status, cells[1].figures) = (Status::Missing, None);
+        let claim = stays(&Matrix(&cells), "uacce_ctrl");
+        assert_eq!(claim.pass, None);
+        assert_eq!(
+            claim.evidence,
+            "no page moved in 1 columns, but uacce_ctrl under ksm was not measured"
+        );
+        // What was measured is enough to fail it.
+        cells[0] = pinned("swap").remove(0);
+        assert_eq!(stays(&Matrix(&cells), "uacce_ctrl").pass, Some(false));
     }
 
     #[test]

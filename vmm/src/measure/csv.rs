@@ -25,6 +25,7 @@ fn line(cell: &Cell) -> String {
         Status::Ok => "ok",
         Status::Unavailable => "unavailable",
         Status::Failed => "failed",
+        Status::Missing => "missing",
     };
     let mut fields = vec![
         cell.row.to_owned(),

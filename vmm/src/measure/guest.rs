@@ -1,18 +1,17 @@
 //! One guest that measures: boots it, waits for its end, and takes what it reported.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::faults::{Faults, Sink};
 use super::matrix::Device;
 use crate::boot;
 use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, FaultMode, GuestConfig, HardwareUpdate, MachineConfig, MemoryBackend,
-    TestEngineConfig,
+    AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, MemoryBackend, TestEngineConfig,
 };
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
@@ -20,7 +19,6 @@ use crate::machine::World;
 use crate::outcome::Outcome;
 
 /// What to boot, for all guests of a measurement.
-#[derive(Clone, Debug)]
 pub struct Plan {
     /// RAM in bytes.
     pub memory_bytes: u64,
@@ -34,22 +32,20 @@ pub struct Plan {
     pub cpu_hafdbs: HardwareUpdate,
     /// What the SMMU updates in them.
     pub smmu_httu: HardwareUpdate,
-    /// What was given as `--latency`.
-    pub latency: Vec<String>,
+    /// Latencies.
+    pub latency: LatencyModel,
     /// Seed of every draw.
     pub seed: u64,
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// Initial RAM disks, one behind the other.
-    pub initrd: Vec<PathBuf>,
+    /// What to boot: read once, and before the process confines itself.
+    pub files: boot::Files,
     /// Host time after which a guest is given up.
     pub timeout: Duration,
 }
 
 impl Plan {
-    /// The machine with a row's device. Made where the guest runs: a latency model stays on its thread.
-    pub fn machine(&self, device: Device) -> Result<MachineConfig> {
-        Ok(MachineConfig {
+    /// The machine with a row's device.
+    fn machine(&self, device: Device) -> MachineConfig {
+        MachineConfig {
             memory_bytes: self.memory_bytes,
             memory_backend: MemoryBackend::Anon,
             cpus: self.cpus,
@@ -62,12 +58,12 @@ impl Plan {
             cpu_hafdbs: self.cpu_hafdbs,
             smmu_httu: self.smmu_httu,
             smmu_msi: false,
-            latency: LatencyModel::with(&self.latency)?,
+            latency: self.latency.clone(),
             seed: self.seed,
             plan: stallbox_faultplan::Plan::default(),
             check: CheckConfig::default(),
             symbols: None,
-        })
+        }
     }
 }
 
@@ -88,14 +84,40 @@ pub struct Ran {
     pub results: Vec<String>,
     /// IO page faults.
     pub faults: Faults,
-    /// The trace's hash.
-    pub trace_hash: String,
-    /// The command's exit status.
-    pub status: u8,
+    /// The trace's hash, unless the host ended the guest: where is not repeated.
+    pub trace_hash: Option<String>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with the command's exit status.
+    Status(u8),
+    /// By itself, without one: what to tell.
+    Died(String),
+    /// The time limit was reached.
+    GivenUp,
+    /// The whole measurement was to end, before this guest or during it.
+    Interrupted,
+}
+
+impl Ran {
+    /// A guest that was not started, because the measurement is to end.
+    pub fn not_started() -> Ran {
+        Ran {
+            results: Vec::new(),
+            faults: Faults::default(),
+            trace_hash: None,
+            end: End::Interrupted,
+        }
+    }
 }
 
 struct Progress<'a> {
     deadline: Instant,
+    told_to_end: &'a AtomicBool,
     seen: usize,
     on_result: &'a dyn Fn(),
 }
@@ -107,27 +129,32 @@ impl Watch for Progress<'_> {
             self.seen += 1;
             (self.on_result)();
         }
+        if self.told_to_end.load(Ordering::Relaxed) {
+            return Some(Outcome::Quit);
+        }
         (Instant::now() >= self.deadline).then_some(Outcome::Timeout)
     }
 }
 
-/// Runs a script in a guest; `on_result` is called for each result it reports.
-pub fn run(plan: &Plan, script: &Script, on_result: &dyn Fn()) -> Result<Ran> {
-    let guest = GuestConfig {
-        kernel: plan.kernel.clone(),
-        initrd: plan.initrd.clone(),
-        append: script.append.clone(),
-        command: Some(script.text.clone()),
-    };
-    let machine = plan.machine(script.device)?;
+/// Runs a script in a guest; `on_result` is called for each result it reports. Once `told_to_end` is
+/// set, the guest ends.
+pub fn run(
+    plan: &Plan,
+    script: &Script,
+    told_to_end: &AtomicBool,
+    on_result: &dyn Fn(),
+) -> Result<Ran> {
+    let machine = plan.machine(script.device);
     let sink = Sink::default();
     let engine = soft::Board::new(&machine)?;
     let trace = Some(Box::new(sink.clone()) as Box<dyn Write>);
     let world = engine.world(&machine, None, trace)?;
-    let entry = boot::load(&world, &machine, &guest)?;
+    let command = Some(script.text.as_str());
+    let entry = boot::place(&world, &machine, &plan.files, &script.append, command)?;
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
     let mut progress = Progress {
         deadline: Instant::now() + plan.timeout,
+        told_to_end,
         seen: 0,
         on_result,
     };
@@ -136,21 +163,29 @@ pub fn run(plan: &Plan, script: &Script, on_result: &dyn Fn()) -> Result<Ran> {
         .tracer
         .finish()
         .context("the trace is not understood")?;
-    let Outcome::Command(status) = outcome else {
-        let complaint = outcome
-            .complaint(true)
-            .unwrap_or("the guest ended without a status");
-        let mut message = format!("{complaint}; the console's last lines:");
-        for line in world.console.last_lines() {
-            message.push_str("\n  ");
-            message.push_str(&line);
-        }
-        bail!(message);
+    let end = match outcome {
+        Outcome::Command(status) => End::Status(status),
+        Outcome::Timeout => End::GivenUp,
+        Outcome::Quit => End::Interrupted,
+        outcome => End::Died(last_words(&outcome, &world)),
     };
+    let by_itself = !matches!(end, End::GivenUp | End::Interrupted);
     Ok(Ran {
         results: world.control.results(),
         faults: sink.take(),
-        trace_hash: world.tracer.summary().trace_hash,
-        status,
+        trace_hash: by_itself.then(|| world.tracer.summary().trace_hash),
+        end,
     })
+}
+
+fn last_words(outcome: &Outcome, world: &World) -> String {
+    let complaint = outcome
+        .complaint(true)
+        .unwrap_or("the guest ended without a status");
+    let mut message = format!("{complaint}; the console's last lines:");
+    for line in world.console.last_lines() {
+        message.push_str("\n  ");
+        message.push_str(&line);
+    }
+    message
 }

@@ -10,31 +10,39 @@
 mod claims;
 mod csv;
 mod faults;
+mod gathered;
 mod guest;
 mod html;
 mod matrix;
+mod pool;
 mod report;
 mod said;
 mod table;
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::boot;
 use crate::cli::{Accelerator, MeasureArgs};
-use crate::config::HardwareUpdate;
+use crate::config::{GuestConfig, HardwareUpdate};
+use crate::confine::{self, Role};
+use crate::latency::LatencyModel;
+use crate::outcome::Outcome;
 use crate::run::create;
+use crate::signals;
 use claims::Beside;
-use guest::{Plan, Ran, Script};
+use gathered::Gathered;
+use guest::{Plan, Script};
 use matrix::{COLUMNS, Device, Heading, ROWS};
+use pool::Pool;
 use report::{Cell, Host, Report, Settings};
-use said::{Ratio, Release, Rules, Said, Status};
+use said::Status;
 
 const CPUS: u8 = 2;
 const NODES: u8 = 2;
@@ -58,78 +66,124 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let parts = parts(&settings, &rows, &columns);
     let jobs = jobs(args, parts.len() + 1);
     let progress = bar((rows.len() * columns.len()) as u64);
-    let Gathered {
-        beside,
-        mut cells,
-        trace_hashes,
-        status,
-    } = gather(&plan, parts, jobs, &progress)?;
+    let outputs = Outputs::create(args)?;
+    let told_to_end = signals::flag()?;
+    if !args.unconfined
+        && let Some(remark) = confine::process()?.remark()
+    {
+        eprintln!("stallbox: {remark}");
+    }
+    let mut gathered = thread::scope(|scope| -> Result<Gathered> {
+        let pool = Pool::start(scope, jobs, &plan, &told_to_end, &progress)?;
+        confine::thread(Role::Lead)?;
+        Ok(gather(&pool, &plan, parts, &progress))
+    })?;
     progress.finish_and_clear();
     let place = |all: &[&Heading], name: &str| all.iter().position(|it| it.name == name);
-    cells.sort_by_key(|cell| (place(&columns, cell.column), place(&rows, cell.row)));
-
-    let missing = |what: &str| format!("the guest reported no {what}; status {status}");
-    let page_fault = beside.ratio.with_context(|| missing("ratio"))?;
-    let rules = beside.rules.with_context(|| missing("rules"))?;
+    gathered
+        .cells
+        .sort_by_key(|cell| (place(&columns, cell.column), place(&rows, cell.row)));
+    let incomplete = gathered.incomplete();
+    let status = status(&gathered);
+    let beside = gathered.beside;
     let claims = claims::check(
-        &cells,
+        &gathered.cells,
         &Beside {
-            ratio: &page_fault,
+            ratio: beside.ratio.as_ref(),
             release: &beside.release,
-            rules: &rules,
+            rules: beside.rules.as_ref(),
             smmu_may_set_access_flags: settings.smmu_httu != HardwareUpdate::None,
             used_pages: u64::from(settings.regions) * u64::from(settings.slots) * 2,
         },
     );
     let report = Report {
         schema: report::SCHEMA,
+        incomplete,
         kernel: beside.kernel.unwrap_or_default(),
         settings,
         rows: rows.iter().map(|row| row.name).collect(),
         columns: columns.iter().map(|column| column.name).collect(),
-        cells,
-        page_fault,
+        cells: gathered.cells,
+        page_fault: beside.ratio,
         release: beside.release,
-        rules,
+        rules: beside.rules,
         claims,
-        trace_hashes,
+        trace_hashes: gathered.trace_hashes,
         host: Host {
             seconds: started.elapsed().as_secs_f64(),
             jobs,
         },
     };
-    write_files(args, &report)?;
+    outputs.write(&report)?;
     // Who reads the first lines only has seen what they wanted.
     let _ = std::io::stdout().write_all(table::render(&report).as_bytes());
-    let failed = report.claims.iter().any(|claim| claim.pass == Some(false))
-        || report
-            .cells
-            .iter()
-            .any(|cell| cell.status == Status::Failed);
-    Ok(if failed { FAILED } else { 0 })
+    if let Some(incomplete) = &report.incomplete {
+        eprintln!("stallbox: {incomplete}");
+    } else if let Some(trouble) = &gathered.trouble {
+        eprintln!("stallbox: {trouble}");
+    }
+    let failed = report.claims.iter().any(|claim| claim.pass == Some(false));
+    Ok(if status == 0 && failed {
+        FAILED
+    } else {
+        status
+    })
 }
 
-fn write_files(args: &MeasureArgs, report: &Report) -> Result<()> {
-    if let Some(path) = &args.json {
-        let mut file = create(path, "--json")?;
-        serde_json::to_writer_pretty(&mut file, report).context("cannot write --json")?;
-        file.write_all(b"\n")
-            .and_then(|()| file.flush())
-            .context("cannot write --json")?;
+/// The exit status, claims aside.
+fn status(gathered: &Gathered) -> u8 {
+    let failed = |cell: &Cell| cell.status == Status::Failed;
+    if gathered.interrupted {
+        Outcome::NO_STATUS
+    } else if gathered.given_up {
+        Outcome::TIMEOUT
+    } else if gathered.trouble.is_some() || gathered.cells.iter().any(failed) {
+        FAILED
+    } else {
+        0
     }
-    if let Some(path) = &args.csv {
-        let mut file = create(path, "--csv")?;
-        csv::write(report, &mut file)
-            .and_then(|()| file.flush())
-            .context("cannot write --csv")?;
+}
+
+/// The files that the user asked for.
+struct Outputs {
+    json: Option<Box<dyn Write>>,
+    csv: Option<Box<dyn Write>>,
+    html: Option<Box<dyn Write>>,
+}
+
+impl Outputs {
+    /// Creates all of them: once the process is confined, it opens no file any more.
+    fn create(args: &MeasureArgs) -> Result<Outputs> {
+        let output = |path: &Option<PathBuf>, option| -> Result<_> {
+            path.as_deref().map(|path| create(path, option)).transpose()
+        };
+        Ok(Outputs {
+            json: output(&args.json, "--json")?,
+            csv: output(&args.csv, "--csv")?,
+            html: output(&args.html, "--html")?,
+        })
     }
-    if let Some(path) = &args.html {
-        let mut file = create(path, "--html")?;
-        file.write_all(html::render(report).as_bytes())
-            .and_then(|()| file.flush())
-            .context("cannot write --html")?;
+
+    /// Fills them.
+    fn write(self, report: &Report) -> Result<()> {
+        if let Some(mut file) = self.json {
+            serde_json::to_writer_pretty(&mut file, report).context("cannot write --json")?;
+            file.write_all(b"\n")
+                .and_then(|()| file.flush())
+                .context("cannot write --json")?;
+        }
+        if let Some(mut file) = self.csv {
+            csv::write(report, &mut file)
+                .and_then(|()| file.flush())
+                .context("cannot write --csv")?;
+        }
+        if let Some(mut file) = self.html {
+            file.write_all(html::render(report).as_bytes())
+                .and_then(|()| file.flush())
+                .context("cannot write --html")?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn chosen(
@@ -173,22 +227,24 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         bail!("--accel: the measurement drives zip, with rev=0x21 or rev=0x30");
     };
     let (kernel, initrd) = args.guest.files()?;
-    let plan = Plan {
+    let files = boot::Files::read(&GuestConfig {
+        kernel,
+        initrd,
+        append: String::new(),
+        command: None,
+    })?;
+    Ok(Plan {
         memory_bytes: args.guest.memory,
         cpus: CPUS,
         nodes: NODES,
         accelerator,
         cpu_hafdbs: args.guest.cpu_hafdbs,
         smmu_httu: args.guest.smmu_httu,
-        latency: args.guest.latency.clone(),
+        latency: LatencyModel::with(&args.guest.latency)?,
         seed: args.seed,
-        kernel,
-        initrd,
+        files,
         timeout: Duration::from_secs_f64(args.timeout),
-    };
-    // Here what is wrong with a latency is said once, and before anything is booted.
-    plan.machine(Device::Zip)?;
-    Ok(plan)
+    })
 }
 
 fn jobs(args: &MeasureArgs, guests: usize) -> usize {
@@ -203,7 +259,7 @@ fn jobs(args: &MeasureArgs, guests: usize) -> usize {
 struct Part {
     column: &'static Heading,
     rows: Vec<&'static Heading>,
-    script: Script,
+    script: Arc<Script>,
 }
 
 impl Part {
@@ -233,7 +289,7 @@ fn parts(
                 .iter()
                 .map(|row| format!(" --row {}", row.name))
                 .collect();
-            let script = Script {
+            let script = Arc::new(Script {
                 device,
                 append: matrix::command_line(column.name, settings.memory_bytes),
                 text: format!(
@@ -241,7 +297,7 @@ fn parts(
                      --result --quiet{names}",
                     column.name, settings.regions, settings.slots, settings.passes
                 ),
-            };
+            });
             (!rows.is_empty()).then_some(Part {
                 column,
                 rows,
@@ -264,55 +320,23 @@ fn beside_script() -> Script {
     }
 }
 
-/// The guests, in their order, some at the same time.
-fn measure(
-    plan: &Plan,
-    scripts: &[&Script],
-    jobs: usize,
-    progress: &ProgressBar,
-) -> Vec<Result<Ran>> {
-    let next = AtomicUsize::new(0);
-    let outcomes: Vec<Mutex<Option<Result<Ran>>>> =
-        scripts.iter().map(|_| Mutex::default()).collect();
-    thread::scope(|scope| {
-        for _ in 0..jobs.min(scripts.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(script) = scripts.get(index) else {
-                        break;
-                    };
-                    let ran = guest::run(plan, script, &|| progress.inc(1));
-                    *outcomes[index].lock().expect("nobody panics with it") = Some(ran);
-                }
-            });
-        }
-    });
-    outcomes
-        .into_iter()
-        .map(|outcome| {
-            let outcome = outcome.into_inner().expect("nobody panics with it");
-            outcome.unwrap_or_else(|| Err(anyhow!("it was not run")))
-        })
-        .collect()
-}
-
 /// Runs all guests of the matrix, and the one beside it.
-fn gather(plan: &Plan, parts: Vec<Part>, jobs: usize, progress: &ProgressBar) -> Result<Gathered> {
+fn gather(pool: &Pool<'_>, plan: &Plan, parts: Vec<Part>, progress: &ProgressBar) -> Gathered {
     // Whether this kernel serves page requests is known after the first guests that need them.
     let (first, later): (Vec<Part>, Vec<Part>) =
         parts.into_iter().partition(|part| !part.may_be_denied());
-    let besides = beside_script();
-    let scripts: Vec<&Script> = first
+    let scripts: Vec<Arc<Script>> = first
         .iter()
-        .map(|part| &part.script)
-        .chain([&besides])
+        .map(|part| part.script.clone())
+        .chain([Arc::new(beside_script())])
         .collect();
-    let mut outcomes = measure(plan, &scripts, jobs, progress);
-    let mut gathered = Gathered::default();
-    gathered.take_beside(outcomes.pop().context("nothing was run")?)?;
+    let mut outcomes = pool.run(&scripts);
+    let mut gathered = Gathered::new(plan.timeout);
+    if let Some(beside) = outcomes.pop() {
+        gathered.take_beside(beside);
+    }
     for (part, outcome) in first.iter().zip(outcomes) {
-        gathered.take(part, outcome)?;
+        gathered.take(part, outcome);
     }
     let (denied, later): (Vec<Part>, Vec<Part>) = later
         .into_iter()
@@ -321,116 +345,11 @@ fn gather(plan: &Plan, parts: Vec<Part>, jobs: usize, progress: &ProgressBar) ->
         progress.inc(part.rows.len() as u64);
         gathered.deny(&part);
     }
-    let scripts: Vec<&Script> = later.iter().map(|part| &part.script).collect();
-    let outcomes = measure(plan, &scripts, jobs, progress);
-    for (part, outcome) in later.iter().zip(outcomes) {
-        gathered.take(part, outcome)?;
+    let scripts: Vec<Arc<Script>> = later.iter().map(|part| part.script.clone()).collect();
+    for (part, outcome) in later.iter().zip(pool.run(&scripts)) {
+        gathered.take(part, outcome);
     }
-    Ok(gathered)
-}
-
-/// What guests said that is no cell.
-#[derive(Default)]
-struct Collected {
-    kernel: Option<String>,
-    ratio: Option<Ratio>,
-    rules: Option<Rules>,
-    release: Vec<Release>,
-}
-
-impl Collected {
-    /// Keeps it, and hands a cell back.
-    fn take(&mut self, said: Said) -> Option<said::Cell> {
-        match said {
-            Said::Guest { kernel } => self.kernel = Some(kernel),
-            Said::Cell(cell) => return Some(*cell),
-            Said::Ratio(ratio) => self.ratio = Some(ratio),
-            Said::Release(release) => self.release.push(release),
-            Said::Rules(rules) => self.rules = Some(rules),
-        }
-        None
-    }
-}
-
-/// What the guests said.
-#[derive(Default)]
-struct Gathered {
-    beside: Collected,
-    cells: Vec<Cell>,
-    trace_hashes: BTreeMap<String, String>,
-    /// How the guest beside the matrix ended.
-    status: u8,
-}
-
-impl Gathered {
-    /// What was measured beside the matrix.
-    fn take_beside(&mut self, outcome: Result<Ran>) -> Result<()> {
-        let ran = outcome.context("the guest beside the matrix")?;
-        for line in &ran.results {
-            self.beside.take(Said::parse(line)?);
-        }
-        self.status = ran.status;
-        self.trace_hashes.insert(BESIDE.to_owned(), ran.trace_hash);
-        Ok(())
-    }
-
-    /// A cell for each row of the part; what its guest left out has failed.
-    fn take(&mut self, part: &Part, outcome: Result<Ran>) -> Result<()> {
-        let guest = format!("{}{}", part.column.name, part.script.device.suffix());
-        let ran = outcome.with_context(|| format!("the guest of column {guest}"))?;
-        let mut said = BTreeMap::new();
-        for line in &ran.results {
-            let Some(cell) = self.beside.take(Said::parse(line)?) else {
-                continue;
-            };
-            if cell.column != part.column.name {
-                bail!("the guest measured column {} instead", cell.column);
-            }
-            said.insert(cell.row.clone(), cell);
-        }
-        for row in &part.rows {
-            self.cells.push(match said.remove(row.name) {
-                Some(cell) => Cell::new(row.name, part.column.name, cell, &ran.faults),
-                None => Cell {
-                    row: row.name,
-                    column: part.column.name,
-                    status: Status::Failed,
-                    reason: Some(format!(
-                        "the guest reported nothing; pinbench ended with status {}",
-                        ran.status
-                    )),
-                    figures: None,
-                },
-            });
-        }
-        self.trace_hashes.insert(guest, ran.trace_hash);
-        Ok(())
-    }
-
-    /// Why the kernel has nothing for the device, if that is what the column without activity said:
-    /// that one has no reason of its own.
-    fn denied(&self, device: Device) -> Option<String> {
-        let mut cells = self
-            .cells
-            .iter()
-            .filter(|cell| cell.column == IDLE && Device::of(cell.row) == device);
-        let first = cells.next()?;
-        (first.status == Status::Unavailable).then(|| first.reason.clone())?
-    }
-
-    /// Cells of a part that is not tried.
-    fn deny(&mut self, part: &Part) {
-        let reason = self.denied(part.script.device);
-        for row in &part.rows {
-            self.cells.push(Cell {
-                row: row.name,
-                column: part.column.name,
-                status: Status::Unavailable,
-                reason: reason.clone(),
-                figures: None,
-            });
-        }
-    }
+    gathered
 }
 
 /// On standard error, and only on a terminal.
@@ -438,7 +357,5 @@ fn bar(cells: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template("measuring [{bar:20}] {pos} of {len} cells, {eta} to go")
             .expect("a constant template is well-formed");
-    let bar = ProgressBar::new(cells).with_style(style.progress_chars("=> "));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+    ProgressBar::new(cells).with_style(style.progress_chars("=> "))
 }

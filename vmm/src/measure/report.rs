@@ -1,6 +1,7 @@
 //! The whole measurement, in the form of `--json`; docs/measuring.md explains it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -18,6 +19,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Report {
     /// Version of this form.
     pub schema: u32,
+    /// What it lacks, if it was ended half way.
+    pub incomplete: Option<Incomplete>,
     /// The guest's kernel: `uname -r`.
     pub kernel: String,
     /// What was measured with.
@@ -29,11 +32,11 @@ pub struct Report {
     /// A cell for each row of each column, column after column.
     pub cells: Vec<Cell>,
     /// An IO page fault against a CPU page fault.
-    pub page_fault: Ratio,
+    pub page_fault: Option<Ratio>,
     /// What is left of pins when their process is killed.
     pub release: Vec<Release>,
     /// What a child may do with its parent's queue.
-    pub rules: Rules,
+    pub rules: Option<Rules>,
     /// What is claimed, and whether it holds.
     pub claims: Vec<Claim>,
     /// The trace's hash of each guest: by column, and for the rows with ATS `/ats` or `/ats_prefill`
@@ -41,6 +44,28 @@ pub struct Report {
     pub trace_hashes: BTreeMap<String, String>,
     /// What belongs to the host: the one part that differs between two runs.
     pub host: Host,
+}
+
+/// A measurement that was ended half way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Incomplete {
+    /// Why.
+    pub reason: String,
+    /// Cells that came to an end.
+    pub cells: usize,
+    /// All cells that were asked for.
+    pub of_cells: usize,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Incomplete {
+            reason,
+            cells,
+            of_cells,
+        } = self;
+        write!(f, "incomplete, {cells} of {of_cells} cells: {reason}")
+    }
 }
 
 /// What was measured with.
@@ -184,6 +209,22 @@ impl Cell {
             figures: said
                 .figures
                 .map(|figures| Figures::new(figures, faults, Device::of(row))),
+        }
+    }
+
+    /// A cell of which there are no figures.
+    pub fn empty(
+        row: &'static str,
+        column: &'static str,
+        status: Status,
+        reason: Option<String>,
+    ) -> Cell {
+        Cell {
+            row,
+            column,
+            status,
+            reason,
+            figures: None,
         }
     }
 
@@ -340,6 +381,7 @@ pub mod tests {
         });
         Report {
             schema: SCHEMA,
+            incomplete: None,
             kernel: "6.12.107".to_owned(),
             settings: Settings {
                 quick: true,
@@ -356,17 +398,17 @@ pub mod tests {
             rows: vec!["none", "mempinfd"],
             columns: vec!["swap"],
             cells: cells.into(),
-            page_fault: Ratio {
+            page_fault: Some(Ratio {
                 rounds: 200,
                 cpu_fault_ns: 850,
                 io_fault_ns: 20680,
                 ratio: 24.3,
-            },
+            }),
             release: Vec::new(),
-            rules: Rules {
+            rules: Some(Rules {
                 child: BTreeMap::new(),
                 parent_goes_on: true,
-            },
+            }),
             claims: vec![Claim {
                 name: "a < b".to_owned(),
                 pass: Some(true),

@@ -72,6 +72,9 @@ pub enum Status {
     Unavailable,
     /// Something went wrong, or the activity did not take place.
     Failed,
+    /// The measurement ended before. No guest says so.
+    #[serde(skip_deserializing)]
+    Missing,
 }
 
 /// A cell; without figures unless `status` is ok.

@@ -8,7 +8,11 @@ use super::said::Status;
 
 /// The grids, what could not be measured, what preparing costs, the claims.
 pub fn render(report: &Report) -> String {
-    let mut text = String::from("\nIO page faults\n\n");
+    let mut text = String::new();
+    if let Some(incomplete) = &report.incomplete {
+        writeln!(text, "\nThis measurement is {incomplete}").expect("strings take all");
+    }
+    text.push_str("\nIO page faults\n\n");
     let show = |of: &dyn Fn(&Figures) -> String| {
         grid(report, &report.rows, &|cell| {
             cell.measured().map_or_else(|| missing(cell), of)
@@ -37,15 +41,16 @@ pub fn render(report: &Report) -> String {
     text.push_str(&notes(report));
     text.push_str("\nCost of preparing\n\n");
     text.push_str(&costs(report));
-    let fault = &report.page_fault;
-    writeln!(
-        text,
-        "\nA page fault on the same absent page: CPU {} µs, IO {} µs, ratio {:.1} (literature: 3 to 80)",
-        microseconds(fault.cpu_fault_ns),
-        microseconds(fault.io_fault_ns),
-        fault.ratio
-    )
-    .expect("strings take all");
+    if let Some(fault) = &report.page_fault {
+        writeln!(
+            text,
+            "\nA page fault on the same absent page: CPU {} µs, IO {} µs, ratio {:.1} (literature: 3 to 80)",
+            microseconds(fault.cpu_fault_ns),
+            microseconds(fault.io_fault_ns),
+            fault.ratio
+        )
+        .expect("strings take all");
+    }
     text.push('\n');
     for claim in &report.claims {
         let mark = match claim.pass {
@@ -88,9 +93,15 @@ fn count(number: u64) -> String {
 }
 
 fn missing(cell: &Cell) -> String {
-    match cell.status {
-        Status::Failed => "FAILED".to_owned(),
-        Status::Ok | Status::Unavailable => "n/a".to_owned(),
+    mark(cell.status).to_owned()
+}
+
+/// What stands for a cell without figures.
+fn mark(status: Status) -> &'static str {
+    match status {
+        Status::Failed => "FAILED",
+        Status::Missing => "missing",
+        Status::Ok | Status::Unavailable => "n/a",
     }
 }
 
@@ -178,8 +189,12 @@ pub fn reasons(report: &Report) -> Vec<(&'static str, String, &str)> {
         .into_iter()
         .map(|(reason, cells)| {
             let failed = cells.iter().any(|cell| cell.status == Status::Failed);
-            let mark = if failed { "FAILED" } else { "n/a" };
-            (mark, place(report, &cells), reason)
+            let status = if failed {
+                Status::Failed
+            } else {
+                cells[0].status
+            };
+            (mark(status), place(report, &cells), reason)
         })
         .collect()
 }

@@ -76,6 +76,22 @@ use put;
 
 fn head(report: &Report, page: &mut String) {
     let settings = &report.settings;
+    if let Some(incomplete) = &report.incomplete {
+        put!(
+            page,
+            "<p class=\"fails\"><strong>This measurement is {}</strong></p>\n",
+            escape(&incomplete.to_string())
+        );
+    }
+    let page_fault = report.page_fault.as_ref().map_or_else(String::new, |fault| {
+        format!(
+            " A CPU page fault takes {} µs, an IO page fault on the same page {} µs: {:.1} times as \
+             long (the literature has 3 to 80).",
+            microseconds(fault.cpu_fault_ns),
+            microseconds(fault.io_fault_ns),
+            fault.ratio
+        )
+    });
     let count = |pass| report.claims.iter().filter(|it| it.pass == pass).count();
     put!(
         page,
@@ -85,8 +101,7 @@ fn head(report: &Report, page: &mut String) {
          with ATS+PRI another accelerator copies pages: it keeps translations of its own, and asks for \
          absent pages instead of stalling.</p>\n\
          <p class=\"soft\">Linux {}, {} vCPUs, {} NUMA nodes, {} MiB; {} regions of {} slots, {} \
-         passes; HAFDBS of the CPUs {}, HTTU of the SMMU {}; seed {}. All times are virtual. A CPU page fault takes {} µs, an IO page fault on \
-         the same page {} µs: {:.1} times as long (the literature has 3 to 80).</p>\n\
+         passes; HAFDBS of the CPUs {}, HTTU of the SMMU {}; seed {}. All times are virtual.{}</p>\n\
          <p>Claims: <strong>{} hold</strong>, <strong>{} fail</strong>, {} not checked.</p>\n",
         escape(&report.kernel),
         settings.cpus,
@@ -98,9 +113,7 @@ fn head(report: &Report, page: &mut String) {
         settings.cpu_hafdbs,
         settings.smmu_httu,
         settings.seed,
-        microseconds(report.page_fault.cpu_fault_ns),
-        microseconds(report.page_fault.io_fault_ns),
-        report.page_fault.ratio,
+        page_fault,
         count(Some(true)),
         count(Some(false)),
         count(None),
@@ -216,10 +229,10 @@ fn heat_map(
                     page,
                     "<td class=\"na\" title=\"{}\">{}</td>",
                     escape(cell.reason.as_deref().unwrap_or("")),
-                    if cell.status == Status::Failed {
-                        "failed"
-                    } else {
-                        "n/a"
+                    match cell.status {
+                        Status::Failed => "failed",
+                        Status::Missing => "missing",
+                        Status::Ok | Status::Unavailable => "n/a",
                     }
                 ),
             }
