@@ -1,10 +1,17 @@
 //! The agenda: callbacks and tasks in order of (time, sequence number).
+//!
+//! Whoever drives it may be needed elsewhere while there is much to do at one time. So the driver's
+//! calls can be interrupted ([`YieldRequest`]): they come back between two callbacks, two polls, or
+//! in the midst of one that offers itself ([`Timeline::should_yield`]), and when called again go
+//! on where they were, before anything else. The order of all that is done is the same with any
+//! number of interruptions.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -21,6 +28,40 @@ pub struct EventId {
     sequence: u64,
 }
 
+/// Asks those who do a timeline's work to come back to its driver soon. It may be set by any thread
+/// and by signal handlers; work only reads it, and its results do not depend on it. Clones are the
+/// same request.
+#[derive(Clone, Debug, Default)]
+pub struct YieldRequest(Arc<AtomicBool>);
+
+impl YieldRequest {
+    /// Asks.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked.
+    #[inline(always)]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was asked; from now on it is not.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// How far a driver's call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "what was interrupted has to be gone on with"]
+pub enum Progress {
+    /// Everything is done.
+    Done,
+    /// A [`YieldRequest`] came first. The same call goes on with it.
+    Interrupted,
+}
+
 type Callback = Box<dyn FnOnce()>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -29,6 +70,13 @@ struct Inner {
     now: Cell<Time>,
     sequence: Cell<u64>,
     events: RefCell<BTreeMap<EventId, Callback>>,
+    /// What only looks on, in an agenda of its own.
+    observers: RefCell<BTreeMap<EventId, Callback>>,
+    /// The rest of what gave way, in order. It goes before everything else.
+    unfinished: RefCell<VecDeque<Callback>>,
+    /// The task that is being polled gave way.
+    gave_way: Cell<bool>,
+    request: YieldRequest,
     tasks: RefCell<BTreeMap<u64, Task>>,
     next_task: Cell<u64>,
     ready: Arc<Ready>,
@@ -47,11 +95,25 @@ impl Ready {
             .push_back(task);
     }
 
+    fn push_first(&self, task: u64) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_front(task);
+    }
+
     fn pop(&self) -> Option<u64> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop_front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 }
 
@@ -84,7 +146,8 @@ impl Timeline {
     }
 
     /// When the next callback is due. Ready tasks do not show here: they are run before control
-    /// returns from [`Timeline::advance_to`] or [`Timeline::run_ready`].
+    /// returns from [`Timeline::advance_to`] or [`Timeline::run_ready`]. Nor do observers, so that
+    /// nobody's plans depend on them.
     pub fn next_event(&self) -> Option<Time> {
         self.0.events.borrow().keys().next().map(|id| id.at)
     }
@@ -120,13 +183,63 @@ impl Timeline {
         self.0.ready.push(id);
     }
 
-    /// A future that is done once `span` has passed. A zero span is done at once.
+    /// Calls `action` once the clock has passed `at`, for somebody who only looks on: it must change
+    /// nothing that others see, and comes after whatever else is due at that time. The clock does not
+    /// stop for it, so it may come late.
+    pub fn observe_at(&self, at: Time, action: impl FnOnce() + 'static) {
+        let sequence = self.0.sequence.get();
+        self.0.sequence.set(sequence + 1);
+        let id = EventId { at, sequence };
+        let mut observers = self.0.observers.borrow_mut();
+        observers.insert(id, Box::new(action));
+    }
+
+    /// When the next observer is due.
+    pub fn next_observer(&self) -> Option<Time> {
+        self.0.observers.borrow().keys().next().map(|id| id.at)
+    }
+
+    /// A future that is done once `span` has passed. A zero span is done at once, but gives way if
+    /// that is [asked for](YieldRequest).
     pub fn sleep(&self, span: Span) -> Sleep {
         Sleep {
             timeline: self.clone(),
             until: self.now() + span,
             event: None,
+            gave_way: false,
         }
+    }
+
+    /// What interrupts [`Timeline::try_run_ready`] and [`Timeline::try_advance_to`].
+    pub fn yield_request(&self) -> &YieldRequest {
+        &self.0.request
+    }
+
+    /// Whether work that has no end in sight should stop here and leave its rest to
+    /// [`Timeline::afterwards`]. To be asked after each piece, so that each call does one at least.
+    #[inline(always)]
+    pub fn should_yield(&self) -> bool {
+        self.0.request.is_set()
+    }
+
+    /// Does `rest` after what gave way so far, and before anything else: the rest of work that
+    /// gives way itself, or what comes after such work. At the present time, whatever happens.
+    pub fn leave(&self, rest: impl FnOnce() + 'static) {
+        self.0.unfinished.borrow_mut().push_back(Box::new(rest));
+    }
+
+    /// Does `action` now, or, if something gave way, after that.
+    pub fn afterwards(&self, action: impl FnOnce() + 'static) {
+        if self.0.unfinished.borrow().is_empty() {
+            action();
+        } else {
+            self.leave(action);
+        }
+    }
+
+    /// Whether an interruption left something to be done at the present time.
+    pub fn is_unfinished(&self) -> bool {
+        !self.0.ready.is_empty() || !self.0.unfinished.borrow().is_empty()
     }
 
     /// How many tasks have not finished.
@@ -150,31 +263,65 @@ impl Timeline {
 
     /// Polls tasks that were woken, until none is, without moving the clock.
     pub fn run_ready(&self) {
-        while let Some(id) = self.0.ready.pop() {
-            // Taken out while it runs, so that it may spawn others.
-            let Some(mut task) = self.0.tasks.borrow_mut().remove(&id) else {
-                continue;
-            };
-            let waker = Waker::from(Arc::new(TaskWaker {
-                task: id,
-                ready: self.0.ready.clone(),
-            }));
-            if task
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-            {
-                self.0.tasks.borrow_mut().insert(id, task);
+        while self.try_run_ready() == Progress::Interrupted {}
+    }
+
+    /// As [`Timeline::run_ready`], until a [`YieldRequest`] comes. One poll is made at least.
+    pub fn try_run_ready(&self) -> Progress {
+        while self.run_one() {
+            if self.should_yield() && self.is_unfinished() {
+                return Progress::Interrupted;
             }
         }
+        Progress::Done
+    }
+
+    /// Does one piece of what is to be done at the present time; false if there is nothing.
+    fn run_one(&self) -> bool {
+        let first = self.0.unfinished.borrow_mut().pop_front();
+        if let Some(rest) = first {
+            let others = self.0.unfinished.take();
+            rest();
+            // What it leaves itself comes before them.
+            self.0.unfinished.borrow_mut().extend(others);
+            return true;
+        }
+        let Some(id) = self.0.ready.pop() else {
+            return false;
+        };
+        // Taken out while it runs, so that it may spawn others.
+        let Some(mut task) = self.0.tasks.borrow_mut().remove(&id) else {
+            return true;
+        };
+        let waker = Waker::from(Arc::new(TaskWaker {
+            task: id,
+            ready: self.0.ready.clone(),
+        }));
+        let polled = task.as_mut().poll(&mut Context::from_waker(&waker));
+        let gave_way = self.0.gave_way.take();
+        if polled.is_pending() {
+            self.0.tasks.borrow_mut().insert(id, task);
+            if gave_way {
+                self.0.ready.push_first(id);
+            }
+        }
+        true
     }
 
     /// Moves the clock to `to`, doing what falls due on the way, in order. A `to` in the past
     /// leaves the clock where it is but still does what is due now.
     pub fn advance_to(&self, to: Time) {
+        while self.try_advance_to(to) == Progress::Interrupted {}
+    }
+
+    /// As [`Timeline::advance_to`], until a [`YieldRequest`] comes: then the clock stands where it
+    /// came to. One callback is called at least.
+    pub fn try_advance_to(&self, to: Time) -> Progress {
         let to = to.max(self.now());
-        self.run_ready();
         loop {
+            if self.try_run_ready() == Progress::Interrupted {
+                return Progress::Interrupted;
+            }
             let due = {
                 let mut events = self.0.events.borrow_mut();
                 match events.first_entry() {
@@ -183,12 +330,38 @@ impl Timeline {
                 }
             };
             let Some((id, action)) = due else { break };
+            self.tell_observers(|at| at < id.at);
             // A slice of guest instructions may have ended past the event.
             self.0.now.set(id.at.max(self.now()));
             action();
-            self.run_ready();
+            if self.should_yield() {
+                return Progress::Interrupted;
+            }
         }
+        self.tell_observers(|at| at <= to);
         self.0.now.set(to);
+        Progress::Done
+    }
+
+    /// Calls the observers that are due.
+    fn tell_observers(&self, is_due: impl Fn(Time) -> bool) {
+        loop {
+            let due = {
+                let mut observers = self.0.observers.borrow_mut();
+                match observers.first_entry() {
+                    Some(first) if is_due(first.key().at) => Some(first.remove_entry()),
+                    _ => None,
+                }
+            };
+            let Some((id, action)) = due else { return };
+            self.0.now.set(id.at.max(self.now()));
+            action();
+        }
+    }
+
+    /// Nothing happens any more: time passes until the last observer has been called.
+    pub fn tell_all_observers(&self) {
+        self.tell_observers(|_| true);
     }
 
     /// Moves the clock without doing anything that is due: for an engine that must show a device
@@ -203,6 +376,7 @@ pub struct Sleep {
     timeline: Timeline,
     until: Time,
     event: Option<EventId>,
+    gave_way: bool,
 }
 
 impl Future for Sleep {
@@ -210,7 +384,14 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.timeline.now() >= self.until {
-            // The event that woke us has run, or a zero sleep never had one.
+            // The event that woke us has run, or a zero sleep never had one. A task that spends no
+            // time might go on for ever, and what gave way in it comes first.
+            let inner = &self.timeline.0;
+            if !self.gave_way && (inner.request.is_set() || !inner.unfinished.borrow().is_empty()) {
+                inner.gave_way.set(true);
+                self.gave_way = true;
+                return Poll::Pending;
+            }
             return Poll::Ready(());
         }
         if let Some(event) = self.event.take() {
@@ -300,6 +481,112 @@ mod tests {
         });
         timeline.advance_to(Time::from_ns(3));
         assert_eq!(*log.borrow(), [(2, 7)]);
+    }
+
+    /// Callbacks, tasks that wake each other, and work that leaves its rest, all at a few times.
+    fn busy(timeline: &Timeline, write: &(impl Fn(&Timeline, u32) + Clone + 'static)) {
+        let notify = crate::Notify::new();
+        for what in 0..3 {
+            let (t, write, notify) = (timeline.clone(), write.clone(), notify.clone());
+            timeline.spawn(async move {
+                for step in 0..4 {
+                    t.sleep(Span::from_ns(u64::from(what * step % 3))).await;
+                    write(&t, 10 * what + step);
+                    notify.notify_all();
+                    t.sleep(Span::ZERO).await;
+                    write(&t, 100 + 10 * what + step);
+                }
+            });
+        }
+        let (t, log) = (timeline.clone(), write.clone());
+        timeline.spawn(async move {
+            for step in 0..3 {
+                notify.notified().await;
+                log(&t, 200 + step);
+            }
+        });
+        for what in 0..3 {
+            let (t, write) = (timeline.clone(), write.clone());
+            timeline.at(Time::from_ns(2), move || {
+                count(&t, &write, 300 + 10 * what, 300 + 10 * what + 5);
+                let (after, log) = (t.clone(), write.clone());
+                t.afterwards(move || log(&after, 400 + what));
+            });
+        }
+    }
+
+    /// Counts from `from` to `to`, and gives way if asked to.
+    fn count(
+        timeline: &Timeline,
+        write: &(impl Fn(&Timeline, u32) + Clone + 'static),
+        from: u32,
+        to: u32,
+    ) {
+        for what in from..to {
+            write(timeline, what);
+            if timeline.should_yield() && what + 1 < to {
+                let (t, write) = (timeline.clone(), write.clone());
+                return timeline.leave(move || count(&t, &write, what + 1, to));
+            }
+        }
+    }
+
+    #[test]
+    fn interruptions_do_not_change_the_order() {
+        let run = |interrupted: bool| {
+            let timeline = Timeline::new();
+            let (log, write) = log();
+            busy(&timeline, &write);
+            if interrupted {
+                timeline.yield_request().set();
+            }
+            let mut interruptions = 0;
+            while timeline.try_advance_to(Time::from_ns(20)) == Progress::Interrupted {
+                interruptions += 1;
+            }
+            assert_eq!(timeline.live_tasks(), 0);
+            assert!(!timeline.is_unfinished());
+            (log.take(), interruptions)
+        };
+        let (whole, none) = run(false);
+        let (pieces, many) = run(true);
+        assert_eq!(whole, pieces);
+        assert_eq!(none, 0);
+        assert!(many > 30, "{many}");
+    }
+
+    #[test]
+    fn who_never_sleeps_can_be_interrupted() {
+        let timeline = Timeline::new();
+        let t = timeline.clone();
+        timeline.spawn(async move {
+            loop {
+                t.sleep(Span::ZERO).await;
+            }
+        });
+        timeline.yield_request().set();
+        for _ in 0..3 {
+            assert_eq!(timeline.try_run_ready(), Progress::Interrupted);
+            assert!(timeline.is_unfinished());
+        }
+    }
+
+    #[test]
+    fn observers_come_last_and_stop_no_clock() {
+        let timeline = Timeline::new();
+        let (log, write) = log();
+        for what in [1, 2] {
+            let (t, write) = (timeline.clone(), write.clone());
+            timeline.observe_at(Time::from_ns(5), move || write(&t, what));
+        }
+        assert_eq!(timeline.next_event(), None);
+        assert_eq!(timeline.next_observer(), Some(Time::from_ns(5)));
+        for (at, what) in [(5, 3), (6, 4)] {
+            let (t, write) = (timeline.clone(), write.clone());
+            timeline.at(Time::from_ns(at), move || write(&t, what));
+        }
+        timeline.advance_to(Time::from_ns(6));
+        assert_eq!(*log.borrow(), [(5, 3), (5, 1), (5, 2), (6, 4)]);
     }
 
     #[test]

@@ -27,6 +27,6 @@ mod sync;
 mod time;
 
 pub use dist::{Dist, DistError, Rng, Sampler, seeded};
-pub use executor::{EventId, Sleep, Timeline};
+pub use executor::{EventId, Progress, Sleep, Timeline, YieldRequest};
 pub use sync::{Gate, Notify};
 pub use time::{Span, Time};
