@@ -264,7 +264,8 @@ fn parse_scope(raw: &Raw, address: u64, features: &Config) -> Result<Scope, Comm
 }
 
 impl Smmu {
-    /// Executes what is queued. With no latency it is done when this returns; with one, the
+    /// Executes what is queued. With no latency it is done when this returns, unless the timeline's
+    /// driver is needed elsewhere: then it goes on with it before anything else. With a latency, the
     /// timeline goes on with it.
     pub(crate) fn run_commands(&self) {
         let inner = &self.0;
@@ -273,7 +274,12 @@ impl Smmu {
         }
         // Software can queue no more than the queue holds while this runs, unless it aims the
         // messages of its CMD_SYNCs at CMDQ_PROD. Then the clock must be let move.
-        let mut budget = 2 * inner.command_ring().entries();
+        let budget = 2 * inner.command_ring().entries();
+        self.execute_queued(budget);
+    }
+
+    fn execute_queued(&self, mut budget: u32) {
+        let inner = &self.0;
         while inner.commands_pending() {
             let span = match inner.probe.spend(Step::Command, None) {
                 Span::ZERO if budget == 0 => Span::from_us(1),
@@ -290,6 +296,10 @@ impl Smmu {
             budget -= 1;
             if self.take_command() == Taken::Waits {
                 return;
+            }
+            if inner.timeline.should_yield() {
+                let smmu = self.clone();
+                return inner.timeline.leave(move || smmu.execute_queued(budget));
             }
         }
         inner.commands_busy.set(false);

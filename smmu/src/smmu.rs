@@ -218,12 +218,20 @@ impl Smmu {
         for (word, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
             let mut raw = [0; 4];
             raw.copy_from_slice(word);
-            let effect = self
-                .0
-                .regs
-                .write(&self.0.features, at, u32::from_le_bytes(raw));
-            self.act_on(effect);
+            let value = u32::from_le_bytes(raw);
+            let smmu = self.clone();
+            self.0.timeline.afterwards(move || {
+                let effect = smmu.0.regs.write(&smmu.0.features, at, value);
+                smmu.act_on(effect);
+            });
         }
+    }
+
+    /// What a register write sets in motion beside the commands comes after those.
+    fn let_report_after_commands(&self) {
+        let smmu = self.clone();
+        let timeline = &self.0.timeline;
+        timeline.afterwards(move || smmu.0.let_next_report());
     }
 
     fn act_on(&self, effect: Effect) {
@@ -246,14 +254,14 @@ impl Smmu {
                     self.run_commands();
                 }
                 if set & cr0::EVENTQEN != 0 {
-                    inner.let_next_report();
+                    self.let_report_after_commands();
                 }
             }
             Effect::CommandsQueued => self.run_commands(),
             Effect::EventsConsumed => inner.let_next_report(),
             Effect::ErrorsAcknowledged => {
                 self.run_commands();
-                inner.let_next_report();
+                self.let_report_after_commands();
             }
         }
     }

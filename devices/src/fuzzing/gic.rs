@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use arbitrary::{Result, Unstructured};
+use stallbox_timeline::Timeline;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Reached, data, pattern, play, repeated};
@@ -37,6 +38,7 @@ pub(super) fn run(bytes: &mut Unstructured<'_>) -> Result<Reached> {
         spis: 64,
         lpi_id_bits: 14,
         ram: ram.clone(),
+        timeline: Timeline::new(),
     });
     let frames = [gic.distributor(), gic.redistributors(), gic.its()];
     let rig = Rig { gic, ram, frames };

@@ -148,13 +148,29 @@ impl Lpis {
     /// The most urgent LPI that is pending and enabled: priority and INTID.
     pub fn highest(&mut self) -> Option<(u8, u32)> {
         if std::mem::take(&mut self.stale) {
-            let pending = std::mem::take(&mut self.pending);
-            for intid in &pending {
-                self.make_ready(*intid);
-            }
-            self.pending = pending;
+            self.make_all_ready();
         }
         self.ready.first().copied()
+    }
+
+    /// As [`Lpis::make_ready`] for each that is pending. In bulk: tens of thousands are searched for
+    /// and inserted one by one for a long time.
+    fn make_all_ready(&mut self) {
+        let (ram, table) = (&self.ram, self.config_table);
+        let known = std::mem::take(&mut self.configs);
+        let config = |intid: &u32| {
+            let config = known.get(intid).copied().unwrap_or_else(|| {
+                let address = GuestAddress(table + u64::from(intid - FIRST_LPI));
+                LpiConfig::from(ram.read_obj::<u8>(address).unwrap_or(0))
+            });
+            (*intid, config)
+        };
+        let pending: Vec<(u32, LpiConfig)> = self.pending.iter().map(config).collect();
+        let enabled = pending.iter().filter(|(_, config)| config.enable());
+        let ready = enabled.map(|(intid, config)| (config.priority(), *intid));
+        self.ready = ready.collect();
+        self.configs = pending.into_iter().collect();
+        self.configs.extend(known);
     }
 
     fn make_ready(&mut self, intid: u32) {

@@ -25,7 +25,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use access::Write;
+use its::Ran;
 use spec::{FIRST_LPI, FIRST_SPI, FRAME_BYTES, INTID_BITS, REDISTRIBUTOR_BYTES};
+use stallbox_timeline::Timeline;
 use state::{Signals, State};
 
 use crate::GuestRam;
@@ -54,6 +56,9 @@ pub struct GicConfig {
     pub lpi_id_bits: u32,
     /// Where the LPI and ITS tables live.
     pub ram: GuestRam,
+    /// Whose driver may be needed elsewhere while the ITS has many commands to do. They go on before
+    /// anything else then.
+    pub timeline: Timeline,
 }
 
 /// The interrupt controller. Clones share it.
@@ -68,9 +73,24 @@ struct Shared {
     /// What the CPUs see, kept up to date with every change: looking must be cheap.
     signals: Vec<Cell<Signals>>,
     on_change: RefCell<Option<Listener>>,
+    timeline: Timeline,
 }
 
 impl Shared {
+    /// Does the ITS's commands, now or before anything else is done.
+    fn run_its(self: &Rc<Self>) {
+        // CPUs see what all of them come to: a look in between must not be told from none.
+        let ran = self.state.borrow_mut().run_its();
+        match ran {
+            Ran::Nothing => {}
+            Ran::All => self.change(|_| ()),
+            Ran::Some => {
+                let shared = self.clone();
+                self.timeline.leave(move || shared.run_its());
+            }
+        }
+    }
+
     /// Changes the state, brings the CPUs' signals up to date and tells of those that changed. The
     /// listener is called with nothing borrowed: it may come back.
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
@@ -121,6 +141,7 @@ impl Gic {
             signals: vec![Cell::default(); config.cpus],
             state: RefCell::new(State::new(&config)),
             on_change: RefCell::new(None),
+            timeline: config.timeline,
         }))
     }
 
@@ -308,9 +329,13 @@ impl MmioDevice for ItsRegisters {
     /// `GITS_TRANSLATER` is not among these registers: a CPU's write carries no DeviceID and is
     /// dropped. Devices use [`Gic::msi`].
     fn write(&self, offset: u64, data: &[u8]) {
-        self.0.change(|state| {
-            access::write(offset, data, |Write { offset, value, .. }| {
-                state.write_its(offset, value);
+        access::write(offset, data, |Write { offset, value, .. }| {
+            let shared = self.0.clone();
+            self.0.timeline.afterwards(move || {
+                let runs = shared.state.borrow_mut().its.write(offset, value);
+                if runs {
+                    shared.run_its();
+                }
             });
         });
     }

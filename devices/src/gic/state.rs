@@ -2,7 +2,7 @@
 
 use super::cpu_interface::{CpuInterface, Group, Pending};
 use super::distributor::Distributor;
-use super::its::Its;
+use super::its::{Its, Ran};
 use super::redistributor::Redistributor;
 use super::spec::{FIRST_LPI, FIRST_SPI, IccCtlr, IccSgir, REDISTRIBUTOR_BYTES, SPURIOUS, icc};
 use super::{GicConfig, MAX_CPUS};
@@ -40,7 +40,7 @@ impl State {
             distributor: Distributor::new(config.spis),
             redistributors: (0..config.cpus).map(redistributor).collect(),
             interfaces: (0..config.cpus).map(|_| CpuInterface::new()).collect(),
-            its: Its::new(config.ram.clone()),
+            its: Its::new(config.ram.clone(), config.timeline.clone()),
             stale: 0,
         }
     }
@@ -160,11 +160,13 @@ impl State {
         }
     }
 
-    /// Writes a word of the ITS control frame.
-    pub fn write_its(&mut self, offset: u64, value: u32) {
-        if self.its.write(offset, value, &mut self.redistributors) {
+    /// Does the ITS's commands; what they do to interrupts shows when all are done.
+    pub fn run_its(&mut self) -> Ran {
+        let ran = self.its.run_queue(&mut self.redistributors);
+        if ran == Ran::All {
             self.touch_all();
         }
+        ran
     }
 
     /// Reads a system register of the CPU interface; `None` if it cannot be read or is not there.

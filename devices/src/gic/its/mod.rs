@@ -20,6 +20,8 @@ use self::tables::{
 use super::access::{half, with_half};
 use super::redistributor::Redistributor;
 use super::spec::{self, Cbaser, FIRST_LPI, GitsTyper, INTID_BITS, TABLE_COLLECTIONS, gits};
+use stallbox_timeline::Timeline;
+
 use crate::GuestRam;
 
 /// DeviceID bits: a PCI requester id, and as many again for devices that are not on PCI (an SMMU
@@ -41,6 +43,7 @@ const LOGGED_ERRORS_MAX: u32 = 16;
 /// The ITS.
 pub struct Its {
     ram: GuestRam,
+    timeline: Timeline,
     enabled: bool,
     cbaser: Cbaser,
     cwriter: u32,
@@ -48,6 +51,17 @@ pub struct Its {
     devices: Table,
     collections: Table,
     errors: Cell<u32>,
+}
+
+/// What became of the command queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// There was nothing to do.
+    Nothing,
+    /// What was queued is done, and interrupts may have changed.
+    All,
+    /// Some of it is done: the timeline's driver is needed elsewhere.
+    Some,
 }
 
 /// An event that is mapped, and where its entry is.
@@ -58,9 +72,10 @@ struct Mapped {
 
 impl Its {
     /// An ITS after reset.
-    pub fn new(ram: GuestRam) -> Its {
+    pub fn new(ram: GuestRam, timeline: Timeline) -> Its {
         Its {
             ram,
+            timeline,
             enabled: false,
             cbaser: Cbaser::new(),
             cwriter: 0,
@@ -109,16 +124,16 @@ impl Its {
         }
     }
 
-    /// Writes a word of the control frame. Returns whether interrupts may have changed.
-    pub fn write(&mut self, offset: u64, value: u32, redistributors: &mut [Redistributor]) -> bool {
+    /// Writes a word of the control frame. Returns whether commands are to be run.
+    pub fn write(&mut self, offset: u64, value: u32) -> bool {
         match offset {
             gits::CTLR => {
                 self.enabled = value & CTLR_ENABLED != 0;
-                self.run_queue(redistributors)
+                true
             }
             gits::CWRITER => {
                 self.cwriter = value & QUEUE_OFFSET_MASK;
-                self.run_queue(redistributors)
+                true
             }
             // Moving the queue or a table of an ITS that is on is UNPREDICTABLE: not moved.
             gits::CBASER | gits::CBASER_HIGH if !self.enabled => {
@@ -159,22 +174,28 @@ impl Its {
         }
     }
 
-    /// Does the commands that wait. Each slot of the queue is looked at once at most.
-    fn run_queue(&mut self, redistributors: &mut [Redistributor]) -> bool {
+    /// Does the commands that wait, or as many as there is time for. Each slot of the queue is looked
+    /// at once at most.
+    pub fn run_queue(&mut self, redistributors: &mut [Redistributor]) -> Ran {
         let queue_bytes = (u32::from(self.cbaser.size()) + 1) << 12;
         // A write pointer past the end is UNPREDICTABLE: it waits until it is put right.
         if !self.enabled || !self.cbaser.valid() || self.cwriter >= queue_bytes {
-            return false;
+            return Ran::Nothing;
         }
-        let any = self.creadr != self.cwriter;
+        if self.creadr == self.cwriter {
+            return Ran::Nothing;
+        }
         while self.creadr != self.cwriter {
             let address = (self.cbaser.address_4k() << 12) + u64::from(self.creadr);
             if let Err(error) = self.run_command(address, redistributors) {
                 self.report("command skipped", error);
             }
             self.creadr = (self.creadr + COMMAND_BYTES as u32) % queue_bytes;
+            if self.timeline.should_yield() && self.creadr != self.cwriter {
+                return Ran::Some;
+            }
         }
-        any
+        Ran::All
     }
 
     fn run_command(

@@ -1,5 +1,9 @@
 //! LPIs, through the ITS. Command words are those of the driver's `its_build_*_cmd`.
 
+use std::cell::RefCell;
+
+use stallbox_timeline::Progress;
+
 use super::*;
 
 const GITS_CTLR: u64 = 0x0000;
@@ -181,6 +185,48 @@ impl Driver {
         self.rig.set(cpu, EOIR1, intid);
         intid
     }
+}
+
+/// The irq input of CPU 0 each time that it is said to have changed, and the interruptions.
+fn run_many(interrupted: bool) -> (Vec<bool>, usize) {
+    let mut driver = Driver::start(1);
+    driver.map(8192, 0);
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let (changes, gic) = (seen.clone(), driver.rig.gic.clone());
+    driver.rig.gic.on_change(Rc::new(move |cpu| {
+        changes.borrow_mut().push(gic.irq(cpu));
+    }));
+    for _ in 0..50 {
+        for opcode in [INT, CLEAR, INV, INT] {
+            let command = with_event(opcode, DEVICE, 0);
+            driver.rig.store(QUEUE + u64::from(driver.cwriter), command);
+            driver.cwriter = (driver.cwriter + 32) % 0x1_0000;
+        }
+    }
+    let timeline = &driver.rig.timeline;
+    if interrupted {
+        timeline.yield_request().set();
+    }
+    write32(&driver.rig.its, GITS_CWRITER, driver.cwriter);
+    let mut interruptions = 0;
+    while timeline.try_run_ready() == Progress::Interrupted {
+        assert_eq!(*seen.borrow(), [], "half of it shows");
+        interruptions += 1;
+    }
+    assert_eq!(read32(&driver.rig.its, GITS_CREADR), driver.cwriter);
+    timeline.yield_request().take();
+    assert_eq!(driver.take(0), 8192);
+    (seen.take(), interruptions)
+}
+
+#[test]
+fn a_command_queue_that_is_interrupted_goes_on_and_shows_its_whole() {
+    let (whole, none) = run_many(false);
+    let (pieces, many) = run_many(true);
+    assert_eq!(whole, [true, false]);
+    assert_eq!(whole, pieces);
+    assert_eq!(none, 0);
+    assert!(many > 100, "{many}");
 }
 
 #[test]

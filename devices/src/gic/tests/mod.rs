@@ -8,6 +8,7 @@ mod wired;
 
 use std::rc::Rc;
 
+use stallbox_timeline::Timeline;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Gic, GicConfig};
@@ -71,6 +72,7 @@ const RAM_BYTES: usize = 4 << 20;
 /// A GIC and what a driver needs to reach it.
 struct Rig {
     gic: Gic,
+    timeline: Timeline,
     ram: GuestRam,
     dist: Rc<dyn MmioDevice>,
     redist: Rc<dyn MmioDevice>,
@@ -102,15 +104,18 @@ impl Rig {
     fn reset(cpus: usize) -> Rig {
         let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), RAM_BYTES)]);
         let ram = GuestRam::new(memory.expect("a few MiB"));
+        let timeline = Timeline::new();
         let gic = Gic::new(GicConfig {
             cpus,
             spis: 256,
             lpi_id_bits: 16,
             ram: ram.clone(),
+            timeline: timeline.clone(),
         });
         let (dist, redist, its) = (gic.distributor(), gic.redistributors(), gic.its());
         Rig {
             gic,
+            timeline,
             ram,
             dist,
             redist,

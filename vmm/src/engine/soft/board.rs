@@ -53,6 +53,7 @@ impl Board {
             spis: SPIS,
             lpi_id_bits: 16,
             ram: ram.clone(),
+            timeline: timeline.clone(),
         });
         let lines = (0..usize::from(config.cpus))
             .map(|cpu| TimerLines {
