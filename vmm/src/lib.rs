@@ -15,6 +15,8 @@ pub mod config;
 pub mod confine;
 pub mod control;
 pub mod engine;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod fuzzing;
 mod host;
 pub mod image;
 pub mod latency;

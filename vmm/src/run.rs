@@ -59,6 +59,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             .map(|seconds| started + Duration::from_secs_f64(seconds)),
         told_to_end: signals::flag()?,
         quit: false,
+        idle: None,
     };
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
     if !args.unconfined {

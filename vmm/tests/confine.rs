@@ -26,6 +26,7 @@ const ROLES: [(&str, Role); 4] = [
     ("guest", Role::Guest),
     ("device", Role::Devices),
     ("vCPU", Role::Vcpu),
+    ("ticker", Role::Ticker),
 ];
 
 /// Runs `case` in a child, as this kind of thread.

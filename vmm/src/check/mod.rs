@@ -259,10 +259,10 @@ impl Checkers {
         self.history.borrow_mut().add(space, address, now, what);
     }
 
-    /// Calls `check` after `span`, unless the machine is gone.
+    /// Calls `check` after `span`, unless the machine is gone. The machine's time does not stop for it.
     fn later(&self, span: Span, check: impl FnOnce(&Checkers) + 'static) {
         let me = self.me.clone();
-        self.timeline.after(span, move || {
+        self.timeline.observe_at(self.now() + span, move || {
             if let Some(checkers) = me.upgrade() {
                 check(&checkers);
             }

@@ -40,7 +40,7 @@ thread_local! {
 /// What a thread does, which decides what it may ask the kernel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The soft engine: the only thread there is.
+    /// The soft engine's thread, which owns everything.
     Soft,
     /// A measurement's thread that leads the others, prints and writes.
     Lead,
@@ -50,6 +50,8 @@ pub enum Role {
     Devices,
     /// A vCPU of the kvm engine.
     Vcpu,
+    /// The thread that asks a run to give way from time to time.
+    Ticker,
 }
 
 impl Role {
@@ -59,6 +61,7 @@ impl Role {
             Role::Guest => "guest",
             Role::Devices => "device",
             Role::Vcpu => "vCPU",
+            Role::Ticker => "ticker",
         }
     }
 }
@@ -91,7 +94,7 @@ pub fn thread(role: Role) -> Result<()> {
     // the second is installed, which is the last time that seccomp(2) may be called.
     install(calls::refused()?, SeccompAction::Allow, REFUSE)?;
     let mut allowed = calls::allowed(role)?;
-    if role != Role::Vcpu && ANSWERS.load(Ordering::SeqCst) {
+    if !matches!(role, Role::Vcpu | Role::Ticker) && ANSWERS.load(Ordering::SeqCst) {
         calls::add_answers(&mut allowed)?;
     }
     install(allowed, SeccompAction::Trap, SeccompAction::Allow)?;

@@ -143,7 +143,7 @@ impl Client {
             self.drop_now();
         }
         // What was asked may have made tasks ready.
-        world.timeline.run_ready();
+        let _ = world.timeline.try_run_ready();
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(length) if length > 0 => {

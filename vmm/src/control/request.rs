@@ -112,7 +112,7 @@ pub(super) fn answer(line: &str, world: &World) -> Value {
     let answered = serde_json::from_str(line)
         .context("this is no request")
         .and_then(|request| perform(request, world));
-    let time_ns = world.timeline.now().as_ns();
+    let time_ns = world.now().as_ns();
     match answered {
         Ok(answer) => json!({ "ok": true, "time_ns": time_ns, "answer": answer }),
         Err(error) => json!({ "ok": false, "time_ns": time_ns, "error": format!("{error:#}") }),
@@ -149,13 +149,10 @@ fn perform(request: Request, world: &World) -> Result<Value> {
             Ok(json!("paused"))
         }
         Request::Resume { for_ns } => {
-            if let Some(ns) = for_ns {
-                let pause = world.pause.clone();
-                world
-                    .timeline
-                    .after(Span::from_ns(ns), move || pause.set_paused(true));
+            match for_ns {
+                Some(ns) => world.pause.run_until(world.now() + Span::from_ns(ns)),
+                None => world.pause.set_paused(false),
             }
-            world.pause.set_paused(false);
             Ok(json!("running"))
         }
         Request::Stalls => Ok(stalls(world)),

@@ -7,6 +7,7 @@
 pub mod kvm;
 mod psci;
 pub mod soft;
+pub(crate) mod ticker;
 
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -69,11 +70,17 @@ pub trait Vcpus {
 
 /// Looks in from outside while the guest runs.
 pub trait Watch {
-    /// Called often, or when there is input or the deadline has come; an outcome ends the run.
+    /// Called often, at times that are the host's, in the midst of whatever the guest and its devices
+    /// do; an outcome ends the run. A run in which nothing was changed by it goes on as if there had
+    /// been none.
     fn look(&mut self, world: &World) -> Option<Outcome>;
 
-    /// All vCPUs wait, and virtual time is about to jump by `span`. True if the guest was given
-    /// something to do instead.
+    /// Called now and then, at times that are a matter of the guest alone: for input that is the same
+    /// in each run.
+    fn feed(&mut self, _world: &World) {}
+
+    /// All vCPUs wait, and virtual time is about to jump by `span`. True if it is not to jump yet: the
+    /// guest was given something to do, or the host wants a [`look`](Watch::look) first.
     fn idle(&mut self, _world: &World, _span: Span) -> bool {
         false
     }

@@ -4,6 +4,9 @@
 //! that is furthest behind runs next, for a slice that ends with the next event of the timeline or
 //! a little after the vCPU behind it; so the clocks stay within 2 microseconds of each other, and the
 //! order depends on nothing but the guest. When all wait, time jumps to the next event.
+//!
+//! The host looks in when it wants to ([`YieldRequest`]), in the midst of a slice or of what devices
+//! do. What was interrupted is then gone on with before anything else: the same slice, the same work.
 
 mod board;
 
@@ -14,9 +17,10 @@ use anyhow::Result;
 use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, Size};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
-use stallbox_timeline::{Span, Time};
+use stallbox_timeline::{Progress, Span, Time, YieldRequest};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
+use super::ticker::Ticker;
 use super::{Vcpus, Watch, psci};
 use crate::check::{Caller, PageWatch, Store};
 use crate::confine;
@@ -29,6 +33,10 @@ pub use board::Board;
 const SLICE: Span = Span::from_us(2);
 /// How far a vCPU moves on when it says that it has nothing to do but wait for another (WFE).
 const WAIT: Span = Span::from_ns(100);
+
+/// Steps between two turns of input that nobody types. They are a matter of the guest alone, so that
+/// input from a file comes at the same time in each run.
+const STEPS_PER_FEED: u32 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Power {
@@ -71,6 +79,32 @@ pub struct Soft<'a> {
     instruction: Span,
     /// The vCPU that ran last: the others' exclusive monitors are clear.
     last: usize,
+    /// What was interrupted.
+    under_way: Option<UnderWay>,
+    steps_to_feed: u32,
+}
+
+/// A step that was interrupted.
+enum UnderWay {
+    /// A vCPU's turn.
+    Slice(Slice),
+    /// The timeline is on its way there.
+    Advance(Time),
+}
+
+/// A vCPU's turn.
+struct Slice {
+    index: usize,
+    start: Time,
+    end: Time,
+    /// Instructions that the vCPU had retired at its start.
+    first: u64,
+    /// Those that it will have at its end, if nothing ends it before.
+    last: u64,
+    /// The engine is to look before the next instruction.
+    attention: bool,
+    /// Why it is over, once it is.
+    exit: Option<Exit>,
 }
 
 impl<'a> Soft<'a> {
@@ -106,33 +140,39 @@ impl<'a> Soft<'a> {
             cores,
             instruction,
             last: 0,
+            under_way: None,
+            steps_to_feed: 0,
         }
     }
 
-    /// One slice, or one jump of time.
+    /// One slice, or one jump of time, or as much of it as can be done before an interruption.
     fn step(&mut self, watch: &mut dyn Watch) -> Option<Outcome> {
-        let next_event = self.world.timeline.next_event();
-        let behind = (0..self.cores.len())
-            .filter(|&index| self.cores[index].power == Power::Running)
-            .min_by_key(|&index| self.cores[index].now);
-        let Some(index) = behind else {
-            let timeline = &self.world.timeline;
-            let span = next_event.unwrap_or(Time::NEVER).since(timeline.now());
-            if !watch.idle(self.world, span) {
-                let Some(event) = next_event else {
-                    return Some(Outcome::Asleep);
-                };
-                timeline.advance_to(event);
+        match self.under_way.take() {
+            Some(UnderWay::Slice(slice)) => self.resume(slice),
+            Some(UnderWay::Advance(to)) => {
+                self.advance_to(to);
+                None
             }
-            self.wake();
-            return None;
+            None => self.begin(watch),
+        }
+    }
+
+    /// The next slice or jump of time.
+    fn begin(&mut self, watch: &mut dyn Watch) -> Option<Outcome> {
+        if self.steps_to_feed == 0 {
+            self.steps_to_feed = STEPS_PER_FEED;
+            watch.feed(self.world);
+        }
+        self.steps_to_feed -= 1;
+        let next_event = self.world.timeline.next_event();
+        let Some(index) = self.behind() else {
+            return self.idle(watch, next_event);
         };
         let now = self.cores[index].now;
         if let Some(event) = next_event
             && event <= now
         {
-            self.world.timeline.advance_to(event);
-            self.wake();
+            self.advance_to(event);
             return None;
         }
         let end = next_event.unwrap_or(Time::NEVER).min(now + SLICE);
@@ -142,43 +182,164 @@ impl<'a> Soft<'a> {
             .as_ps()
             .div_ceil(self.instruction.as_ps())
             .max(1);
-        self.slice(index, now, end, budget)
-    }
-
-    fn slice(&mut self, index: usize, now: Time, end: Time, budget: u64) -> Option<Outcome> {
+        let core = &mut self.cores[index];
         if self.last != index {
             // Another vCPU may have written what this one has reserved.
-            self.cores[index].cpu.clear_exclusive();
+            core.cpu.clear_exclusive();
             self.last = index;
         }
-        let core = &mut self.cores[index];
-        let before = core.cpu.retired;
+        let first = core.cpu.retired;
+        self.run_slice(Slice {
+            index,
+            start: now,
+            end,
+            first,
+            last: first.saturating_add(budget),
+            attention: false,
+            exit: None,
+        })
+    }
+
+    /// The vCPU that is furthest behind of those that run.
+    fn behind(&self) -> Option<usize> {
+        (0..self.cores.len())
+            .filter(|&index| self.cores[index].power == Power::Running)
+            .min_by_key(|&index| self.cores[index].now)
+    }
+
+    /// All vCPUs wait: time jumps.
+    fn idle(&mut self, watch: &mut dyn Watch, next_event: Option<Time>) -> Option<Outcome> {
+        let timeline = &self.world.timeline;
+        let pause_at = self.world.pause.is_due_at();
+        let until = [next_event, pause_at].into_iter().flatten().min();
+        let span = until.unwrap_or(Time::NEVER).since(timeline.now());
+        if watch.idle(self.world, span) {
+            self.wake();
+            return None;
+        }
+        match (next_event, until) {
+            (Some(event), Some(until)) if event == until => self.advance_to(event),
+            (_, Some(until)) => timeline.set_now(until),
+            (_, None) => {
+                timeline.tell_all_observers();
+                return Some(Outcome::Asleep);
+            }
+        }
+        None
+    }
+
+    fn advance_to(&mut self, to: Time) {
+        match self.world.timeline.try_advance_to(to) {
+            Progress::Interrupted => self.under_way = Some(UnderWay::Advance(to)),
+            Progress::Done => self.wake(),
+        }
+    }
+
+    /// Goes on with a slice that was interrupted.
+    fn resume(&mut self, mut slice: Slice) -> Option<Outcome> {
+        // What the vCPU's last access set going comes first.
+        if self.world.go_on() == Progress::Interrupted {
+            self.under_way = Some(UnderWay::Slice(slice));
+            return None;
+        }
+        slice.attention |= self.board.any_signalled() || is_event_before(self.world, slice.end);
+        if slice.exit.is_none() && slice.attention {
+            slice.exit = Some(Exit::Attention);
+        } else if slice.exit.is_none() && self.cores[slice.index].cpu.retired >= slice.last {
+            slice.exit = Some(Exit::Budget);
+        }
+        match slice.exit {
+            Some(exit) => self.end_slice(slice.index, exit),
+            None => self.run_slice(slice),
+        }
+    }
+
+    fn run_slice(&mut self, mut slice: Slice) -> Option<Outcome> {
+        let until = self.stop_in(&slice);
+        let core = &mut self.cores[slice.index];
+        let begun = core.cpu.retired;
         let mut bus = CoreBus {
             world: self.world,
             board: &self.board,
             ram: self.ram,
-            cpu: index,
-            start: now,
-            end,
+            cpu: slice.index,
+            start: slice.start + self.instruction * (begun - slice.first),
+            end: slice.end,
             instruction: self.instruction,
-            attention: false,
+            attention: slice.attention,
+            attended: false,
+            interrupted: false,
+            request: self.world.timeline.yield_request(),
             watch: self.world.checkers.watch(),
         };
-        let exit = core.cpu.run(&mut bus, budget);
-        core.now = now + self.instruction * (core.cpu.retired - before);
+        let exit = core.cpu.run(&mut bus, until - begun);
+        let retired = core.cpu.retired;
+        core.now = slice.start + self.instruction * (retired - slice.first);
+        slice.attention = bus.attention || bus.attended;
         if let Some(watch) = self.world.checkers.watch()
             && watch.is_pending()
         {
             let cpu = &core.cpu;
             self.world.checkers.stored(&Caller {
-                cpu: index,
+                cpu: slice.index,
                 pc: cpu.pc,
                 frame: cpu.x[29],
                 link: cpu.x[30],
                 half: Half::upper(cpu.sys.ttbr1, cpu.sys.tcr),
             });
         }
-        let broadcasts = core.cpu.take_broadcasts();
+        slice.exit = match exit {
+            // Not the guest's doing, so not the end of the slice.
+            Exit::Attention if !slice.attention => None,
+            Exit::Budget if retired < slice.last => None,
+            exit => Some(exit),
+        };
+        match slice.exit {
+            Some(exit) if !self.world.is_unfinished() => self.end_slice(slice.index, exit),
+            _ => {
+                self.under_way = Some(UnderWay::Slice(slice));
+                None
+            }
+        }
+    }
+
+    /// How many instructions the vCPU may have retired until the slice ends, or the run is to be
+    /// paused: that is in the midst of the slice if all others are past that time.
+    fn stop_in(&self, slice: &Slice) -> u64 {
+        let Some(pause_at) = self.world.pause.is_due_at() else {
+            return slice.last;
+        };
+        let is_behind = |(index, core): (usize, &Core)| {
+            index != slice.index && core.power == Power::Running && core.now < pause_at
+        };
+        if self.cores.iter().enumerate().any(is_behind) {
+            return slice.last;
+        }
+        let until = pause_at.since(slice.start).as_ps();
+        let until = until.div_ceil(self.instruction.as_ps());
+        let until = slice.first.saturating_add(until).min(slice.last);
+        // A vCPU that has a turn moves on.
+        until.max(self.cores[slice.index].cpu.retired + 1)
+    }
+
+    /// Whether all of the machine has come to the time at which it is to be paused.
+    fn is_at_pause(&self) -> bool {
+        let Some(pause_at) = self.world.pause.is_due_at() else {
+            return false;
+        };
+        let timeline = &self.world.timeline;
+        let due = match &self.under_way {
+            Some(UnderWay::Advance(to)) => Some(*to),
+            _ => timeline.next_event(),
+        };
+        let now = self
+            .behind()
+            .map_or(timeline.now(), |index| self.cores[index].now);
+        now >= pause_at && due.is_none_or(|due| due >= pause_at)
+    }
+
+    fn end_slice(&mut self, index: usize, exit: Exit) -> Option<Outcome> {
+        let broadcasts = self.cores[index].cpu.take_broadcasts();
         for (other, core) in self.cores.iter_mut().enumerate() {
             if other != index {
                 broadcasts
@@ -246,23 +407,56 @@ impl<'a> Soft<'a> {
     }
 }
 
-impl Vcpus for Soft<'_> {
-    fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
-        confine::thread(confine::Role::Soft)?;
+impl Soft<'_> {
+    /// Tells the world how far all vCPUs are.
+    fn tell_present(&self) {
+        let behind = self.behind().map(|index| self.cores[index].now);
+        self.world.set_present(behind.unwrap_or(Time::ZERO));
+    }
+
+    fn look(&mut self, watch: &mut dyn Watch) -> Option<Outcome> {
+        let timeline = &self.world.timeline;
+        let was_unfinished = timeline.is_unfinished();
+        self.tell_present();
+        let outcome = watch.look(self.world);
+        if timeline.is_unfinished() && !was_unfinished && self.under_way.is_none() {
+            // What was asked for set something going.
+            self.under_way = Some(UnderWay::Advance(timeline.now()));
+        }
+        outcome
+    }
+
+    fn run_until_end(&mut self, watch: &mut dyn Watch) -> Outcome {
+        let request = self.world.timeline.yield_request().clone();
         loop {
-            if let Some(outcome) = watch.look(self.world) {
-                return Ok(outcome);
+            request.take();
+            if let Some(outcome) = self.look(watch) {
+                return outcome;
             }
-            // Enough to look in from time to time, few enough to notice it does not cost.
-            for _ in 0..1024 {
-                if self.world.pause.is_paused() {
+            while !self.world.pause.is_paused() {
+                if self.is_at_pause() {
+                    self.world.pause.set_paused(true);
                     break;
                 }
                 if let Some(outcome) = self.step(watch) {
-                    return Ok(outcome);
+                    return outcome;
+                }
+                if request.is_set() {
+                    break;
                 }
             }
         }
+    }
+}
+
+impl Vcpus for Soft<'_> {
+    fn run(&mut self, watch: &mut dyn Watch) -> Result<Outcome> {
+        // Before this thread is confined, and no other can be started.
+        let _ticker = Ticker::start(self.world.timeline.yield_request())?;
+        confine::thread(confine::Role::Soft)?;
+        let outcome = self.run_until_end(watch);
+        self.tell_present();
+        Ok(outcome)
     }
 
     fn retired(&self) -> Option<u64> {
@@ -292,8 +486,18 @@ struct CoreBus<'a> {
     end: Time,
     instruction: Span,
     attention: bool,
+    /// It was told so.
+    attended: bool,
+    /// What an access set going was interrupted: the vCPU waits for it.
+    interrupted: bool,
+    request: &'a YieldRequest,
     /// Pages whose stores a checker wants to know of.
     watch: Option<&'a PageWatch>,
+}
+
+fn is_event_before(world: &World, end: Time) -> bool {
+    let next = world.timeline.next_event();
+    next.is_some_and(|event| event < end)
 }
 
 impl<'a> CoreBus<'a> {
@@ -304,12 +508,11 @@ impl<'a> CoreBus<'a> {
     /// After the world was touched: an event may be due before the slice ends, or another vCPU may
     /// have an interrupt.
     fn touched(&mut self) {
-        self.attention |= self.board.any_signalled()
-            || self
-                .world
-                .timeline
-                .next_event()
-                .is_some_and(|event| event < self.end);
+        if self.world.is_unfinished() {
+            self.interrupted = true;
+            return;
+        }
+        self.attention |= self.board.any_signalled() || is_event_before(self.world, self.end);
     }
 
     #[cold]
@@ -481,11 +684,12 @@ impl Bus for CoreBus<'_> {
 
     #[inline(always)]
     fn wants_stop(&self) -> bool {
-        self.watch.is_some_and(PageWatch::is_pending)
+        self.interrupted || self.request.is_set() || self.watch.is_some_and(PageWatch::is_pending)
     }
 
     #[inline(always)]
     fn attention(&mut self) -> bool {
-        std::mem::take(&mut self.attention)
+        self.attended |= self.attention;
+        self.attention
     }
 }

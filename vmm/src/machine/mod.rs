@@ -16,6 +16,8 @@ mod test_engine;
 #[cfg(test)]
 mod tests;
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::Write;
 use std::rc::Rc;
 
@@ -29,7 +31,7 @@ use stallbox_devices::rtc::Rtc;
 use stallbox_devices::serial::Serial;
 use stallbox_firmware::layout::{self, Region, spi};
 use stallbox_smmu::Smmu;
-use stallbox_timeline::{Time, Timeline};
+use stallbox_timeline::{Progress, Time, Timeline};
 use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
@@ -100,8 +102,21 @@ pub struct World {
     pub control: Rc<Control>,
     interrupts: Rc<dyn InterruptController>,
     mmio: Bus<MmioAddress, Rc<dyn MmioDevice>>,
+    /// How far all vCPUs are.
+    present: Cell<Time>,
+    /// An access set something going that was interrupted.
+    unfinished: Cell<bool>,
+    /// Writes that came after it, of the same instruction.
+    later: RefCell<VecDeque<LateWrite>>,
     /// Where functions that keep translations are found, if the machine offers ATS.
     functions: Option<Rc<ats::Functions>>,
+}
+
+/// A CPU's write that has to wait for what an earlier one set going.
+struct LateWrite {
+    now: Time,
+    address: u64,
+    data: Vec<u8>,
 }
 
 impl World {
@@ -168,6 +183,9 @@ impl World {
             pause,
             interrupts,
             mmio: Bus::new(),
+            present: Cell::default(),
+            unfinished: Cell::default(),
+            later: RefCell::default(),
             functions,
         };
         world.plug_board(epoch_seconds);
@@ -266,26 +284,76 @@ impl World {
         }
     }
 
+    /// The machine's present: all vCPUs that run are there, or past it, and so are the devices.
+    pub fn now(&self) -> Time {
+        self.present.get().max(self.timeline.now())
+    }
+
+    /// An engine whose vCPUs have clocks of their own tells how far the last of them is.
+    pub(crate) fn set_present(&self, present: Time) {
+        self.present.set(present);
+    }
+
     /// A CPU's read of device registers at `now`; false if nothing answers there.
     pub fn read_device(&self, now: Time, address: u64, data: &mut [u8]) -> bool {
         let Some((range, device)) = self.mmio.device(MmioAddress(address)) else {
             return false;
         };
+        // Reads set nothing going that takes long, and no instruction reads after it has written.
+        while self.go_on() == Progress::Interrupted {}
         self.timeline.set_now(now);
         device.read(address - range.base().0, data);
-        self.timeline.run_ready();
+        self.settle();
         true
     }
 
-    /// A CPU's write to device registers at `now`; false if nothing answers there.
+    /// Does what an access set going.
+    fn settle(&self) {
+        let progress = self.timeline.try_run_ready();
+        self.unfinished.set(progress == Progress::Interrupted);
+    }
+
+    /// A CPU's write to device registers at `now`; false if nothing answers there. What it sets going
+    /// may be interrupted, which [`World::is_unfinished`] tells.
     pub fn write_device(&self, now: Time, address: u64, data: &[u8]) -> bool {
         let Some((range, device)) = self.mmio.device(MmioAddress(address)) else {
             return false;
         };
+        if self.unfinished.get() {
+            self.later.borrow_mut().push_back(LateWrite {
+                now,
+                address,
+                data: data.to_vec(),
+            });
+            return true;
+        }
         self.timeline.set_now(now);
         device.write(address - range.base().0, data);
-        self.timeline.run_ready();
+        self.settle();
         true
+    }
+
+    /// Whether what CPUs' accesses set going was interrupted. Nothing else may happen in the machine
+    /// until [`World::go_on`] says that it is done.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished.get()
+    }
+
+    /// Goes on with what was interrupted, until the next interruption.
+    pub fn go_on(&self) -> Progress {
+        loop {
+            if self.unfinished.get() {
+                self.settle();
+                if self.unfinished.get() {
+                    return Progress::Interrupted;
+                }
+            }
+            let late = self.later.borrow_mut().pop_front();
+            let Some(write) = late else {
+                return Progress::Done;
+            };
+            self.write_device(write.now, write.address, &write.data);
+        }
     }
 
     /// How a run ended: what the guest said of its end counts for more than how its vCPUs stopped.

@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 
 use super::guest::{self, Plan, Ran, Script};
 use crate::confine::{self, Role};
+use crate::engine::ticker;
 
 /// How often the progress bar's clock moves.
 const TICK: Duration = Duration::from_millis(200);
@@ -48,6 +49,8 @@ impl<'a> Pool<'a> {
         let (guests, waiting) = channel();
         let (tell, news) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
+        // Threads that are confined cannot start it.
+        ticker::start()?;
         for _ in 0..threads {
             let (waiting, tell) = (waiting.clone(), tell.clone());
             thread::Builder::new()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use stallbox_timeline::Span;
+use stallbox_timeline::{Span, Time};
 
 use super::terminal::{Key, Terminal};
 use crate::control::Control;
@@ -24,6 +24,8 @@ pub struct Outside {
     pub told_to_end: Arc<AtomicBool>,
     /// Ctrl-A X was typed.
     pub quit: bool,
+    /// The guest idles until this point of its time and of the host's.
+    pub idle: Option<(Time, Instant)>,
 }
 
 /// How often the terminal is asked for keys while the guest idles.
@@ -71,7 +73,6 @@ impl Outside {
             Some(Key::Quit) => self.quit = true,
             Some(Key::Bytes(bytes)) => {
                 world.console_port.enqueue(&bytes);
-                world.timeline.run_ready();
             }
             None => return false,
         }
@@ -84,17 +85,28 @@ impl Watch for Outside {
         if has_passed(self.deadline) {
             return Some(Outcome::Timeout);
         }
-        self.type_keys(world);
+        if self.terminal.is_interactive() {
+            self.type_keys(world);
+        }
         self.answer(world);
         while world.pause.is_paused() && !self.has_quit() {
             std::thread::sleep(PAUSE_INTERVAL);
             if has_passed(self.deadline) {
                 return Some(Outcome::Timeout);
             }
+            // What is asked for now gets as much time as between two looks.
+            world.timeline.yield_request().take();
             self.answer(world);
             self.quit |= matches!(self.terminal.poll(), Some(Key::Quit));
         }
         self.has_quit().then_some(Outcome::Quit)
+    }
+
+    /// Input that nobody types is the same in each run, so it comes at the same times.
+    fn feed(&mut self, world: &World) {
+        if !self.terminal.is_interactive() {
+            self.type_keys(world);
+        }
     }
 
     fn input(&self, world: &World) -> Option<RawFd> {
@@ -128,14 +140,22 @@ impl Watch for Outside {
             let key = (span >= LONG).then(|| self.terminal.end_again());
             return self.type_key(world, key.flatten());
         }
-        let until = Instant::now() + Duration::from_nanos(span.as_ns());
+        let target = world.timeline.now() + span;
+        let until = match self.idle {
+            Some((idle, until)) if idle == target => until,
+            _ => Instant::now() + Duration::from_nanos(span.as_ns()),
+        };
+        self.idle = Some((target, until));
         loop {
             if self.type_keys(world) || self.has_quit() {
                 return true;
             }
             let now = Instant::now();
-            if now >= until || self.deadline.is_some_and(|deadline| now >= deadline) {
+            if now >= until {
                 return false;
+            }
+            if world.timeline.should_yield() {
+                return true;
             }
             std::thread::sleep(KEY_INTERVAL.min(until - now));
         }

@@ -23,7 +23,7 @@ struct Report {
     repeatable: bool,
     #[serde(flatten)]
     trace: Summary,
-    /// The devices' time at the end of the run: virtual, or the host's with the kvm engine.
+    /// The machine's time at the end of the run: virtual, or the host's with the kvm engine.
     virtual_ns: u64,
     /// The devices' time at which init was ready.
     boot_ns: Option<u64>,
@@ -74,7 +74,7 @@ impl Outputs {
             engine: engine.name(),
             repeatable: engine.is_repeatable(),
             trace: world.tracer.summary(),
-            virtual_ns: world.timeline.now().as_ns(),
+            virtual_ns: world.now().as_ns(),
             boot_ns: world.control.ready_ns(),
             instructions: vcpus.retired(),
             check_reports: world.checkers.reports(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stallbox_timeline::{Time, Timeline};
+use stallbox_timeline::{Progress, Time, Timeline};
 
 /// Counts from the start, and stands still while the VM is paused.
 pub(super) struct Clock {
@@ -36,20 +36,22 @@ impl Clock {
 }
 
 /// Moves the timeline to `to`, unless what is due on the way takes longer than `limit` of the host's
-/// time: then it is left where it came to, which is told by false, and catches up later.
+/// time, or its driver is needed elsewhere: then it is left where it came to, which is told by false,
+/// and catches up later.
 pub(super) fn catch_up(timeline: &Timeline, to: Time, limit: Duration) -> bool {
     // What can go on now may have something to do on the way.
-    timeline.run_ready();
+    if timeline.try_run_ready() == Progress::Interrupted {
+        return false;
+    }
     let mut since = None;
     while let Some(event) = timeline.next_event().filter(|event| *event <= to) {
         let since = *since.get_or_insert_with(Instant::now);
-        timeline.advance_to(event);
-        if since.elapsed() >= limit {
+        let progress = timeline.try_advance_to(event);
+        if progress == Progress::Interrupted || since.elapsed() >= limit {
             return false;
         }
     }
-    timeline.advance_to(to);
-    true
+    timeline.try_advance_to(to) == Progress::Done
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use kvm_ioctls::VcpuFd;
-use stallbox_timeline::Time;
+use stallbox_timeline::{Progress, Time};
 use vmm_sys_util::signal::Killable;
 use vmm_sys_util::timerfd::TimerFd;
 
@@ -31,6 +31,7 @@ use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
 use super::sys::{self, Signals};
 use super::vcpu::Runner;
 use crate::confine;
+use crate::engine::ticker::Ticker;
 use crate::engine::{Vcpus, Watch};
 use crate::machine::World;
 use crate::outcome::Outcome;
@@ -74,6 +75,7 @@ impl Vcpus for Machine<'_> {
         sys::handle_kicks()?;
         // Before there are threads, which inherit it.
         let signals = Signals::block(&[&signals::ending()[..], &[PAUSING]].concat())?;
+        let _ticker = Ticker::start(self.world.timeline.yield_request())?;
         // Dropped after the switchboard, as in `Desk`.
         let mut crew = Crew::default();
         let patient = available_parallelism().is_ok_and(|cpus| cpus.get() > self.vcpus.len());
@@ -269,9 +271,13 @@ impl Desk<'_> {
         let mut calls = 0;
         let mut idle_since = None;
         while self.outcome.is_none() {
-            if calls == CALLS_IN_A_ROW {
+            if calls == CALLS_IN_A_ROW || self.world.timeline.should_yield() {
                 self.board.ring();
                 break;
+            }
+            // What the last access set going comes before the next.
+            if self.world.go_on() == Progress::Interrupted {
+                continue;
             }
             let mut call = self.board.next();
             let Now { time: now, is_late } = self.advance();
@@ -388,6 +394,7 @@ impl Desk<'_> {
     }
 
     fn look(&mut self) {
+        self.watch.feed(self.world);
         if let Some(outcome) = self.watch.look(self.world) {
             self.end(Ok(outcome));
         }
@@ -395,9 +402,12 @@ impl Desk<'_> {
 
     /// Does what is due, and sees to it that the next thing wakes this thread.
     fn settle(&mut self, ops: &mut EventOps) {
+        let request = self.world.timeline.yield_request();
+        let is_asked = request.take();
         self.advance();
         let deadline = self.watch.deadline();
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        if is_asked
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || matches!(self.input, Input::Looking(_))
         {
             self.look();
@@ -439,10 +449,13 @@ impl Desk<'_> {
 
     /// Sets the timer for the next event, or for the time to look.
     fn arm(&mut self, deadline: Option<Instant>) -> Result<()> {
-        let event = self.world.timeline.next_event();
+        let timeline = &self.world.timeline;
+        let event = [timeline.next_event(), timeline.next_observer()];
+        let event = event.into_iter().flatten().min();
         let event = event.and_then(|time| self.clock.instant(time));
         let look = matches!(self.input, Input::Looking(_)).then(|| Instant::now() + FILE_INTERVAL);
-        let next = [event, deadline, look].into_iter().flatten().min();
+        let rest = (timeline.is_unfinished() || self.world.is_unfinished()).then(Instant::now);
+        let next = [event, deadline, look, rest].into_iter().flatten().min();
         let earlier = |next: Instant| self.armed.is_none_or(|armed| next < armed);
         // A timer that rings for what has been called off meanwhile costs less than to set it again.
         if let Some(next) = next

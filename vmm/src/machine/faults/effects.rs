@@ -12,6 +12,8 @@ use super::{Faults, targets};
 const EFFECTS_AT_ONCE_MAX: u32 = 10_000;
 /// More accesses of effects at a time would only fill the host's memory.
 const TOUCHING_MAX: u32 = 1 << 17;
+/// Accesses that are begun between two looks at whether the run is to give way.
+const TOUCHES_IN_A_ROW: u32 = 256;
 
 impl Faults {
     /// Does it now, and says what came of it. Both that it is asked for and that it failed are in the
@@ -60,7 +62,8 @@ impl Faults {
                 if self.touching.get().saturating_add(touch.count) > TOUCHING_MAX {
                     return failed("too many accesses are under way");
                 }
-                self.touch(smmu, touch);
+                self.touching.set(self.touching.get() + touch.count);
+                self.touch(smmu, *touch, 0);
             }
             Effect::DeviceEvent(_)
             | Effect::RaiseMsi { .. }
@@ -88,48 +91,57 @@ impl Faults {
         Ok(what)
     }
 
-    /// Accesses of which nobody uses the data: a task each, since each may wait for software.
-    fn touch(&self, smmu: &Smmu, touch: &Touch) {
-        for index in 0..touch.count {
-            let transaction = Transaction {
-                stream: StreamId(touch.stream.unwrap_or_default()),
-                substream: touch.pasid.flatten().map(SubstreamId),
-                address: touch
-                    .address
-                    .unwrap_or_default()
-                    .wrapping_add(touch.stride.wrapping_mul(index.into())),
-                access: if touch.write {
-                    Access::WRITE
-                } else {
-                    Access::READ
-                },
-            };
-            let (smmu, tracer, timeline) =
-                (smmu.clone(), self.tracer.clone(), self.timeline.clone());
-            let touching = self.touching.clone();
-            touching.set(touching.get() + 1);
-            self.timeline.spawn(async move {
-                let asked = timeline.now();
-                let outcome = smmu.translate(transaction).await;
-                touching.set(touching.get() - 1);
-                let stalls = match &outcome {
-                    Ok(translation) => translation.stalls,
-                    Err(aborted) => aborted.stalls,
-                };
-                if stalls > 0 {
-                    tracer.emit(Event::DeviceFault {
-                        stream: transaction.stream.0,
-                        pasid: transaction.substream.map(|substream| substream.0),
-                        address: transaction.address,
-                        write: transaction.access.write,
-                        stalls,
-                        page_request_groups: 0,
-                        latency_ns: timeline.now().since(asked).as_ns(),
-                        aborted: outcome.is_err(),
-                    });
-                }
-            });
+    /// Accesses of which nobody uses the data, from number `first` on: a task each, since each may
+    /// wait for software.
+    fn touch(self: &Rc<Self>, smmu: &Smmu, touch: Touch, first: u32) {
+        for index in first..touch.count {
+            self.touch_one(smmu, &touch, index);
+            if index % TOUCHES_IN_A_ROW == 0 && self.timeline.should_yield() {
+                let (faults, smmu) = (self.clone(), smmu.clone());
+                return self
+                    .timeline
+                    .leave(move || faults.touch(&smmu, touch, index + 1));
+            }
         }
+    }
+
+    fn touch_one(&self, smmu: &Smmu, touch: &Touch, index: u32) {
+        let transaction = Transaction {
+            stream: StreamId(touch.stream.unwrap_or_default()),
+            substream: touch.pasid.flatten().map(SubstreamId),
+            address: touch
+                .address
+                .unwrap_or_default()
+                .wrapping_add(touch.stride.wrapping_mul(index.into())),
+            access: if touch.write {
+                Access::WRITE
+            } else {
+                Access::READ
+            },
+        };
+        let (smmu, tracer, timeline) = (smmu.clone(), self.tracer.clone(), self.timeline.clone());
+        let touching = self.touching.clone();
+        self.timeline.spawn(async move {
+            let asked = timeline.now();
+            let outcome = smmu.translate(transaction).await;
+            touching.set(touching.get() - 1);
+            let stalls = match &outcome {
+                Ok(translation) => translation.stalls,
+                Err(aborted) => aborted.stalls,
+            };
+            if stalls > 0 {
+                tracer.emit(Event::DeviceFault {
+                    stream: transaction.stream.0,
+                    pasid: transaction.substream.map(|substream| substream.0),
+                    address: transaction.address,
+                    write: transaction.access.write,
+                    stalls,
+                    page_request_groups: 0,
+                    latency_ns: timeline.now().since(asked).as_ns(),
+                    aborted: outcome.is_err(),
+                });
+            }
+        });
     }
 }
 
