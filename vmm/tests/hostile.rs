@@ -110,3 +110,44 @@ fn the_host_stays_in_control_of_any_plan() {
         command
     });
 }
+
+/// A guest that touches no device has a present, and runs for as long as it is asked to.
+#[test]
+fn a_guest_that_spins_runs_for_as_long_as_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut run = command(folder.path(), Hostile::Spin);
+    run.args(["--paused", "--control"]).arg(&socket);
+    let mut run = run.args(["--", "true"]).spawn().unwrap();
+    let status = || -> Option<(u64, bool)> {
+        let output = Command::new(env!("CARGO_BIN_EXE_stallbox"))
+            .args(["inspect", "--json"])
+            .arg(&socket)
+            .arg("status")
+            .output()
+            .unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        Some((
+            answer["time_ns"].as_u64()?,
+            answer["answer"]["paused"] == true,
+        ))
+    };
+    let until = |time_ns| {
+        let end = Instant::now() + PROMPTLY;
+        while status() != Some((time_ns, true)) {
+            assert!(Instant::now() < end, "{:?} instead of {time_ns}", status());
+            sleep(Duration::from_millis(5));
+        }
+    };
+    until(0);
+    for time_ns in [5000, 10_000] {
+        let mut inspect = Command::new(env!("CARGO_BIN_EXE_stallbox"));
+        let inspect = inspect.arg("inspect").arg(&socket).args(["resume", "5000"]);
+        let mut inspect = inspect.stdout(Stdio::null()).spawn().unwrap();
+        assert_eq!(wait(&mut inspect, PROMPTLY), Some(0));
+        until(time_ns);
+    }
+    let pid = Pid::from_raw(run.id() as i32).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(wait(&mut run, PROMPTLY), Some(NO_STATUS));
+}
