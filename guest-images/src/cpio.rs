@@ -4,8 +4,11 @@
 //! ASCII digits, the name with its NUL padded to 4, the content padded to 4; several archives may
 //! follow each other, compressed or not, each at a multiple of 4.
 
-const HEADER_BYTES: usize = 110;
-const TRAILER: &str = "TRAILER!!!";
+use std::collections::BTreeSet;
+
+pub(crate) const HEADER_BYTES: usize = 110;
+/// The name of the entry that ends an archive.
+pub(crate) const TRAILER: &str = "TRAILER!!!";
 
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
@@ -72,7 +75,8 @@ impl Archive {
     }
 
     fn entry(&mut self, path: &str, mode: u32, links: u32, device: (u32, u32), content: &[u8]) {
-        debug_assert!(!path.is_empty() && !path.starts_with(['/', '.']), "{path}");
+        let odd = |part: &str| matches!(part, "" | "." | "..");
+        debug_assert!(!path.split('/').any(odd), "{path}");
         self.inodes += 1;
         self.raw_entry(path, self.inodes, mode, links, device, content);
     }
@@ -118,6 +122,80 @@ pub fn append_bytes(initramfs: &mut Vec<u8>, archive: &[u8]) {
     initramfs.extend_from_slice(archive);
 }
 
+/// The paths in archives that follow each other, as far as they can be read: a compressed one, and
+/// what follows it, cannot.
+///
+/// ```
+/// use stallbox_guest_images::cpio::{Archive, Names};
+///
+/// let mut archive = Archive::new();
+/// archive.directory("lib", 0o755);
+/// let mut names = Names::default();
+/// names.read(&archive.finish());
+/// assert!(names.contains("lib") && names.is_complete());
+/// names.read(&[0x1f, 0x8b, 0x08]);
+/// assert!(!names.is_complete());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    names: BTreeSet<String>,
+    is_unread: bool,
+}
+
+impl Names {
+    /// Reads more of them.
+    pub fn read(&mut self, archives: &[u8]) {
+        let mut at = 0;
+        loop {
+            let rest = archives.get(at..).unwrap_or_default();
+            // The kernel skips zeros between archives (init/initramfs.c, unpack_to_rootfs).
+            let Some(zeros) = rest.iter().position(|byte| *byte != 0) else {
+                return;
+            };
+            at += zeros;
+            match entry(&archives[at..]) {
+                Some((name, bytes)) => {
+                    let name = name.trim_start_matches("./").trim_start_matches('/');
+                    self.names.insert(name.to_owned());
+                    at = at.saturating_add(bytes);
+                }
+                None => {
+                    self.is_unread = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether an entry has this path.
+    pub fn contains(&self, path: &str) -> bool {
+        self.names.contains(path)
+    }
+
+    /// Whether all of them could be read.
+    pub fn is_complete(&self) -> bool {
+        !self.is_unread
+    }
+}
+
+/// The name of the entry that `bytes` begin with, and how long it is.
+fn entry(bytes: &[u8]) -> Option<(&str, usize)> {
+    let header = std::str::from_utf8(bytes.get(..HEADER_BYTES)?).ok()?;
+    if !header.starts_with("070701") && !header.starts_with("070702") {
+        return None;
+    }
+    let field = |index: usize| {
+        let digits = header.get(6 + 8 * index..14 + 8 * index)?;
+        usize::from_str_radix(digits, 16).ok()
+    };
+    let (content, name) = (field(6)?, field(11)?);
+    let name_end = HEADER_BYTES.checked_add(name)?;
+    let name = bytes.get(HEADER_BYTES..name_end.checked_sub(1)?)?;
+    let end = name_end.checked_next_multiple_of(4)?;
+    let end = end.checked_add(content)?.checked_next_multiple_of(4)?;
+    Some((std::str::from_utf8(name).ok()?, end))
+}
+
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
@@ -142,6 +220,51 @@ mod tests {
     #[test]
     fn the_same_calls_give_the_same_bytes() {
         assert_eq!(sample().finish(), sample().finish());
+    }
+
+    #[test]
+    fn names_are_read_through_all_archives_and_no_further() {
+        let mut archives = sample().finish();
+        let mut more = Archive::new();
+        more.file(".profile", 0o644, b"");
+        archives.extend([0; 8]);
+        append(&mut archives, more);
+        let mut names = Names::default();
+        names.read(&archives);
+        assert!(names.is_complete());
+        assert!(names.contains("bin/odd") && names.contains(".profile"));
+        assert!(!names.contains("odd"));
+        // Cut anywhere, or with any digit changed, it is an archive or it is not.
+        for at in 0..archives.len() {
+            Names::default().read(&archives[..at]);
+            let mut damaged = archives.clone();
+            damaged[at] = b'f';
+            Names::default().read(&damaged);
+        }
+    }
+
+    /// The cpio tool is the second opinion here too: `./` before each name, other owners and times.
+    #[test]
+    fn names_of_the_cpio_tools_archives_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lib")).unwrap();
+        std::fs::write(folder.path().join("lib/libc.so.6"), "12345").unwrap();
+        let Ok(mut cpio) = Command::new("cpio")
+            .args(["--create", "--format=newc", "--quiet"])
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+        else {
+            eprintln!("skipped: no cpio on this machine");
+            return;
+        };
+        let paths = b".\n./lib\n./lib/libc.so.6\n";
+        cpio.stdin.take().unwrap().write_all(paths).unwrap();
+        let archive = cpio.wait_with_output().unwrap().stdout;
+        let mut names = Names::default();
+        names.read(&archive);
+        assert!(names.contains("lib/libc.so.6") && names.is_complete());
     }
 
     #[test]

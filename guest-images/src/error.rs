@@ -157,6 +157,14 @@ pub enum Error {
         /// Why not, and what to do.
         why: String,
     },
+    /// An added folder holds more than there is room for.
+    #[error("the files in {} have more than {mib_max} MiB", path.display())]
+    TooMuch {
+        /// The folder.
+        path: PathBuf,
+        /// As much as there is room for.
+        mib_max: u64,
+    },
     /// A program that the build runs failed.
     #[error("{command} failed ({status}):\n{output}")]
     Command {

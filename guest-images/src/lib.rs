@@ -44,6 +44,7 @@ mod versions;
 use std::env;
 use std::path::{Path, PathBuf};
 
+pub use added::archive;
 pub use clean::{Clean, clean};
 pub use error::Error;
 pub use host::{HostImage, ensure_host};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Key, KeyBuilder, LockedCache};
 use crate::config::Config;
+use crate::cpio::Names;
 use crate::error::{create_dir, read, read_to_string, write};
 use crate::kernel::{self, Kernel};
 use crate::modules::Module;
@@ -441,7 +442,7 @@ fn about(definition: &Definition) -> String {
 
 /// The archive of a user's folder, and its name in the cache.
 fn add(folder: &Path, lock: &LockedCache<'_>) -> Result<(String, PathBuf), Error> {
-    let archive = added::archive(folder)?;
+    let archive = added::archive(folder, &Names::default(), u64::MAX)?;
     let key = KeyBuilder::new("added").part("archive", &archive).finish();
     let folder = match lock.find(&key) {
         Some(folder) => folder,

@@ -1,13 +1,14 @@
 //! Loads the guest: kernel, device tree and initial RAM disk into RAM.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use stallbox_devices::test_engine;
 use stallbox_firmware::boot::{EntryState, Kernel, Plan};
 use stallbox_firmware::fdt::{Board, PciFunction};
 use stallbox_firmware::layout;
+use stallbox_guest_images as guest_images;
 use stallbox_guest_images::cpio;
 use stallbox_timeline::seeded;
 use vm_memory::{Bytes, GuestAddress};
@@ -31,8 +32,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Reads a guest's files.
-    pub fn read(guest: &GuestConfig) -> Result<Files> {
+    /// Reads a guest's files, for a machine with so much RAM.
+    pub fn read(guest: &GuestConfig, memory_bytes: u64) -> Result<Files> {
         let kernel = std::fs::read(&guest.kernel).with_context(|| {
             format!(
                 "cannot read the kernel {} (--kernel)",
@@ -41,12 +42,13 @@ impl Files {
         })?;
         // Here what is wrong with it is said before anything is built.
         Kernel::parse(&guest.kernel, &kernel)?;
-        let initrd_path = guest.initrd.first();
+        let room = room(memory_bytes, kernel.len() as u64);
+        let initrd_path = guest.initrd.first().or(guest.added.first());
         Ok(Files {
             kernel_path: guest.kernel.clone(),
             kernel,
             initrd_path: initrd_path.map_or_else(|| "/stallbox/command".into(), Clone::clone),
-            initrd: initrd(guest)?,
+            initrd: initrd(guest, room)?,
         })
     }
 
@@ -66,7 +68,7 @@ impl Files {
 
 /// Copies the guest into RAM, and says how the first vCPU starts.
 pub fn load(world: &World, machine: &MachineConfig, guest: &GuestConfig) -> Result<EntryState> {
-    let files = Files::read(guest)?;
+    let files = Files::read(guest, machine.memory_bytes)?;
     place(
         world,
         machine,
@@ -143,9 +145,11 @@ pub fn place(
     Ok(plan.entry())
 }
 
-/// The initial RAM disks, one behind the other: the kernel unpacks them in this order
-/// (Documentation/driver-api/early-userspace/buffer-format.rst).
-fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
+/// The initial RAM disks and archives of the added folders, one behind the other: the kernel unpacks
+/// them in this order (Documentation/driver-api/early-userspace/buffer-format.rst).
+///
+/// With added folders they can have `room` bytes.
+fn initrd(guest: &GuestConfig, room: u64) -> Result<Option<Vec<u8>>> {
     let mut initrd: Option<Vec<u8>> = None;
     for path in &guest.initrd {
         let bytes = std::fs::read(path).with_context(|| {
@@ -159,7 +163,42 @@ fn initrd(guest: &GuestConfig) -> Result<Option<Vec<u8>>> {
             Some(first) => cpio::append_bytes(first, &bytes),
         }
     }
+    for folder in &guest.added {
+        let initrd = initrd.get_or_insert_default();
+        let archive = added(folder, initrd, room)?;
+        cpio::append_bytes(initrd, &archive);
+    }
     Ok(initrd)
+}
+
+/// As much as a kernel can unpack: RAM disks stay until all of them are unpacked (init/initramfs.c,
+/// do_populate_rootfs), and the first file system may have half of what they leave (mm/shmem.c,
+/// shmem_default_max_blocks). So a third of RAM, without the kernel (about twice its file), its
+/// `struct page`s and tables, and what it keeps for contiguous allocations.
+fn room(memory_bytes: u64, kernel_bytes: u64) -> u64 {
+    memory_bytes.saturating_sub(2 * kernel_bytes + memory_bytes / 16 + CMA_BYTES) / 3
+}
+
+/// Linux, CONFIG_CMA_SIZE_MBYTES.
+const CMA_BYTES: u64 = 16 << 20;
+
+/// The archive of an added folder, to be put behind `initrd`.
+fn added(folder: &Path, initrd: &[u8], room: u64) -> Result<Vec<u8>> {
+    let left = room.saturating_sub(initrd.len() as u64);
+    let mut below = cpio::Names::default();
+    below.read(initrd);
+    guest_images::archive(folder, &below, left).map_err(|error| {
+        let context = match error {
+            guest_images::Error::TooMuch { .. } => format!(
+                "--add: in RAM of this size (--memory) the kernel can unpack {} MiB, of which {} MiB are \
+                 taken",
+                room >> 20,
+                initrd.len() >> 20
+            ),
+            _ => "--add".to_owned(),
+        };
+        anyhow::Error::new(error).context(context)
+    })
 }
 
 /// The kernel's first entropy, from the run's seed: equal runs shuffle equally.

@@ -158,6 +158,8 @@ pub struct GuestConfig {
     pub kernel: PathBuf,
     /// Initial RAM disks: archives that the kernel unpacks one after the other.
     pub initrd: Vec<PathBuf>,
+    /// Folders whose content the guest finds in its `/`, on top of these.
+    pub added: Vec<PathBuf>,
     /// Added to the kernel command line.
     pub append: String,
     /// Run by the guest's init instead of a shell.

@@ -48,7 +48,7 @@ impl Drop for Named {
     }
 }
 
-fn compile(to: &Path, flags: &[&str], source: &str) {
+pub fn compile(to: &Path, flags: &[&str], source: &str) {
     let file = to.with_extension("c");
     fs::write(&file, source).unwrap();
     let done = Command::new("aarch64-linux-gnu-gcc")

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod add;
 mod boot;
 mod bugs;
 mod checkers;

@@ -78,6 +78,7 @@ pub fn measure(kind: EngineKind) -> Result<Vec<(&'static str, f64)>> {
     let guest = GuestConfig {
         kernel: image.kernel,
         initrd,
+        added: Vec::new(),
         append: "quiet".to_owned(),
         command: Some(COMMAND.to_owned()),
     };

@@ -21,6 +21,10 @@ pub struct GuestArgs {
     /// `stallbox measure` needs pinbench in it.
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
+    /// Gives the guest the files of this folder, in its /, on top of image or initial RAM disk
+    /// (docs/images.md; repeatable, later ones replace files of earlier ones).
+    #[arg(long, value_name = "DIR")]
+    pub add: Vec<PathBuf>,
     /// RAM: a number with K, M or G (1024 each).
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
     pub memory: u64,

@@ -227,12 +227,14 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         bail!("--accel: the measurement drives zip, with rev=0x21 or rev=0x30");
     };
     let (kernel, initrd) = args.guest.files()?;
-    let files = boot::Files::read(&GuestConfig {
+    let guest = GuestConfig {
         kernel,
         initrd,
+        added: args.guest.add.clone(),
         append: String::new(),
         command: None,
-    })?;
+    };
+    let files = boot::Files::read(&guest, args.guest.memory)?;
     Ok(Plan {
         memory_bytes: args.guest.memory,
         cpus: CPUS,

@@ -68,6 +68,7 @@ pub fn guest(args: &RunArgs) -> Result<GuestConfig> {
     Ok(GuestConfig {
         kernel,
         initrd,
+        added: args.guest.add.clone(),
         append: args.append.clone(),
         command: args.script(),
     })
