@@ -122,6 +122,9 @@ fn tlb_finds_a_missing_invalidation_and_who_unmapped() {
     complains(&run, "check tlb: DMA through a stale translation");
     complains(&run, "(unmapped)");
     complains(&run, "no invalidation of this address was completed");
+    complains(&run, "CMD_TLBI_NH_");
+    complains(&run, "sent, dropped by rule no-tlbi");
+    assert!(!run.output().contains("was sent since"), "{run}");
     // The program's munmap, by name.
     complains(&run, "__arm64_sys_munmap");
     complains(&run, "this page so far:");
@@ -145,6 +148,32 @@ fn dma_finds_pages_that_were_freed() {
         found.iter().all(|it| it.text("check") == Some("dma")),
         "{run}"
     );
+}
+
+#[test]
+fn tlb_tells_an_invalidation_that_a_rule_holds_from_one_that_was_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("held.toml");
+    let plan = "[[rule]]\nname='held'\nat='command'\n\
+                match={command='CMD_TLBI', after_marker='go'}\ndo={delay=20_000_000}\n";
+    fs::write(&path, plan).unwrap();
+    let run = Guest::new()
+        .option("--plan", &path)
+        .option("--check", "tlb")
+        .traced()
+        .run("echo marker go > /dev/ttyS1; zipabuse storm --queues 2 --depth 4 --bytes 16384")
+        .status(REPORTED);
+    complains(&run, "sent, not yet executed (rule held)");
+    assert!(!run.output().contains("was sent since"), "{run}");
+}
+
+#[test]
+fn stall_tells_an_answer_that_a_rule_has_lost() {
+    let guest = Guest::new().option("--check", "stall=500000").traced();
+    let script = format!("timeout -s KILL 2 {JOB}; echo");
+    let run = example(guest, "lost-resume").run(&script).status(REPORTED);
+    complains(&run, "CMD_RESUME at");
+    complains(&run, "sent, dropped by rule lost-resume");
 }
 
 #[test]

@@ -15,16 +15,58 @@ use stallbox_timeline::Time;
 
 use super::changes::{By, Changes};
 use super::watch::PageWatch;
+use super::withheld::Withheld;
 use crate::machine::faults::invalidated;
 use crate::stage1::read64;
 
 const CMDQ_BASE: u64 = 0x90;
+const CMDQ_PROD: u64 = 0x98;
 const CMDQ_CONS: u64 = 0x9c;
-const CMD_SYNC: u64 = 0x46;
-const COMMAND_BYTES: u64 = 16;
+pub(super) const CMD_SYNC: u64 = 0x46;
+pub(super) const COMMAND_BYTES: u64 = 16;
 /// Invalidations that are remembered.
 const INVALIDATIONS_MAX: usize = 256;
 const ADDRESS: u64 = (1 << 56) - 1;
+
+/// The command queue as its registers say.
+pub(super) struct Queue {
+    pub start: u64,
+    entries: u32,
+    pub cons: u32,
+    prod: u32,
+}
+
+impl Queue {
+    pub fn of(smmu: &Smmu) -> Queue {
+        let register = |offset: u64| {
+            let mut data = [0; 4];
+            smmu.read(offset, &mut data);
+            u32::from_le_bytes(data)
+        };
+        let base = u64::from(register(CMDQ_BASE)) | u64::from(register(CMDQ_BASE + 4)) << 32;
+        Queue {
+            start: base & 0x000f_ffff_ffff_ffe0,
+            entries: 1 << (base & 0x1f).min(19),
+            cons: register(CMDQ_CONS),
+            prod: register(CMDQ_PROD),
+        }
+    }
+
+    fn memory(&self) -> Range<u64> {
+        self.start..self.start + u64::from(self.entries) * COMMAND_BYTES
+    }
+
+    /// The place of an index, which has a wrap bit above it.
+    pub fn slot(&self, index: u32) -> u64 {
+        (index & (self.entries - 1)).into()
+    }
+
+    /// How many commands wait to be consumed; a queue whose indices make no sense holds no more than it can.
+    pub fn pending(&self) -> u32 {
+        let indices = 2 * self.entries - 1;
+        (self.prod.wrapping_sub(self.cons) & indices).min(self.entries)
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Commands {
@@ -34,6 +76,7 @@ pub(super) struct Commands {
     current: RefCell<Option<By>>,
     invalidations: RefCell<VecDeque<Invalidation>>,
     synced: Cell<bool>,
+    pub withheld: Withheld,
 }
 
 /// A CMD_TLBI of stage 1.
@@ -50,7 +93,7 @@ pub(super) struct Invalidation {
 
 impl Invalidation {
     /// `None` for another command.
-    fn parse(words: &[u64; 2]) -> Option<Invalidation> {
+    pub fn parse(words: &[u64; 2]) -> Option<Invalidation> {
         let asid = Some((words[0] >> 48) as u16);
         let addresses = invalidated(words);
         let (name, asid, addresses) = match words[0] & 0xff {
@@ -115,25 +158,19 @@ impl Commands {
         now: Time,
         words: &[u64; 2],
     ) -> Option<Invalidation> {
-        let register = |offset: u64| {
-            let mut data = [0; 4];
-            smmu.read(offset, &mut data);
-            u64::from(u32::from_le_bytes(data))
-        };
-        let base = register(CMDQ_BASE) | register(CMDQ_BASE + 4) << 32;
-        let entries = 1 << (base & 0x1f).min(19);
-        let start = base & 0x000f_ffff_ffff_ffe0;
-        let queue = start..start + entries * COMMAND_BYTES;
+        let registers = Queue::of(smmu);
+        let queue = registers.memory();
         if *self.queue.borrow() != queue {
             watch.watch_always(queue.clone());
             *self.queue.borrow_mut() = queue;
         }
-        let at = start + (register(CMDQ_CONS) & (entries - 1)) * COMMAND_BYTES;
+        let at = registers.start + registers.slot(registers.cons) * COMMAND_BYTES;
         // What a fault plan or the control socket makes the SMMU execute is not what lies there.
         let written = [read64(ram, at), read64(ram, at + 8)] == words.map(Some);
         let author = written.then(|| self.authors.borrow().of(at).last().map(|it| it.by.clone()));
         *self.current.borrow_mut() = author.flatten();
 
+        self.withheld.executed(words);
         self.synced.set(words[0] & 0xff == CMD_SYNC);
         let invalidation = Invalidation {
             time: now,

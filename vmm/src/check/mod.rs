@@ -17,6 +17,7 @@ mod stall;
 mod symbols;
 mod tlb;
 mod watch;
+mod withheld;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -24,7 +25,7 @@ use std::rc::{Rc, Weak};
 use anyhow::{Result, bail};
 use stallbox_devices::GuestRam;
 use stallbox_firmware::layout::RAM_BASE;
-use stallbox_smmu::{Note, Points, Smmu, Transaction, Translation};
+use stallbox_smmu::{Note, OnCommand, Points, Smmu, Transaction, Translation, Verdict};
 use stallbox_timeline::{Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -179,6 +180,26 @@ impl Checkers {
         if let Some(stall) = &self.stall {
             stall.noted(self, note);
         }
+    }
+
+    /// The SMMU has fetched a command: what a fault plan decided about it, and by which rule.
+    pub(crate) fn command_fetched(
+        &self,
+        words: &[u64; 2],
+        rule: Option<&str>,
+        verdict: &Verdict<OnCommand>,
+    ) {
+        if self.watch.is_some() {
+            let withheld = &self.commands.withheld;
+            withheld.fetched(self.now(), words, rule, verdict);
+        }
+    }
+
+    /// What became of a command like `wanted` that software has sent since and the SMMU has not executed.
+    fn withheld(&self, since: Time, wanted: impl Fn(&[u64; 2]) -> bool) -> Option<String> {
+        let smmu = self.smmu.borrow();
+        let withheld = &self.commands.withheld;
+        withheld.tell(smmu.as_ref()?, &self.ram, since, wanted)
     }
 
     /// The SMMU is about to execute a command.

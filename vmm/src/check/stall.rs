@@ -17,6 +17,7 @@ const LIMIT: Span = Span::from_ms(1000);
 /// Answers that are remembered, to say of a second one that it is.
 const ANSWERS_MAX: usize = 4096;
 
+const CMD_RESUME: u64 = 0x44;
 const EVENTQ_BASE: u64 = 0xa0;
 const EVENTQ_PROD: u64 = 0x1_00a8;
 const EVENTQ_CONS: u64 = 0x1_00ac;
@@ -147,8 +148,13 @@ impl Stalls {
         };
         let what = format!("a stall has had no answer for {}", in_ms(self.limit));
         let mut finding = finding(&open.transaction, &what);
+        // CMDQ_RESUME_0_SID and CMDQ_RESUME_1_STAG.
+        let resume = checkers.withheld(since, |words| {
+            words[0] & 0xff == CMD_RESUME && ((words[0] >> 32) as u32, words[1] as u16) == key
+        });
+        let answer = resume.unwrap_or_else(|| "no CMD_RESUME has named it".to_owned());
         finding.line(format!(
-            "{} of the device; tag {}, stalled at {} ns; no CMD_RESUME has named it",
+            "{} of the device; tag {}, stalled at {} ns; {answer}",
             access(&open.transaction),
             key.1,
             since.as_ns()

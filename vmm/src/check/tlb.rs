@@ -17,7 +17,7 @@ use stallbox_smmu::{Note, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
 
 use super::changes::{By, Change, Changes};
-use super::commands::Invalidation;
+use super::commands::{CMD_SYNC, Invalidation};
 use super::report::{Check, Finding, access, named};
 use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::read64;
@@ -429,6 +429,17 @@ impl Tlb {
             self.limit.as_ns() / 1000
         ));
         let address = suspect.transaction.address;
+        let withheld = match &suspect.invalidated {
+            Some(it) => checkers.withheld(it.time, |words| words[0] & 0xff == CMD_SYNC),
+            None => checkers.withheld(since, |words| {
+                let sent = Invalidation::parse(words);
+                sent.is_some_and(|it| it.covers(address) && it.is_for(suspect.asid))
+            }),
+        };
+        let unexecuted = withheld.is_some();
+        if let Some(what) = withheld {
+            finding.line(what);
+        }
         let near = match (&suspect.invalidated, suspect.cause) {
             (Some(it), _) => {
                 let why = "covers it, but no CMD_SYNC has followed";
@@ -442,6 +453,9 @@ impl Tlb {
             (None, Cause::Foreign(_)) => None,
         };
         let Some((near, why)) = near else {
+            if unexecuted {
+                return;
+            }
             finding.line("no invalidation for this address space was sent since");
             return;
         };

@@ -68,7 +68,10 @@ impl Probe for SmmuProbe {
     }
 
     fn on_command(&self, words: &[u64; 2]) -> Verdict<OnCommand> {
-        self.faults.on_command(words)
+        let (verdict, rule) = self.faults.on_command(words);
+        let rule = rule.as_ref().map(|rule| rule.name.as_str());
+        self.checkers.command_fetched(words, rule, &verdict);
+        verdict
     }
 
     fn on_interrupt(&self, line: Line) -> Verdict<OnInterrupt> {

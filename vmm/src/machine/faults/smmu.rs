@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stallbox_faultplan::{Access, Act, FaultKind, PageAnswer, Point, Stag, Subject};
+use stallbox_faultplan::{Access, Act, FaultKind, PageAnswer, Point, Rule, Stag, Subject};
 use stallbox_smmu::{
     FaultType, InvalidateRequest, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
     OnTranslation, PageRequest, PageResponseCode, Step, StreamId, Transaction, Verdict,
@@ -107,14 +107,15 @@ impl Faults {
         }
     }
 
+    /// What becomes of a command, and the rule that says so.
     pub(in crate::machine) fn on_command(
         self: &Rc<Self>,
         command: &[u64; 2],
-    ) -> Verdict<OnCommand> {
+    ) -> (Verdict<OnCommand>, Option<Rc<Rule>>) {
         let taken = self.ask(&words::command(command));
         let stale = self.follow_resume(command);
         let Some(taken) = taken else {
-            return Verdict::default();
+            return (Verdict::default(), None);
         };
         let act = match &taken.rule.act {
             Act::Drop => OnCommand::Skip,
@@ -135,10 +136,11 @@ impl Faults {
             }
             _ => OnCommand::Go,
         };
-        Verdict {
+        let verdict = Verdict {
             wait: self.wait(&taken),
             act,
-        }
+        };
+        (verdict, Some(taken.rule))
     }
 
     /// Keeps the tag of a CMD_RESUME; that of the one before it, of the same stream.
