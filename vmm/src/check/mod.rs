@@ -197,9 +197,9 @@ impl Checkers {
 
     /// What became of a command like `wanted` that software has sent since and the SMMU has not executed.
     fn withheld(&self, since: Time, wanted: impl Fn(&[u64; 2]) -> bool) -> Option<String> {
-        let smmu = self.smmu.borrow();
+        let smmu = self.smmu()?;
         let withheld = &self.commands.withheld;
-        withheld.tell(smmu.as_ref()?, &self.ram, since, wanted)
+        withheld.tell(&smmu, &self.ram, since, wanted)
     }
 
     /// The SMMU is about to execute a command.
