@@ -21,7 +21,7 @@ const CASE: &str = "STALLBOX_CONFINE_CASE";
 const REFUSED: &str = "refused: ";
 const ERROR: i32 = 125;
 
-const ROLES: [(&str, Role); 4] = [
+const ROLES: [(&str, Role); 5] = [
     ("main", Role::Soft),
     ("guest", Role::Guest),
     ("device", Role::Devices),

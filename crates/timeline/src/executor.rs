@@ -254,7 +254,9 @@ impl Timeline {
             // Dropped outside of any borrow: what goes with them may call a callback off, or ask
             // for another.
             let (events, tasks) = (self.0.events.take(), self.0.tasks.take());
-            if events.is_empty() && tasks.is_empty() {
+            let (observers, rest) = (self.0.observers.take(), self.0.unfinished.take());
+            let is_clear = events.is_empty() && tasks.is_empty();
+            if is_clear && observers.is_empty() && rest.is_empty() {
                 break;
             }
         }

@@ -2,10 +2,14 @@
 
 use std::cell::Cell;
 
+use stallbox_timeline::Time;
+
 /// The world's; a fault plan and the control socket ask for it, an engine obeys.
 #[derive(Debug, Default)]
 pub struct Pause {
     paused: Cell<bool>,
+    /// When it is to stand still.
+    at: Cell<Option<Time>>,
     possible: Cell<bool>,
 }
 
@@ -18,6 +22,18 @@ impl Pause {
     /// Stops the run, or lets it go on.
     pub fn set_paused(&self, paused: bool) {
         self.paused.set(paused);
+        self.at.set(None);
+    }
+
+    /// Lets the run go on until all of the machine is at `until`.
+    pub fn run_until(&self, until: Time) {
+        self.paused.set(false);
+        self.at.set(Some(until));
+    }
+
+    /// When an engine that can stand still is to do so.
+    pub fn is_due_at(&self) -> Option<Time> {
+        self.at.get()
     }
 
     /// Whether the engine can stand still.
