@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::faults::{Faults, Sink};
 use super::matrix::Device;
+use super::said::Said;
 use crate::boot;
 use crate::check::CheckConfig;
 use crate::config::{
@@ -119,16 +120,27 @@ struct Progress<'a> {
     deadline: Instant,
     told_to_end: &'a AtomicBool,
     seen: usize,
-    on_result: &'a dyn Fn(),
+    on_cell: &'a dyn Fn(),
+}
+
+impl Progress<'_> {
+    /// Tells of the cells reported since.
+    fn count(&mut self, world: &World) {
+        if self.seen < world.control.result_count() {
+            let results = world.control.results();
+            for line in &results[self.seen..] {
+                if matches!(Said::parse(line), Ok(Said::Cell(_))) {
+                    (self.on_cell)();
+                }
+            }
+            self.seen = results.len();
+        }
+    }
 }
 
 impl Watch for Progress<'_> {
     fn look(&mut self, world: &World) -> Option<Outcome> {
-        let count = world.control.result_count();
-        while self.seen < count {
-            self.seen += 1;
-            (self.on_result)();
-        }
+        self.count(world);
         if self.told_to_end.load(Ordering::Relaxed) {
             return Some(Outcome::Quit);
         }
@@ -136,13 +148,13 @@ impl Watch for Progress<'_> {
     }
 }
 
-/// Runs a script in a guest; `on_result` is called for each result it reports. Once `told_to_end` is
+/// Runs a script in a guest; `on_cell` is called for each cell that it reports. Once `told_to_end` is
 /// set, the guest ends.
 pub fn run(
     plan: &Plan,
     script: &Script,
     told_to_end: &AtomicBool,
-    on_result: &dyn Fn(),
+    on_cell: &dyn Fn(),
 ) -> Result<Ran> {
     let machine = plan.machine(script.device);
     let sink = Sink::default();
@@ -156,9 +168,10 @@ pub fn run(
         deadline: Instant::now() + plan.timeout,
         told_to_end,
         seen: 0,
-        on_result,
+        on_cell,
     };
     let outcome = world.concluded(vcpus.run(&mut progress)?);
+    progress.count(&world);
     world
         .tracer
         .finish()

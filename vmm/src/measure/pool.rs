@@ -23,8 +23,8 @@ const TICK: Duration = Duration::from_millis(200);
 enum News {
     /// It is confined, as far as it is to be.
     Ready(Result<()>),
-    /// A guest has reported something.
-    Result,
+    /// A guest has reported a cell.
+    Cell,
     /// The guest with this number has ended.
     Ended(usize, Result<Ran>),
 }
@@ -80,7 +80,7 @@ impl<'a> Pool<'a> {
         while outcomes.iter().any(Option::is_none) {
             match self.news.recv_timeout(TICK) {
                 Ok(News::Ready(_)) => {}
-                Ok(News::Result) => self.progress.inc(1),
+                Ok(News::Cell) => self.progress.inc(1),
                 Ok(News::Ended(guest, outcome)) => outcomes[guest] = Some(outcome),
                 Err(RecvTimeoutError::Timeout) => self.progress.tick(),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -116,7 +116,7 @@ fn work(
         } else {
             let run = || {
                 guest::run(plan, &script, told_to_end, &|| {
-                    tell(News::Result);
+                    tell(News::Cell);
                 })
             };
             // A defect of ours costs this guest's cells and not the others'.
