@@ -18,7 +18,7 @@ use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::command::{COMMAND_BYTES, Raw, op};
 use crate::spec::regs::{cr0, cr2, gerror, mask};
 use crate::spec::{low_mask, words};
-use crate::tlb::{Asids, Scope, Whose};
+use crate::tlb::{Asids, CachedTranslation, NearMiss, Scope, Whose};
 use crate::verdict::{OnCommand, Points, Verdict};
 use crate::walker::{ADDRESS_BITS, Granule, World};
 use crate::{Line, StreamId, SubstreamId};
@@ -54,6 +54,28 @@ enum Signal {
     None,
     Interrupt { address: u64, data: u32 },
     Event,
+}
+
+/// What a CMD_TLBI names: whose translations, and of which addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalidation {
+    whose: Whose,
+    scope: Option<Scope>,
+}
+
+impl Invalidation {
+    /// The first and the last input address that it names, in 56 bits; `None` for all.
+    pub fn addresses(&self) -> Option<(u64, u64)> {
+        self.scope.map(|scope| (scope.first, scope.last))
+    }
+
+    /// What keeps it from taking `entry` out of the TLB; `None` if it does take it out. The TLB
+    /// itself goes by this.
+    pub fn misses(&self, entry: &CachedTranslation) -> Option<NearMiss> {
+        let scope = |scope: Scope| scope.misses(&entry.0);
+        let whose = self.whose.misses(&entry.0);
+        whose.or_else(|| self.scope.and_then(scope))
+    }
 }
 
 /// A command that is legal here.
@@ -229,15 +251,8 @@ fn parse_tlbi(raw: &Raw, features: &Config, e2h: bool) -> Result<Command, Comman
 
 /// The addresses that a TLBI names: *Range-based invalidation and level hint*.
 fn parse_scope(raw: &Raw, address: u64, features: &Config) -> Result<Scope, CommandError> {
-    let granule = match raw.tlbi_tg() {
-        // The range fields are RES0 without RIL.
-        _ if !features.ril => None,
-        0 => None,
-        1 => Some(Granule::K4),
-        2 => Some(Granule::K16),
-        _ => Some(Granule::K64),
-    };
-    let Some(granule) = granule else {
+    // The range fields are RES0 without RIL.
+    let Some(granule) = raw.tlbi_granule().filter(|_| features.ril) else {
         return Ok(Scope::address(address));
     };
     let level = match raw.tlbi_ttl() {
@@ -247,14 +262,12 @@ fn parse_scope(raw: &Raw, address: u64, features: &Config) -> Result<Scope, Comm
         1 if granule == Granule::K16 && !features.ds => None,
         level => Some(level.into()),
     };
-    let (num, scale) = (raw.tlbi_num(), raw.tlbi_scale(features.ds).min(39));
-    if num == 0 && scale == 0 && level.is_none() {
+    if raw.tlbi_num() == 0 && raw.tlbi_scale(features.ds) == 0 && level.is_none() {
         return Err(CommandError::Illegal);
     }
-    let first = address & low_mask(ADDRESS_BITS) & !low_mask(granule.bits());
-    let bytes = u128::from(num + 1) << (scale + granule.bits());
+    let (first, last) = raw.tlbi_range(address & low_mask(ADDRESS_BITS), granule, features.ds);
     // The range does not wrap at the end of the address space.
-    let last = (u128::from(first) + bytes - 1).min(u128::from(low_mask(ADDRESS_BITS))) as u64;
+    let last = last.min(low_mask(ADDRESS_BITS));
     Ok(Scope {
         first,
         last,
@@ -264,6 +277,14 @@ fn parse_scope(raw: &Raw, address: u64, features: &Config) -> Result<Scope, Comm
 }
 
 impl Smmu {
+    /// What `words` invalidate, if they are a CMD_TLBI that is legal here.
+    pub fn invalidation(&self, words: [u64; 2]) -> Option<Invalidation> {
+        match self.0.parse(&Raw(words)) {
+            Ok(Command::Tlb { whose, scope }) => Some(Invalidation { whose, scope }),
+            _ => None,
+        }
+    }
+
     /// Executes what is queued. With no latency it is done when this returns, unless the timeline's
     /// driver is needed elsewhere: then it goes on with it before anything else. With a latency, the
     /// timeline goes on with it.

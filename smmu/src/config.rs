@@ -4,7 +4,7 @@
 
 use crate::ats;
 use crate::features::{Config, Httu, StallModel};
-use crate::spec::cd::Cd;
+use crate::spec::cd::{CD_BYTES, Cd, L1CD_BYTES, L1Cd};
 use crate::spec::pte::Layout;
 use crate::spec::ste::{self, Ste};
 use crate::spec::{bits, field, low_mask};
@@ -173,7 +173,38 @@ impl Stages {
     }
 }
 
+/// The way to a context descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CdAt {
+    /// It is here.
+    Entry(u64),
+    /// It is where the level 1 descriptor at this address says.
+    Descriptor(u64),
+}
+
 impl Contexts {
+    /// Where to look for context descriptor `index`.
+    pub(crate) fn find(&self, index: u32) -> CdAt {
+        match self.leaf_log2 {
+            None => CdAt::Entry(self.table + u64::from(index) * CD_BYTES),
+            Some(leaf_log2) => {
+                CdAt::Descriptor(self.table + u64::from(index >> leaf_log2) * L1CD_BYTES)
+            }
+        }
+    }
+
+    /// Where context descriptor `index` is, given its level 1 descriptor; `None` if that has none.
+    pub(crate) fn find_below(&self, index: u32, l1: L1Cd, features: &Config) -> Option<u64> {
+        let out_of_range = l1.l2_ptr() & !low_mask(features.oas_bits.into()) != 0;
+        if !l1.v() || out_of_range {
+            return None;
+        }
+        let leaf_log2 = u32::from(self.leaf_log2.unwrap_or(0));
+        // A leaf of 1024 contexts is 64 KiB, and aligned to that.
+        let leaf = l1.l2_ptr() & !low_mask(leaf_log2 + 6);
+        Some(leaf + (u64::from(index) & low_mask(leaf_log2)) * CD_BYTES)
+    }
+
     fn parse(ste: &Ste, world: World, features: &Config) -> Option<Contexts> {
         let stall_forbidden = ste.s1_stalld();
         if stall_forbidden && features.stall_model != StallModel::Both {
@@ -465,9 +496,9 @@ pub(crate) enum SteAt {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamTable {
     base: u64,
-    log2_size: u32,
+    pub(crate) log2_size: u32,
     /// StreamID bits that the second level resolves, if there is one.
-    split: Option<u32>,
+    pub(crate) split: Option<u32>,
 }
 
 impl StreamTable {

@@ -6,14 +6,14 @@ use std::rc::Rc;
 
 use crate::Transaction;
 use crate::ats::PcieRules;
-use crate::config::{Context, Contexts, Stages, SteAt, Stream, StreamTable};
+use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable};
 use crate::probe::Step;
 use crate::smmu::{Inner, bump};
-use crate::spec::cd::{CD_BYTES, Cd, L1CD_BYTES, L1Cd};
+use crate::spec::cd::{Cd, L1Cd};
 use crate::spec::event::{self, EventType};
 use crate::spec::regs::cr2;
 use crate::spec::ste::{L1Std, Ste};
-use crate::spec::{low_mask, words};
+use crate::spec::words;
 use crate::stages::{Purpose, Second};
 use crate::translate::{Asked, Attempt, Refusal, bad_substream};
 
@@ -74,23 +74,14 @@ impl Inner {
         index: u32,
         asked: Asked<'_>,
     ) -> Result<Option<Rc<Context>>, Refusal> {
-        let at = match contexts.leaf_log2 {
-            None => contexts.table + u64::from(index) * CD_BYTES,
-            Some(leaf_log2) => {
-                let leaf_log2 = u32::from(leaf_log2);
-                let l1_index = u64::from(index >> leaf_log2);
-                let l1_at = contexts.table + l1_index * L1CD_BYTES;
+        let at = match contexts.find(index) {
+            CdAt::Entry(at) => at,
+            CdAt::Descriptor(l1_at) => {
                 let raw = self
                     .fetch_through::<1>(transaction, stages, l1_at, asked)
                     .await?;
-                let l1 = L1Cd(raw[0]);
-                let out_of_range = l1.l2_ptr() & !low_mask(self.features.oas_bits.into()) != 0;
-                if !l1.v() || out_of_range {
-                    return Err(bad_substream(transaction));
-                }
-                // A leaf of 1024 contexts is 64 KiB, and aligned to that.
-                let leaf = l1.l2_ptr() & !low_mask(leaf_log2 + 6);
-                leaf + (u64::from(index) & low_mask(leaf_log2)) * CD_BYTES
+                let below = contexts.find_below(index, L1Cd(raw[0]), &self.features);
+                below.ok_or_else(|| bad_substream(transaction))?
             }
         };
         let raw = self

@@ -1,8 +1,10 @@
 //! Things that happen to an SMMU from outside the architecture: what a fault plan or a person makes
 //! of it, beyond the [verdicts](crate::Verdict) at its own points, and what it keeps, to be shown.
 
+use crate::Transaction;
 use crate::smmu::Smmu;
-use crate::tlb::{Scope, Whose};
+use crate::tlb::{CachedTranslation, Scope, Whose};
+use crate::translate::resolved;
 
 pub use crate::tlb::TlbEntry;
 
@@ -25,6 +27,14 @@ impl Smmu {
     pub fn evict(&self, address: Option<u64>) -> u32 {
         let tlb = &mut self.0.caches.borrow_mut().tlb;
         tlb.invalidate(Whose::Anyone, address.map(Scope::address))
+    }
+
+    /// What the TLB has for `transaction`, as far as its configuration is cached too.
+    pub fn cached(&self, transaction: &Transaction) -> Option<CachedTranslation> {
+        let caches = self.0.caches.borrow();
+        let tag = resolved(&caches.config, transaction).ok()?.tag;
+        let entry = caches.tlb.lookup(transaction.address, &tag)?;
+        Some(CachedTranslation(*entry))
     }
 
     /// What the TLB holds, in the order of input addresses.

@@ -47,11 +47,12 @@ mod queue;
 mod regs;
 mod resolved;
 mod smmu;
-mod spec;
+pub mod spec;
 mod stages;
 mod tlb;
 mod translate;
 mod verdict;
+pub mod view;
 mod walker;
 
 #[cfg(any(test, feature = "test-utils"))]
@@ -64,6 +65,7 @@ mod tests;
 pub use ats::{
     AtsCompletion, AtsRange, Endpoints, InvalidateCompletion, InvalidateRequest, TranslationRequest,
 };
+pub use command::Invalidation;
 pub use fault::Stall;
 pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
 pub use inject::TlbEntry;
@@ -71,6 +73,7 @@ pub use pri::{PageRequest, PageResponse, PageResponseCode};
 pub use probe::{NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::EventType;
+pub use tlb::{CachedTranslation, NearMiss};
 pub use verdict::{
     FaultType, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, Points, Verdict,
 };

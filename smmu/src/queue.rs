@@ -51,6 +51,16 @@ impl Ring {
         self.base + index * self.entry_bytes
     }
 
+    /// How many entries are queued; software can write indices that no queue has.
+    pub(crate) fn queued(&self, prod: u32, cons: u32) -> u32 {
+        self.position(prod.wrapping_sub(cons)).min(self.entries())
+    }
+
+    /// The memory that it is in.
+    pub(crate) fn memory(&self) -> std::ops::Range<u64> {
+        self.base..self.base + (self.entry_bytes << self.log2)
+    }
+
     /// How many entries fit.
     pub(crate) fn entries(&self) -> u32 {
         1 << self.log2

@@ -215,13 +215,147 @@ impl Scope {
         }
     }
 
-    fn covers(&self, entry: &Entry) -> bool {
+    /// What keeps `entry` from being named; `None` if it is named.
+    #[inline]
+    pub(crate) fn misses(&self, entry: &Entry) -> Option<NearMiss> {
         let (first, last) = entry.reach();
-        first <= self.last
-            && last >= self.first
-            && self.granule.is_none_or(|granule| granule == entry.granule)
-            && self.level.is_none_or(|level| level == entry.level.into())
+        if first > self.last || last < self.first {
+            return Some(NearMiss::Addresses {
+                first: self.first,
+                last: self.last,
+            });
+        }
+        if let Some(named) = self.granule.filter(|granule| *granule != entry.granule) {
+            let cached = entry.granule;
+            return Some(NearMiss::Granule { named, cached });
+        }
+        let level = self.level.filter(|level| *level != entry.level.into())?;
+        Some(NearMiss::Level {
+            named: level,
+            cached: entry.level.into(),
+        })
     }
+}
+
+/// One cached translation, to be held against invalidations: see [`Invalidation::misses`].
+///
+/// [`Invalidation::misses`]: crate::Invalidation::misses
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedTranslation(pub(crate) Entry);
+
+impl CachedTranslation {
+    /// One of stage 1 in NS-EL1, not global: the page or block of so many bytes, as a power of two,
+    /// that `address` is in.
+    pub fn stage1(
+        granule: Granule,
+        size_log2: u8,
+        vmid: u16,
+        asid: u16,
+        address: u64,
+    ) -> CachedTranslation {
+        let tag = Tag::stage1(World::El1, vmid, asid, false);
+        let first = address & low_mask(ADDRESS_BITS) & !low_mask(size_log2.into());
+        let above = u32::from(size_log2).saturating_sub(granule.bits());
+        CachedTranslation(Entry {
+            key: first | tag.key,
+            owner: tag.owners[0],
+            size_bits: size_log2,
+            reach_bits: size_log2,
+            level: 3 - (above / granule.stride()) as i8,
+            granule,
+            ..EMPTY
+        })
+    }
+
+    /// Its granule.
+    pub fn granule(&self) -> Granule {
+        self.0.granule
+    }
+
+    /// The level of its leaf; of stage 1, if there is one.
+    pub fn level(&self) -> i8 {
+        self.0.level
+    }
+
+    /// Whose it is.
+    pub fn vmid(&self) -> u16 {
+        self.0.vmid()
+    }
+
+    /// Whose it is; `None` for a global one, and for one of stage 2.
+    pub fn asid(&self) -> Option<u16> {
+        (!self.0.is_global() && !self.0.is_of(Space::Stage2)).then_some(self.0.asid())
+    }
+
+    /// Whether it is one of stage 2 alone: then its input is an intermediate address.
+    pub fn stage2(&self) -> bool {
+        self.0.is_of(Space::Stage2)
+    }
+}
+
+/// Why an invalidation leaves a cached translation where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NearMiss {
+    /// It is for the translations of another exception level.
+    #[error("is for another exception level's translations")]
+    World,
+    /// It is for those of stage 2 alone, or of stage 1.
+    #[error("is for translations of another stage")]
+    Stage,
+    /// VMID.
+    #[error("is for VMID {named}; this translation has VMID {cached}")]
+    Vmid {
+        /// The VMID of the invalidation.
+        named: u16,
+        /// That of the translation.
+        cached: u16,
+    },
+    /// ASID.
+    #[error("is for ASID {named}; this address space has ASID {cached}")]
+    Asid {
+        /// The ASID of the invalidation.
+        named: u16,
+        /// That of the translation.
+        cached: u16,
+    },
+    /// The translation is global, and stays where one ASID is named.
+    #[error("is for ASID {named}; this translation is global (nG is 0)")]
+    Global {
+        /// The ASID of the invalidation.
+        named: u16,
+    },
+    /// Other addresses: the range of TG, NUM and SCALE, or one address.
+    #[error("covers {first:#x} to {last:#x} ({} pages), and not this address", pages(*first, *last))]
+    Addresses {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+    /// TG.
+    #[error("is for the {} KiB granule (TG); this translation has {} KiB", kib(*named), kib(*cached))]
+    Granule {
+        /// The granule of the invalidation.
+        named: Granule,
+        /// That of the translation.
+        cached: Granule,
+    },
+    /// TTL.
+    #[error("is for leaves at level {named} (TTL); this one is at level {cached}")]
+    Level {
+        /// The level of the invalidation.
+        named: i32,
+        /// That of the translation.
+        cached: i32,
+    },
+}
+
+fn pages(first: u64, last: u64) -> u64 {
+    ((last - first) >> 12) + 1
+}
+
+fn kib(granule: Granule) -> u32 {
+    1 << (granule.bits() - 10)
 }
 
 /// The TLB of one SMMU.
@@ -402,7 +536,8 @@ impl Tlb {
     /// that were.
     pub(crate) fn invalidate(&mut self, whose: Whose, scope: Option<Scope>) -> u32 {
         self.drop_where(|entry| {
-            whose.owns(entry) && scope.as_ref().is_none_or(|scope| scope.covers(entry))
+            let misses = |scope: &Scope| scope.misses(entry).is_some();
+            whose.misses(entry).is_none() && !scope.as_ref().is_some_and(misses)
         })
     }
 }
@@ -439,23 +574,41 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    fn owns(self, entry: &Entry) -> bool {
+    /// What keeps `entry` from being of those that are named; `None` if it is one.
+    #[inline]
+    pub(crate) fn misses(self, entry: &Entry) -> Option<NearMiss> {
         let el2 = entry.is_of(Space::Stage1(World::El2));
         let el2 = el2 || entry.is_of(Space::Stage1(World::El2E2h));
+        let unless = |good: bool, miss| if good { None } else { Some(miss) };
+        let vmid = |named| {
+            let cached = entry.vmid();
+            unless(named == cached, NearMiss::Vmid { named, cached })
+        };
         match self {
-            Whose::Anyone => true,
-            Whose::NotEl2 => !el2,
-            Whose::El2 => el2,
-            Whose::Vmid(vmid) => !el2 && entry.vmid() == vmid,
-            Whose::Stage2(vmid) => entry.is_of(Space::Stage2) && entry.vmid() == vmid,
-            Whose::Stage1 { world, vmid, asids } => {
-                let asid_matches = match asids {
-                    Asids::Any => true,
-                    Asids::Only(asid) => !entry.is_global() && entry.asid() == asid,
-                    Asids::WithGlobal(asid) => entry.is_global() || entry.asid() == asid,
-                };
-                entry.is_of(Space::Stage1(world)) && entry.vmid() == vmid && asid_matches
+            Whose::Anyone => None,
+            Whose::NotEl2 => unless(!el2, NearMiss::World),
+            Whose::El2 => unless(el2, NearMiss::World),
+            Whose::Vmid(_) if el2 => Some(NearMiss::World),
+            Whose::Vmid(named) => vmid(named),
+            Whose::Stage2(_) if !entry.is_of(Space::Stage2) => Some(NearMiss::Stage),
+            Whose::Stage2(named) => vmid(named),
+            Whose::Stage1 { .. } if entry.is_of(Space::Stage2) => Some(NearMiss::Stage),
+            Whose::Stage1 { world, .. } if !entry.is_of(Space::Stage1(world)) => {
+                Some(NearMiss::World)
             }
+            Whose::Stage1 {
+                vmid: of, asids, ..
+            } => vmid(of).or_else(|| {
+                let cached = entry.asid();
+                match asids {
+                    Asids::Any => None,
+                    Asids::Only(named) if entry.is_global() => Some(NearMiss::Global { named }),
+                    Asids::WithGlobal(_) if entry.is_global() => None,
+                    Asids::Only(named) | Asids::WithGlobal(named) => {
+                        unless(named == cached, NearMiss::Asid { named, cached })
+                    }
+                }
+            }),
         }
     }
 }

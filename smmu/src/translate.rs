@@ -12,6 +12,7 @@ use std::cell::Cell;
 use stallbox_timeline::{Sleep, Span};
 
 use crate::config::{Context, Contexts, Overrides, Stages, Stream, Unmarked};
+use crate::config_cache::ConfigCaches;
 use crate::fault::Turn;
 use crate::probe::{Note, Response, Step};
 use crate::resolved::Resolved;
@@ -143,7 +144,7 @@ enum NoHit {
 
 /// What configuration caches alone come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resolution {
+pub(crate) enum Resolution {
     /// They do not have what is needed, or it is no way to a translation.
     Unknown,
     /// No translation is needed: the address passes if it is one.
@@ -431,29 +432,13 @@ impl Inner {
             };
         }
         let config = &mut self.caches.borrow_mut().config;
-        let resolved = match config.stream(transaction.stream.0).map(|stream| &**stream) {
-            Some(Stream::Translate(stages)) => match stages.select(transaction) {
-                Ok(Selected::Context(contexts, index)) => config
-                    .context(transaction.stream.0, index)
-                    .and_then(Option::as_ref)
-                    .filter(|context| !(context.stalls && contexts.stall_forbidden))
-                    .map(|context| Resolved::stage1(stages, context)),
-                Ok(Selected::Bypass) => match &stages.stage2 {
-                    None => return Resolution::Bypass,
-                    Some(stage2) => Some(Resolved::stage2(stages, stage2)),
-                },
-                Err(_) => None,
-            },
-            Some(Stream::Bypass(_)) if transaction.substream.is_none() => {
-                return Resolution::Bypass;
+        match resolved(config, transaction) {
+            Ok(resolved) => {
+                config.keep_resolved(transaction, resolved);
+                Resolution::Translate
             }
-            _ => None,
-        };
-        let Some(resolved) = resolved else {
-            return Resolution::Unknown;
-        };
-        config.keep_resolved(transaction, resolved);
-        Resolution::Translate
+            Err(other) => other,
+        }
     }
 
     /// What the TLB has for `address`, if that permits what is needed.
@@ -799,6 +784,32 @@ impl Stages {
             }
         }
     }
+}
+
+/// What cached configuration makes of `transaction`, if it is to be translated.
+pub(crate) fn resolved(
+    config: &ConfigCaches,
+    transaction: &Transaction,
+) -> Result<Resolved, Resolution> {
+    let resolved = match config.stream(transaction.stream.0).map(|stream| &**stream) {
+        Some(Stream::Translate(stages)) => match stages.select(transaction) {
+            Ok(Selected::Context(contexts, index)) => config
+                .context(transaction.stream.0, index)
+                .and_then(Option::as_ref)
+                .filter(|context| !(context.stalls && contexts.stall_forbidden))
+                .map(|context| Resolved::stage1(stages, context)),
+            Ok(Selected::Bypass) => match &stages.stage2 {
+                None => return Err(Resolution::Bypass),
+                Some(stage2) => Some(Resolved::stage2(stages, stage2)),
+            },
+            Err(_) => None,
+        },
+        Some(Stream::Bypass(_)) if transaction.substream.is_none() => {
+            return Err(Resolution::Bypass);
+        }
+        _ => None,
+    };
+    resolved.ok_or(Resolution::Unknown)
 }
 
 pub(crate) fn bad_substream(transaction: &Transaction) -> Refusal {

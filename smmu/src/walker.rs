@@ -178,6 +178,17 @@ impl Regime {
         Verdict::Permission
     }
 
+    /// What the leaf `found` permits, for people.
+    pub(crate) fn rights(&self, found: &Found) -> Rights {
+        let raw = found.raw;
+        let clean = self.updates.dirty && raw.dbm() && raw.ap2();
+        Rights {
+            now: self.permissions(found, raw.ap2()),
+            once_dirty: self.permissions(found, raw.ap2() && !clean),
+            accessed: raw.af(),
+        }
+    }
+
     /// UWXN needs no code: in VMSAv8-64 what is writable unprivileged never executes privileged.
     #[inline]
     fn permissions(&self, found: &Found, ap2: bool) -> Permissions {
@@ -243,6 +254,17 @@ impl Stage2 {
             }
         }
         Verdict::Permission
+    }
+
+    /// What the leaf `found` permits, for people.
+    pub(crate) fn rights(&self, found: &Found) -> Rights {
+        let raw = found.raw;
+        let clean = self.updates.dirty && raw.dbm() && !raw.s2_write();
+        Rights {
+            now: self.permissions(raw, raw.s2_write()),
+            once_dirty: self.permissions(raw, raw.s2_write() || clean),
+            accessed: raw.af(),
+        }
     }
 
     fn permissions(&self, raw: Descriptor, write: bool) -> Permissions {
@@ -425,6 +447,42 @@ impl Verdict {
     }
 }
 
+/// What a leaf permits, as its tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    now: Permissions,
+    /// With the dirty state set that the SMMU would set.
+    once_dirty: Permissions,
+    accessed: bool,
+}
+
+impl Rights {
+    /// Whether `access` is permitted, at once or once the SMMU has set dirty state.
+    pub fn permit(&self, access: Access) -> bool {
+        self.once_dirty.allow(access)
+    }
+
+    /// Whether a write of this kind is permitted, but the page is clean: the SMMU would set dirty
+    /// state.
+    pub fn is_clean(&self, write: Access) -> bool {
+        self.permit(write) && !self.now.allow(write)
+    }
+
+    /// The access flag is set.
+    pub fn accessed(&self) -> bool {
+        self.accessed
+    }
+
+    /// What both permit.
+    pub(crate) fn and(&self, other: &Rights) -> Rights {
+        Rights {
+            now: self.now & other.now,
+            once_dirty: self.once_dirty & other.once_dirty,
+            accessed: self.accessed && other.accessed,
+        }
+    }
+}
+
 /// What the tables above a leaf take away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Above {
@@ -446,6 +504,16 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// The size of the page or block as a power of two.
+    pub(crate) fn size_bits(&self) -> u8 {
+        self.size_bits
+    }
+
+    /// The output for `address`.
+    pub(crate) fn at(&self, address: u64) -> u64 {
+        self.output | address & low_mask(self.size_bits.into())
+    }
+
     #[inline]
     fn leaf(&self, permissions: Permissions, global: bool, accessed: bool) -> Leaf {
         Leaf {
@@ -508,6 +576,11 @@ impl Walk {
             had,
             above: Above::default(),
         }
+    }
+
+    /// The level of the next descriptor.
+    pub(crate) fn level(&self) -> i32 {
+        self.level
     }
 
     /// Where the next descriptor is.

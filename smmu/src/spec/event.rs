@@ -4,7 +4,7 @@ pub(crate) use crate::verdict::FaultType;
 use crate::{Access, StreamId, SubstreamId, Transaction};
 
 /// Size of an event record.
-pub(crate) const EVENT_BYTES: u64 = 32;
+pub const EVENT_BYTES: u64 = 32;
 
 /// CLASS of a fault: what was being translated when stage 2 found it, or, at stage 1, its input
 /// address.
@@ -37,6 +37,104 @@ const TTRNW: u64 = 1 << 44;
 const IPA: u64 = 0x00ff_ffff_ffff_f000;
 /// FetchAddr is bits 55:3 of the last doubleword.
 const FETCH_ADDRESS: u64 = 0x00ff_ffff_ffff_fff8;
+
+/// Event records by number, those that this implementation does not record included.
+pub const NAMES: &[(&str, u32)] = &[
+    ("F_UUT", 0x01),
+    ("C_BAD_STREAMID", 0x02),
+    ("F_STE_FETCH", 0x03),
+    ("C_BAD_STE", 0x04),
+    ("F_BAD_ATS_TREQ", 0x05),
+    ("F_STREAM_DISABLED", 0x06),
+    ("F_TRANSL_FORBIDDEN", 0x07),
+    ("C_BAD_SUBSTREAMID", 0x08),
+    ("F_CD_FETCH", 0x09),
+    ("C_BAD_CD", 0x0a),
+    ("F_WALK_EABT", 0x0b),
+    ("F_TRANSLATION", 0x10),
+    ("F_ADDR_SIZE", 0x11),
+    ("F_ACCESS", 0x12),
+    ("F_PERMISSION", 0x13),
+    ("F_TLB_CONFLICT", 0x20),
+    ("F_CFG_CONFLICT", 0x21),
+    ("E_PAGE_REQUEST", 0x24),
+    ("F_VMS_FETCH", 0x25),
+];
+
+/// The name of an event record, or its number.
+pub fn name(number: u8) -> String {
+    super::name_in(NAMES, number)
+}
+
+/// An event record as it is in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record(
+    /// The doublewords as they are.
+    pub [u64; 4],
+);
+
+impl Record {
+    /// The event's number: see [`NAMES`].
+    pub const fn number(&self) -> u8 {
+        self.0[0] as u8
+    }
+    /// StreamID.
+    pub const fn sid(&self) -> u32 {
+        (self.0[0] >> 32) as u32
+    }
+    /// SubstreamID, which counts with SSV, and in C_BAD_SUBSTREAMID.
+    pub const fn ssid(&self) -> u32 {
+        (self.0[0] >> 12) as u32 & 0xf_ffff
+    }
+    /// SSV: the transaction had a SubstreamID.
+    pub const fn ssv(&self) -> bool {
+        self.0[0] & SSV != 0
+    }
+    /// Stall: a transaction waits for the answer to this record.
+    pub const fn stalls(&self) -> bool {
+        self.0[1] & STALL != 0
+    }
+    /// STAG, which counts with Stall.
+    pub const fn stag(&self) -> u16 {
+        self.0[1] as u16
+    }
+    /// PnU: a privileged access.
+    pub const fn privileged(&self) -> bool {
+        self.0[1] & PNU != 0
+    }
+    /// Ind: an instruction fetch, if it is a read.
+    pub const fn instruction(&self) -> bool {
+        self.0[1] & IND != 0
+    }
+    /// RnW: a read.
+    pub const fn read(&self) -> bool {
+        self.0[1] & RNW != 0
+    }
+    /// S2: stage 2 is at fault.
+    pub const fn stage2(&self) -> bool {
+        self.0[1] & S2 != 0
+    }
+    /// CLASS: 0 a context descriptor, 1 a translation table descriptor, 2 the input address.
+    pub const fn class(&self) -> u8 {
+        (self.0[1] >> 40) as u8 & 3
+    }
+    /// InputAddr, of faults, and of an abort of a walk.
+    pub const fn address(&self) -> u64 {
+        self.0[2]
+    }
+    /// IPA, of faults of stage 2.
+    pub const fn ipa(&self) -> u64 {
+        self.0[3] & IPA
+    }
+    /// FetchAddr, of records of an abort.
+    pub const fn fetch_address(&self) -> u64 {
+        self.0[3] & FETCH_ADDRESS
+    }
+    /// Whether it tells of an access to an address.
+    pub const fn is_of_access(&self) -> bool {
+        matches!(self.number(), 0x01 | 0x0b | 0x10..=0x13 | 0x24)
+    }
+}
 
 /// Codes of the events that this implementation can record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,7 +326,7 @@ pub(crate) const fn fault(fault: &Fault, transaction: &Transaction, stag: Option
 
 /// The stage that a record of a walk's abort or of a fault names.
 pub(crate) const fn stage(words: &[u64; 4]) -> u8 {
-    if words[1] & S2 != 0 { 2 } else { 1 }
+    if Record(*words).stage2() { 2 } else { 1 }
 }
 
 /// F_BAD_ATS_TREQ: what was asked for, and for how many pages.

@@ -24,6 +24,7 @@ mod terminations;
 mod tlb_model;
 mod updates;
 mod verdicts;
+mod view;
 mod vmids;
 mod walks;
 mod worlds;
