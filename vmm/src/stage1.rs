@@ -1,6 +1,6 @@
-//! Stage 1 translation tables as they are in memory, whatever a TLB has of them.
+//! The kernel's translation tables as they are in memory: where an address of a vCPU leads.
 //!
-//! DDI 0487: *VMSAv8-64 translation table format descriptors*; IHI 0070, *Context Descriptor*.
+//! DDI 0487: *VMSAv8-64 translation table format descriptors*.
 
 use stallbox_devices::GuestRam;
 use vm_memory::{Bytes, GuestAddress};
@@ -10,6 +10,11 @@ pub(crate) fn read64(ram: &GuestRam, at: u64) -> Option<u64> {
     let mut bytes = [0; 8];
     ram.read_slice(&mut bytes, GuestAddress(at)).ok()?;
     Some(u64::from_le_bytes(bytes))
+}
+
+/// RAM as [`View`](stallbox_smmu::view::View) reads it.
+pub(crate) fn reader(ram: &GuestRam) -> impl Fn(u64) -> Option<u64> {
+    move |at| read64(ram, at)
 }
 
 /// One half of an address space.
@@ -28,16 +33,7 @@ fn input_bits(size: u64) -> u32 {
     64 - (size & 0x3f).clamp(16, 39) as u32
 }
 
-/// log2 of the granule by TG0.
-fn granule0(tg0: u64) -> u32 {
-    match tg0 & 3 {
-        1 => 16,
-        2 => 14,
-        _ => 12,
-    }
-}
-
-/// The same by TG1, which has other values.
+/// log2 of the granule by TG1.
 fn granule1(tg1: u64) -> u32 {
     match tg1 & 3 {
         1 => 14,
@@ -56,29 +52,8 @@ impl Half {
         }
     }
 
-    /// A half by a context descriptor; `None` if it has no tables (EPD0, EPD1).
-    pub(crate) fn of_context(words: &[u64; 8], upper: bool) -> Option<Half> {
-        let first = words[0];
-        let (epd, base, granule, size) = if upper {
-            (first >> 30, words[2], granule1(first >> 22), first >> 16)
-        } else {
-            (first >> 14, words[1], granule0(first >> 6), first)
-        };
-        (epd & 1 == 0).then(|| Half {
-            table: base & 0x000f_ffff_ffff_fff0,
-            granule,
-            input_bits: input_bits(size),
-        })
-    }
-
     /// Where an address leads, if it is mapped.
     pub(crate) fn translate(&self, ram: &GuestRam, address: u64) -> Option<u64> {
-        self.walk(ram, address).output()
-    }
-
-    /// Reads the descriptors of an address, from the first table to where it ends.
-    pub(crate) fn walk(&self, ram: &GuestRam, address: u64) -> Walk {
-        let mut steps = Vec::new();
         let stride = self.granule - 3;
         let start = 4 - (self.input_bits - self.granule).div_ceil(stride);
         let mut table = self.table;
@@ -89,114 +64,24 @@ impl Half {
             } else {
                 stride
             };
-            let at = table + 8 * (address >> low & ((1 << bits) - 1));
-            let Some(raw) = read64(ram, at) else {
-                let end = End::NotRam { at };
-                return Walk { steps, end };
-            };
-            let kind = Kind::of(raw, level);
-            steps.push(Step {
-                level,
-                at,
-                raw,
-                kind,
-            });
-            let address_bits = 0x0000_ffff_ffff_ffff;
-            match kind {
-                Kind::Table => table = raw & address_bits & !((1 << self.granule) - 1),
-                Kind::Block | Kind::Page => {
-                    let inside = (1_u64 << low) - 1;
-                    let output = raw & address_bits & !inside | address & inside;
-                    let end = End::Mapped { output, raw };
-                    return Walk { steps, end };
+            let raw = read64(ram, table + 8 * (address >> low & ((1 << bits) - 1)))?;
+            let inside = match (raw & 3, level) {
+                (3, 0..=2) => {
+                    table = raw & ADDRESS & !((1 << self.granule) - 1);
+                    continue;
                 }
-                Kind::Invalid | Kind::Reserved => break,
-            }
+                // A block where there can be none, or nothing.
+                (1, 0 | 3) | (0 | 2, _) => return None,
+                _ => (1_u64 << low) - 1,
+            };
+            return Some(raw & ADDRESS & !inside | address & inside);
         }
-        Walk {
-            steps,
-            end: End::Invalid,
-        }
+        None
     }
 }
 
-/// What a descriptor is at its level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Invalid,
-    /// A block where there can be none.
-    Reserved,
-    Block,
-    Page,
-    Table,
-}
-
-impl Kind {
-    fn of(raw: u64, level: u32) -> Kind {
-        match (raw & 3, level) {
-            (0 | 2, _) => Kind::Invalid,
-            (1, 0 | 3) => Kind::Reserved,
-            (1, _) => Kind::Block,
-            (_, 3) => Kind::Page,
-            _ => Kind::Table,
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::Invalid => "invalid",
-            Kind::Reserved => "reserved",
-            Kind::Block => "block",
-            Kind::Page => "page",
-            Kind::Table => "table",
-        }
-    }
-}
-
-/// A descriptor that was read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub level: u32,
-    pub at: u64,
-    pub raw: u64,
-    pub kind: Kind,
-}
-
-/// What a walk read, and found.
-#[derive(Clone, Debug)]
-pub(crate) struct Walk {
-    pub steps: Vec<Step>,
-    pub end: End,
-}
-
-impl Walk {
-    /// Where the address leads, if it is mapped.
-    pub(crate) fn output(&self) -> Option<u64> {
-        match self.end {
-            End::Mapped { output, .. } => Some(output),
-            End::Invalid | End::NotRam { .. } => None,
-        }
-    }
-}
-
-/// How a walk ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// At a leaf.
-    Mapped {
-        /// Where the address leads.
-        output: u64,
-        /// The leaf.
-        raw: u64,
-    },
-    /// The last descriptor leads nowhere.
-    Invalid,
-    /// The next descriptor would not be in RAM.
-    NotRam {
-        /// Where it would be.
-        at: u64,
-    },
-}
+/// The address in a descriptor.
+const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 #[cfg(test)]
 mod tests {
@@ -218,65 +103,35 @@ mod tests {
         ram
     }
 
-    /// A context as Linux 6.12 writes it for a process with 48 bits and 4 KiB: T0SZ 16, EPD1, V,
-    /// AA64; its tables at [`RAM`].
-    fn context(first: u64) -> [u64; 8] {
-        [first, RAM, 0, 0, 0, 0, 0, 0]
-    }
-    const LINUX: u64 = 1 << 41 | 1 << 31 | 1 << 30 | 16;
-
     #[test]
-    fn a_page_and_a_block_are_found_with_all_that_leads_there() {
+    fn pages_and_blocks_are_found() {
         // Indices 0x1ff, 0x100, 3 and 5; 0x1ff, 0x100, 4 and the rest.
-        let page = 0x0000_ffc0_0060_5678;
-        let block = 0x0000_ffc0_0080_5678;
+        let page = 0xffff_ffc0_0060_5678;
+        let block = 0xffff_ffc0_0080_5678;
         let ram = memory(&[
             (RAM + 8 * 0x1ff, RAM + 0x1003),
+            (RAM, RAM + 0x1001),
+            (RAM + 8, 0xffff_ffff_f003),
             (RAM + 0x1000 + 8 * 0x100, RAM + 0x2003),
             (RAM + 0x2000 + 8 * 3, RAM + 0x3003),
             (RAM + 0x2000 + 8 * 4, 0x0060_0000_8020_0f41),
             (RAM + 0x3000 + 8 * 5, 0x00e8_0001_2345_6f43),
         ]);
-        let half = Half::of_context(&context(LINUX), false).unwrap();
-        let page = half.walk(&ram, page);
-        assert_eq!(page.output(), Some(0x1_2345_6678));
-        let levels: Vec<_> = page.steps.iter().map(|it| (it.level, it.kind)).collect();
-        let tables = [0, 1, 2].map(|level| (level, Kind::Table));
-        assert_eq!(levels, [&tables[..], &[(3, Kind::Page)]].concat());
-        let block = half.walk(&ram, block);
-        assert_eq!(block.output(), Some(0x8020_5678));
-        assert_eq!(block.steps.last().map(|it| it.kind), Some(Kind::Block));
+        // TG1 is 2 for 4 KiB, T1SZ 16.
+        let half = Half::upper(RAM, 2 << 30 | 16 << 16);
+        assert_eq!(half.translate(&ram, page), Some(0x1_2345_6678));
+        assert_eq!(half.translate(&ram, block), Some(0x8020_5678));
+        let nowhere = |address: u64| half.translate(&ram, 0xffff << 48 | address).is_none();
+        assert!(nowhere(1 << 40), "nothing is mapped");
+        assert!(nowhere(0), "there is no block of 512 GiB");
+        assert!(nowhere(1 << 39), "a table that is not RAM");
     }
 
     #[test]
-    fn a_walk_that_leads_nowhere_says_where_it_ended() {
-        let ram = memory(&[
-            (RAM, RAM + 0x1003),
-            (RAM + 8, 0xffff_ffff_f003),
-            (RAM + 16, RAM + 0x1001),
-        ]);
-        let half = Half::of_context(&context(LINUX), false).unwrap();
-        let invalid = half.walk(&ram, 0);
-        assert_eq!((invalid.end, invalid.steps.len()), (End::Invalid, 2));
-        let at = 0xffff_ffff_f000;
-        assert_eq!(half.walk(&ram, 1 << 39).end, End::NotRam { at });
-        // There is no block of 512 GiB.
-        let reserved = half.walk(&ram, 2 << 39);
-        assert_eq!(reserved.steps[0].kind, Kind::Reserved);
-        assert_eq!(reserved.output(), None);
-    }
-
-    #[test]
-    fn granules_and_halves_have_their_fields() {
-        let half = |first, upper| Half::of_context(&context(first), upper);
-        assert!(half(LINUX, true).is_none());
-        assert!(half(1 << 14, false).is_none());
-        let granule = |first, upper| half(first, upper).map(|it| it.granule);
-        // TG0 is 4, 64, 16 KiB; TG1 16, 4, 64 KiB from 1 on.
-        let lower = [0, 1, 2].map(|tg0| granule(tg0 << 6 | 16, false));
-        assert_eq!(lower, [Some(12), Some(16), Some(14)]);
-        let upper = [1, 2, 3].map(|tg1| granule(tg1 << 22 | 16 << 16, true));
-        assert_eq!(upper, [Some(14), Some(12), Some(16)]);
+    fn granules_have_their_field() {
+        // TG1 is 16, 4, 64 KiB from 1 on.
+        let granule = |tg1: u64| Half::upper(RAM, 16 << 16 | tg1 << 30).granule;
+        assert_eq!([1, 2, 3].map(granule), [14, 12, 16]);
         let kernel = Half::upper(RAM | 1, 25 << 16 | 2 << 30);
         assert_eq!((kernel.input_bits, kernel.granule), (39, 12));
     }

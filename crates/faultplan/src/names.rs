@@ -7,57 +7,10 @@
 pub type Name = (&'static str, u32);
 
 /// SMMU commands by opcode.
-pub const COMMANDS: &[Name] = &[
-    ("CMD_PREFETCH_CONFIG", 0x01),
-    ("CMD_PREFETCH_ADDR", 0x02),
-    ("CMD_CFGI_STE", 0x03),
-    ("CMD_CFGI_ALL", 0x04),
-    ("CMD_CFGI_STE_RANGE", 0x04),
-    ("CMD_CFGI_CD", 0x05),
-    ("CMD_CFGI_CD_ALL", 0x06),
-    ("CMD_CFGI_VMS_PIDM", 0x07),
-    ("CMD_TLBI_NH_ALL", 0x10),
-    ("CMD_TLBI_NH_ASID", 0x11),
-    ("CMD_TLBI_NH_VA", 0x12),
-    ("CMD_TLBI_NH_VAA", 0x13),
-    ("CMD_TLBI_EL3_ALL", 0x18),
-    ("CMD_TLBI_EL3_VA", 0x1a),
-    ("CMD_TLBI_EL2_ALL", 0x20),
-    ("CMD_TLBI_EL2_ASID", 0x21),
-    ("CMD_TLBI_EL2_VA", 0x22),
-    ("CMD_TLBI_EL2_VAA", 0x23),
-    ("CMD_TLBI_S12_VMALL", 0x28),
-    ("CMD_TLBI_S2_IPA", 0x2a),
-    ("CMD_TLBI_NSNH_ALL", 0x30),
-    ("CMD_ATC_INV", 0x40),
-    ("CMD_PRI_RESP", 0x41),
-    ("CMD_RESUME", 0x44),
-    ("CMD_STALL_TERM", 0x45),
-    ("CMD_SYNC", 0x46),
-];
+pub const COMMANDS: &[Name] = stallbox_smmu::spec::command::NAMES;
 
 /// Event records by number.
-pub const EVENTS: &[Name] = &[
-    ("F_UUT", 0x01),
-    ("C_BAD_STREAMID", 0x02),
-    ("F_STE_FETCH", 0x03),
-    ("C_BAD_STE", 0x04),
-    ("F_BAD_ATS_TREQ", 0x05),
-    ("F_STREAM_DISABLED", 0x06),
-    ("F_TRANSL_FORBIDDEN", 0x07),
-    ("C_BAD_SUBSTREAMID", 0x08),
-    ("F_CD_FETCH", 0x09),
-    ("C_BAD_CD", 0x0a),
-    ("F_WALK_EABT", 0x0b),
-    ("F_TRANSLATION", 0x10),
-    ("F_ADDR_SIZE", 0x11),
-    ("F_ACCESS", 0x12),
-    ("F_PERMISSION", 0x13),
-    ("F_TLB_CONFLICT", 0x20),
-    ("F_CFG_CONFLICT", 0x21),
-    ("E_PAGE_REQUEST", 0x24),
-    ("F_VMS_FETCH", 0x25),
-];
+pub const EVENTS: &[Name] = stallbox_smmu::spec::event::NAMES;
 
 /// The SMMU's interrupts.
 pub const LINES: &[Name] = &[

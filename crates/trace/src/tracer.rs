@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use stallbox_smmu::spec;
 use stallbox_timeline::Timeline;
 
 use crate::latency::Quantiles;
@@ -71,8 +72,6 @@ pub struct Summary {
 #[error("cannot write the trace file")]
 pub struct TraceError(#[from] std::io::Error);
 
-/// Bit 31 of word 1 of an event record: Stall (IHI 0070, *Event records*).
-const STALL: u64 = 1 << 31;
 /// Statuses of a job that went well: done, and end of stream.
 const GOOD: [u8; 2] = [0x00, 0x13];
 
@@ -164,7 +163,7 @@ impl State {
                 self.counts.device_faults += u64::from(*stalls) + u64::from(*page_request_groups);
                 self.device_faults.record(*latency_ns);
             }
-            Event::EventRecord { words } if words[1] & STALL != 0 => {
+            Event::EventRecord { words } if spec::event::Record(*words).stalls() => {
                 self.counts.smmu_stall_records += 1;
             }
             Event::EventDropped { .. } => self.counts.event_records_lost += 1,

@@ -2,71 +2,26 @@
 //!
 //! A vCPU that publishes commands (SMMU_CMDQ_PROD) may do so for others, so what counts is the store of
 //! the command itself: the queue's memory is watched, from the first command on.
-//!
-//! IHI 0070, *Commands*; the positions are those of Linux 6.12, `arm-smmu-v3.h` (`CMDQ_*`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use stallbox_devices::GuestRam;
-use stallbox_smmu::Smmu;
+use stallbox_smmu::spec::command::{self, Raw, op};
+use stallbox_smmu::view::{QueueName, View};
+use stallbox_smmu::{CachedTranslation, NearMiss, Smmu};
 use stallbox_timeline::Time;
 
 use super::changes::{By, Changes};
 use super::watch::PageWatch;
 use super::withheld::Withheld;
-use crate::machine::faults::invalidated;
-use crate::stage1::read64;
+use crate::stage1::{read64, reader};
 
-const CMDQ_BASE: u64 = 0x90;
-const CMDQ_PROD: u64 = 0x98;
-const CMDQ_CONS: u64 = 0x9c;
-pub(super) const CMD_SYNC: u64 = 0x46;
-pub(super) const COMMAND_BYTES: u64 = 16;
 /// Invalidations that are remembered.
 const INVALIDATIONS_MAX: usize = 256;
+/// An address of an invalidation has so many bits.
 const ADDRESS: u64 = (1 << 56) - 1;
-
-/// The command queue as its registers say.
-pub(super) struct Queue {
-    pub start: u64,
-    entries: u32,
-    pub cons: u32,
-    prod: u32,
-}
-
-impl Queue {
-    pub fn of(smmu: &Smmu) -> Queue {
-        let register = |offset: u64| {
-            let mut data = [0; 4];
-            smmu.read(offset, &mut data);
-            u32::from_le_bytes(data)
-        };
-        let base = u64::from(register(CMDQ_BASE)) | u64::from(register(CMDQ_BASE + 4)) << 32;
-        Queue {
-            start: base & 0x000f_ffff_ffff_ffe0,
-            entries: 1 << (base & 0x1f).min(19),
-            cons: register(CMDQ_CONS),
-            prod: register(CMDQ_PROD),
-        }
-    }
-
-    fn memory(&self) -> Range<u64> {
-        self.start..self.start + u64::from(self.entries) * COMMAND_BYTES
-    }
-
-    /// The place of an index, which has a wrap bit above it.
-    pub fn slot(&self, index: u32) -> u64 {
-        (index & (self.entries - 1)).into()
-    }
-
-    /// How many commands wait to be consumed; a queue whose indices make no sense holds no more than it can.
-    pub fn pending(&self) -> u32 {
-        let indices = 2 * self.entries - 1;
-        (self.prod.wrapping_sub(self.cons) & indices).min(self.entries)
-    }
-}
 
 #[derive(Default)]
 pub(super) struct Commands {
@@ -79,67 +34,51 @@ pub(super) struct Commands {
     pub withheld: Withheld,
 }
 
-/// A CMD_TLBI of stage 1.
+/// A CMD_TLBI.
 #[derive(Clone, Debug)]
 pub(super) struct Invalidation {
     pub time: Time,
-    pub name: &'static str,
-    /// Of one address space, or of all.
-    pub asid: Option<u16>,
-    /// Addresses, in 56 bits; `None` for all.
-    pub addresses: Option<(u64, u64)>,
+    pub name: String,
+    what: stallbox_smmu::Invalidation,
     pub by: Option<By>,
 }
 
 impl Invalidation {
     /// `None` for another command.
-    pub fn parse(words: &[u64; 2]) -> Option<Invalidation> {
-        let asid = Some((words[0] >> 48) as u16);
-        let addresses = invalidated(words);
-        let (name, asid, addresses) = match words[0] & 0xff {
-            0x10 => ("CMD_TLBI_NH_ALL", None, None),
-            0x11 => ("CMD_TLBI_NH_ASID", asid, None),
-            0x12 => ("CMD_TLBI_NH_VA", asid, addresses),
-            0x13 => ("CMD_TLBI_NH_VAA", None, addresses),
-            0x20 => ("CMD_TLBI_EL2_ALL", None, None),
-            0x21 => ("CMD_TLBI_EL2_ASID", asid, None),
-            0x22 => ("CMD_TLBI_EL2_VA", asid, addresses),
-            0x23 => ("CMD_TLBI_EL2_VAA", None, addresses),
-            0x28 => ("CMD_TLBI_S12_VMALL", None, None),
-            0x30 => ("CMD_TLBI_NSNH_ALL", None, None),
-            _ => return None,
-        };
+    pub fn parse(smmu: &Smmu, words: &[u64; 2]) -> Option<Invalidation> {
         Some(Invalidation {
             time: Time::ZERO,
-            name,
-            asid,
-            addresses,
+            name: command::name(Raw(*words).opcode()),
+            what: smmu.invalidation(*words)?,
             by: None,
         })
     }
 
-    /// Whether it is for this address space. One of which the ASID is not known may be any.
-    pub fn is_for(&self, asid: Option<u16>) -> bool {
-        match (self.asid, asid) {
-            (Some(named), Some(asid)) => named == asid,
-            _ => true,
+    /// What keeps it from covering the translation of `address`; `None` if it covers it. The SMMU
+    /// decides, if it is known what its TLB had; else the addresses do.
+    pub fn misses(&self, address: u64, cached: Option<&CachedTranslation>) -> Option<NearMiss> {
+        if let Some(cached) = cached {
+            return self.what.misses(cached);
         }
+        let (first, last) = self.what.addresses()?;
+        let within = (first..=last | 0xfff).contains(&(address & ADDRESS));
+        (!within).then_some(NearMiss::Addresses { first, last })
     }
 
-    pub fn covers(&self, address: u64) -> bool {
-        let address = address & ADDRESS;
-        self.addresses
-            .is_none_or(|(first, last)| (first..=last).contains(&address))
-    }
-
-    /// How far its addresses are from `address`.
-    fn distance(&self, address: u64) -> u64 {
-        let address = address & ADDRESS;
-        self.addresses.map_or(0, |(first, last)| {
-            first
-                .saturating_sub(address)
-                .max(address.saturating_sub(last))
-        })
+    /// How far it is from covering it: something else than the addresses comes nearest.
+    fn distance(&self, address: u64, cached: Option<&CachedTranslation>) -> (u8, u64) {
+        let away = self.what.addresses().map_or(0, |(first, last)| {
+            let address = address & ADDRESS;
+            let before = first.saturating_sub(address | 0xfff);
+            before.max((address & !0xfff).saturating_sub(last))
+        });
+        match self.misses(address, cached) {
+            None => (0, 0),
+            // What names all addresses, but of another, is no attempt at this one.
+            Some(NearMiss::Addresses { .. }) => (2, away),
+            Some(_) if self.what.addresses().is_some() && away == 0 => (1, 0),
+            Some(_) => (3, away),
+        }
     }
 }
 
@@ -158,24 +97,26 @@ impl Commands {
         now: Time,
         words: &[u64; 2],
     ) -> Option<Invalidation> {
-        let registers = Queue::of(smmu);
-        let queue = registers.memory();
-        if *self.queue.borrow() != queue {
-            watch.watch_always(queue.clone());
-            *self.queue.borrow_mut() = queue;
+        let memory = reader(ram);
+        // The command queue is always there.
+        let queue = View::new(smmu, &memory).queue(QueueName::Command)?;
+        if *self.queue.borrow() != queue.memory() {
+            watch.watch_always(queue.memory());
+            *self.queue.borrow_mut() = queue.memory();
         }
-        let at = registers.start + registers.slot(registers.cons) * COMMAND_BYTES;
+        let (_, at) = queue.entry(0);
         // What a fault plan or the control socket makes the SMMU execute is not what lies there.
         let written = [read64(ram, at), read64(ram, at + 8)] == words.map(Some);
         let author = written.then(|| self.authors.borrow().of(at).last().map(|it| it.by.clone()));
         *self.current.borrow_mut() = author.flatten();
 
         self.withheld.executed(words);
-        self.synced.set(words[0] & 0xff == CMD_SYNC);
+        let opcode = Raw(*words).opcode();
+        self.synced.set(opcode == op::SYNC);
         let invalidation = Invalidation {
             time: now,
             by: self.current.borrow().clone(),
-            ..Invalidation::parse(words)?
+            ..Invalidation::parse(smmu, words)?
         };
         let mut invalidations = self.invalidations.borrow_mut();
         if invalidations.len() == INVALIDATIONS_MAX {
@@ -195,48 +136,107 @@ impl Commands {
         self.current.borrow().clone()
     }
 
-    /// Of the invalidations since `since` the one that comes nearest to having covered `address`
-    /// of `asid`: the right addresses of another address space, or others of the right one.
-    pub fn nearest(&self, since: Time, address: u64, asid: Option<u16>) -> Option<Invalidation> {
+    /// Of the invalidations since `since` the one that comes nearest to having covered the
+    /// translation of `address`: the right addresses for something else, or others for it.
+    pub fn nearest(
+        &self,
+        since: Time,
+        address: u64,
+        cached: Option<&CachedTranslation>,
+    ) -> Option<Invalidation> {
         let invalidations = self.invalidations.borrow();
-        let later = || invalidations.iter().filter(|it| it.time >= since);
-        later()
-            .find(|it| it.addresses.is_some() && it.covers(address))
-            .or_else(|| {
-                later()
-                    .filter(|it| it.is_for(asid))
-                    .min_by_key(|it| it.distance(address))
-            })
-            .cloned()
+        let later = invalidations.iter().filter(|it| it.time >= since);
+        later.min_by_key(|it| it.distance(address, cached)).cloned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use stallbox_smmu::{
+        Config, ExternalAbort, Granule, Interrupts, Line, Memory, NoProbe, Timeline,
+    };
+
     use super::*;
+
+    struct Nothing;
+
+    impl Memory for Nothing {
+        fn read(&self, _: u64, _: &mut [u8]) -> Result<(), ExternalAbort> {
+            Err(ExternalAbort)
+        }
+        fn write(&self, _: u64, _: &[u8]) -> Result<(), ExternalAbort> {
+            Err(ExternalAbort)
+        }
+    }
+
+    impl Interrupts for Nothing {
+        fn pulse(&self, _: Line) {}
+    }
+
+    fn parse(words: [u64; 2]) -> Option<Invalidation> {
+        let nothing = || Rc::new(Nothing);
+        let smmu = Smmu::new(
+            Config::default(),
+            Timeline::new(),
+            nothing(),
+            nothing(),
+            Rc::new(NoProbe),
+        );
+        Invalidation::parse(&smmu, &words)
+    }
 
     /// `arm_smmu_cmdq_build_cmd` for CMDQ_OP_TLBI_NH_VA with range invalidation: NUM at 16:12, SCALE
     /// at 24:20, ASID at 63:48; LEAF 0, TTL at 9:8, TG at 11:10, and the address.
-    fn nh_va(asid: u64, address: u64, num: u64, scale: u64) -> Invalidation {
+    fn nh_va(asid: u64, address: u64, num: u64, scale: u64, tg_ttl: u64) -> Invalidation {
         let words = [
             0x12 | num << 12 | scale << 20 | asid << 48,
-            address | 1 << 10,
+            address | tg_ttl,
         ];
-        Invalidation::parse(&words).unwrap()
+        parse(words).unwrap()
+    }
+
+    const TG_4K: u64 = 1 << 10;
+    const TG_64K: u64 = 3 << 10;
+    const TTL_3: u64 = 3 << 8;
+    const TTL_2: u64 = 2 << 8;
+
+    fn page(asid: u16, address: u64) -> CachedTranslation {
+        CachedTranslation::stage1(Granule::K4, 12, 0, asid, address)
     }
 
     #[test]
-    fn an_invalidation_is_of_an_address_space_and_of_addresses() {
+    fn an_invalidation_says_what_it_lacks() {
+        let at = 0xffff_8000_1000;
+        let entry = page(7, at);
+        let misses = |it: Invalidation| it.misses(at, Some(&entry)).map(|it| it.to_string());
         // Three times two pages.
-        let it = nh_va(7, 0xffff_8000_1000, 2, 1);
-        assert!(it.is_for(Some(7)) && !it.is_for(Some(8)) && it.is_for(None));
-        assert!(!it.covers(0xffff_8000_0fff) && it.covers(0xffff_8000_1000));
-        assert!(it.covers(0xffff_8000_6fff) && !it.covers(0xffff_8000_7000));
-        let all = Invalidation::parse(&[0x11 | 7 << 48, 0]).unwrap();
-        assert!(all.covers(0) && !all.is_for(Some(8)));
-        assert!(Invalidation::parse(&[0x30, 0]).unwrap().is_for(Some(8)));
-        assert!(Invalidation::parse(&[0x46, 0]).is_none(), "CMD_SYNC");
-        assert!(Invalidation::parse(&[0x2a, 0]).is_none(), "stage 2");
+        assert_eq!(misses(nh_va(7, at, 2, 1, TG_4K)), None);
+        assert_eq!(misses(nh_va(7, at - 0x5000, 2, 1, TG_4K)), None);
+        let says = |it, text: &str| {
+            let why: String = misses(it).unwrap();
+            assert!(why.contains(text), "{why}");
+        };
+        says(
+            nh_va(7, at - 0x6000, 2, 1, TG_4K),
+            "(6 pages), and not this",
+        );
+        says(nh_va(7, at, 2, 1, TG_64K), "for the 64 KiB granule (TG)");
+        says(
+            nh_va(7, at, 0, 0, TG_4K | TTL_2),
+            "level 2 (TTL); this one is at level 3",
+        );
+        says(
+            nh_va(8, at, 2, 1, TG_4K),
+            "for ASID 8; this address space has ASID 7",
+        );
+        assert_eq!(misses(nh_va(7, at, 0, 0, TG_4K | TTL_3)), None);
+        says(parse([0x12 | 5 << 32 | 7 << 48, at]).unwrap(), "VMID 5");
+        says(parse([0x2a, at]).unwrap(), "another stage");
+        assert_eq!(misses(parse([0x11 | 7 << 48, 0]).unwrap()), None);
+        assert_eq!(misses(parse([0x30, 0]).unwrap()), None);
+        assert!(parse([0x46, 0]).is_none(), "CMD_SYNC");
     }
 
     #[test]
@@ -247,15 +247,18 @@ mod tests {
             let it = Invalidation { time: at(ns), ..it };
             commands.invalidations.borrow_mut().push_back(it);
         };
-        add(1, nh_va(7, 0x5000, 0, 0));
-        add(5, nh_va(7, 0x9000, 0, 0));
-        add(6, nh_va(7, 0x4000, 0, 0));
-        let nearest = |since| commands.nearest(at(since), 0x5000, Some(7));
+        let one = |asid, address| nh_va(asid, address, 0, 0, 0);
+        let entry = page(7, 0x5000);
+        let nearest = |since| commands.nearest(at(since), 0x5000, Some(&entry));
+        add(1, one(7, 0x5000));
+        add(5, one(7, 0x9000));
+        add(6, one(7, 0x4000));
         assert_eq!(nearest(1).unwrap().time, at(1));
         assert_eq!(nearest(2).unwrap().time, at(6), "an earlier one is none");
-        add(7, nh_va(8, 0x5000, 0, 0));
-        let nearest = |since| commands.nearest(at(since), 0x5000, Some(7));
+        add(7, one(8, 0x5000));
         assert_eq!(nearest(2).unwrap().time, at(7), "the wrong ASID");
-        assert!(nearest(8).is_none());
+        add(8, nh_va(7, 0, 0, 4, TG_64K));
+        assert_eq!(nearest(8).unwrap().time, at(8), "the wrong granule");
+        assert!(nearest(9).is_none());
     }
 }

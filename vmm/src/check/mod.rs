@@ -271,8 +271,8 @@ impl Checkers {
     }
 
     /// The context descriptor of an address space, as it is in memory.
-    fn context(&self, (stream, pasid): Space) -> Option<Context> {
-        Context::read(&self.smmu()?, &self.ram, stream, pasid?)
+    fn context(&self, space: Space) -> Option<Context> {
+        Context::read(&self.smmu()?, &self.ram, space)
     }
 
     fn remember(&self, space: Space, address: u64, what: String) {

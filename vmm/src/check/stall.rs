@@ -4,6 +4,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
+use stallbox_smmu::spec::command::{Raw, op};
+use stallbox_smmu::spec::event::Record;
+use stallbox_smmu::view::{QueueName, View};
 use stallbox_smmu::{Note, Smmu, Transaction};
 use stallbox_timeline::{Span, Time};
 
@@ -11,16 +14,12 @@ use super::changes::By;
 use super::context::Context;
 use super::report::{Check, Finding, access};
 use super::{CheckConfig, Checkers, space};
+use crate::stage1::reader;
 
 /// A stall that waits longer is reported. The kernel's own time for a page from a slow disk is less.
 const LIMIT: Span = Span::from_ms(1000);
 /// Answers that are remembered, to say of a second one that it is.
 const ANSWERS_MAX: usize = 4096;
-
-const CMD_RESUME: u64 = 0x44;
-const EVENTQ_BASE: u64 = 0xa0;
-const EVENTQ_PROD: u64 = 0x1_00a8;
-const EVENTQ_CONS: u64 = 0x1_00ac;
 
 pub(super) struct Stalls {
     limit: Span,
@@ -63,9 +62,9 @@ impl Stalls {
             Note::Stalled { transaction, stag } => self.stalled(checkers, transaction, *stag),
             Note::EventWritten { words } => {
                 self.records.set(self.records.get() + 1);
-                // EVTQ_1_STALL, EVTQ_1_STAG, EVTQ_0_SID
-                let key = ((words[0] >> 32) as u32, words[1] as u16);
-                if words[1] & 1 << 31 != 0
+                let record = Record(*words);
+                let key = (record.sid(), record.stag());
+                if record.stalls()
                     && let Some(open) = self.open.borrow_mut().get_mut(&key)
                 {
                     open.record = Some(self.records.get());
@@ -150,7 +149,8 @@ impl Stalls {
         let mut finding = finding(&open.transaction, &what);
         // CMDQ_RESUME_0_SID and CMDQ_RESUME_1_STAG.
         let resume = checkers.withheld(since, |words| {
-            words[0] & 0xff == CMD_RESUME && ((words[0] >> 32) as u32, words[1] as u16) == key
+            let raw = Raw(*words);
+            raw.opcode() == op::RESUME && (raw.sid(), raw.resume_stag()) == key
         });
         let answer = resume.unwrap_or_else(|| "no CMD_RESUME has named it".to_owned());
         finding.line(format!(
@@ -161,7 +161,9 @@ impl Stalls {
         ));
         finding.line(match (open.record, checkers.smmu()) {
             // The last records are those that are still there.
-            (Some(record), Some(smmu)) if self.records.get() - record >= queued(&smmu) => {
+            (Some(record), Some(smmu))
+                if self.records.get() - record >= queued(checkers, &smmu) =>
+            {
                 "its record was taken from the event queue (SMMU_EVENTQ_CONS is behind it): \
                  software knows of the stall"
             }
@@ -257,15 +259,9 @@ fn in_ms(span: Span) -> String {
     }
 }
 
-fn register(smmu: &Smmu, offset: u64) -> u32 {
-    let mut data = [0; 4];
-    smmu.read(offset, &mut data);
-    u32::from_le_bytes(data)
-}
-
 /// Records in the event queue.
-fn queued(smmu: &Smmu) -> u64 {
-    let log2 = (register(smmu, EVENTQ_BASE) & 0x1f).min(19);
-    let (prod, cons) = (register(smmu, EVENTQ_PROD), register(smmu, EVENTQ_CONS));
-    u64::from(prod.wrapping_sub(cons) & ((2 << log2) - 1))
+fn queued(checkers: &Checkers, smmu: &Smmu) -> u64 {
+    let memory = reader(&checkers.ram);
+    let queue = View::new(smmu, &memory).queue(QueueName::Event);
+    queue.map_or(0, |queue| queue.queued().into())
 }

@@ -13,11 +13,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use stallbox_smmu::{Note, Transaction, Translation};
+use stallbox_smmu::spec::command::{Raw, op};
+use stallbox_smmu::{CachedTranslation, Note, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
 
 use super::changes::{By, Change, Changes};
-use super::commands::{CMD_SYNC, Invalidation};
+use super::commands::Invalidation;
+use super::context::Context;
 use super::report::{Check, Finding, access, named};
 use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::read64;
@@ -95,6 +97,8 @@ struct Suspect {
     output: u64,
     /// Of the address space, unless its context descriptor is gone.
     asid: Option<u16>,
+    /// What the TLB had for it.
+    cached: Option<CachedTranslation>,
     /// Who changed the descriptor.
     change: Option<Change>,
     /// What had happened to the page.
@@ -241,13 +245,13 @@ impl Tlb {
         if self.walked.borrow().contains_key(&page) {
             return None;
         }
-        let context = checkers.context(page.0)?;
-        let walk = context.walk(&checkers.ram, transaction.address)?;
+        let context = checkers.context(page.0).filter(Context::is_valid)?;
+        let walk = context.walk(&checkers.smmu()?, &checkers.ram, transaction.address)?;
         if walk.output() != Some(translation.address) {
             return Some(Cause::Foreign(walk.output()));
         }
         // A TLB entry that was found for another stream, or longer ago than is remembered.
-        let read = walk.steps.iter().map(|step| Descriptor {
+        let read = walk.stage1().map(|step| Descriptor {
             at: step.at,
             value: step.raw,
         });
@@ -333,6 +337,7 @@ impl Tlb {
             transaction: *transaction,
             output: translation.address,
             asid: checkers.context(page.0).map(|context| context.asid()),
+            cached: cached(checkers, transaction, translation),
             change,
             history: checkers.history.borrow().of(page.0, transaction.address),
             invalidated: None,
@@ -430,10 +435,13 @@ impl Tlb {
         ));
         let address = suspect.transaction.address;
         let withheld = match &suspect.invalidated {
-            Some(it) => checkers.withheld(it.time, |words| words[0] & 0xff == CMD_SYNC),
+            Some(it) => checkers.withheld(it.time, |words| Raw(*words).opcode() == op::SYNC),
             None => checkers.withheld(since, |words| {
-                let sent = Invalidation::parse(words);
-                sent.is_some_and(|it| it.covers(address) && it.is_for(suspect.asid))
+                let sent = checkers
+                    .smmu()
+                    .and_then(|smmu| Invalidation::parse(&smmu, words));
+                let cached = suspect.cached.as_ref();
+                sent.is_some_and(|it| it.misses(address, cached).is_none())
             }),
         };
         let unexecuted = withheld.is_some();
@@ -445,10 +453,17 @@ impl Tlb {
                 let why = "covers it, but no CMD_SYNC has followed";
                 Some((it.clone(), why.to_owned()))
             }
-            (None, Cause::Changed(..)) => checkers
-                .commands
-                .nearest(since, address, suspect.asid)
-                .map(|it| (it.clone(), misses(&it, address, suspect.asid))),
+            (None, Cause::Changed(..)) => {
+                let cached = suspect.cached.as_ref();
+                let near = checkers.commands.nearest(since, address, cached);
+                near.map(|it| {
+                    // What covers it was there before the use, which came through the TLB again.
+                    let before = || "was before the access".to_owned();
+                    let why = it.misses(address, cached);
+                    let why = why.map_or_else(before, |miss| miss.to_string());
+                    (it, why)
+                })
+            }
             // What the ASID's user of today invalidates is something else.
             (None, Cause::Foreign(_)) => None,
         };
@@ -461,7 +476,7 @@ impl Tlb {
         };
         let at = near.time.as_ns();
         finding.line(format!("{} at {at} ns {why}", near.name));
-        finding.events.push((near.time, near.name.to_owned()));
+        finding.events.push((near.time, near.name.clone()));
         finding.trace(format!("{} written", near.name), near.by);
     }
 
@@ -469,10 +484,8 @@ impl Tlb {
     pub(super) fn invalidated(&self, checkers: &Checkers, invalidation: &Invalidation) {
         for ((space, page), suspect) in self.suspects.borrow_mut().iter_mut() {
             let address = page << 12;
-            if suspect.invalidated.is_none()
-                && invalidation.covers(address)
-                && invalidation.is_for(suspect.asid)
-            {
+            let misses = invalidation.misses(address, suspect.cached.as_ref());
+            if suspect.invalidated.is_none() && misses.is_none() {
                 suspect.invalidated = Some(invalidation.clone());
                 let what = format!("invalidated by {}", invalidation.name);
                 checkers.remember(*space, address, what);
@@ -489,19 +502,23 @@ impl Tlb {
     }
 }
 
-/// What an invalidation lacks to be one of `address` of `asid`.
-fn misses(it: &Invalidation, address: u64, asid: Option<u16>) -> String {
-    match (it.asid, asid, it.addresses) {
-        (Some(named), Some(asid), _) if named != asid => {
-            format!("is for ASID {named}; this address space has ASID {asid}")
-        }
-        (_, _, Some((first, last))) if !it.covers(address) => {
-            let pages = (last - first + 1) >> 12;
-            format!("covers {first:#x} to {last:#x} ({pages} pages), and not this address")
-        }
-        // It was there before the use.
-        _ => "was before the access".to_owned(),
-    }
+/// What the TLB has for a use; if it has forgotten it meanwhile, what it would have by the context
+/// descriptor.
+fn cached(
+    checkers: &Checkers,
+    transaction: &Transaction,
+    translation: &Translation,
+) -> Option<CachedTranslation> {
+    checkers.smmu()?.cached(transaction).or_else(|| {
+        let context = checkers.context(space(transaction))?;
+        Some(CachedTranslation::stage1(
+            context.granule(),
+            translation.size_log2,
+            0,
+            context.asid(),
+            transaction.address,
+        ))
+    })
 }
 
 /// The last change that took away what `was` said; else, the last of all.

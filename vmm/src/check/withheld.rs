@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use stallbox_devices::GuestRam;
-use stallbox_faultplan::COMMANDS;
+use stallbox_smmu::spec::command::{self, Raw};
+use stallbox_smmu::view::{QueueName, View};
 use stallbox_smmu::{OnCommand, Smmu, Verdict};
 use stallbox_timeline::Time;
 
-use super::commands::{COMMAND_BYTES, Queue};
-use crate::stage1::read64;
+use crate::stage1::reader;
 
 /// Commands that are remembered as lost.
 const LOST_MAX: usize = 256;
@@ -36,12 +36,7 @@ struct Lost {
 
 /// The command's name in the architecture.
 fn name(words: &Words) -> String {
-    let opcode = (words[0] & 0xff) as u32;
-    let known = COMMANDS.iter().find(|(_, number)| *number == opcode);
-    known.map_or_else(
-        || format!("command {opcode:#x}"),
-        |(name, _)| (*name).to_owned(),
-    )
+    command::name(Raw(*words).opcode())
 }
 
 impl Withheld {
@@ -108,12 +103,11 @@ impl Withheld {
         ram: &GuestRam,
         wanted: impl Fn(&Words) -> bool,
     ) -> Option<String> {
-        let queue = Queue::of(smmu);
-        let command = |index: u32| -> Option<Words> {
-            let at = queue.start + queue.slot(queue.cons.wrapping_add(index)) * COMMAND_BYTES;
-            Some([read64(ram, at)?, read64(ram, at + 8)?])
-        };
-        let found = (0..queue.pending().min(LOOKED_AT_MAX)).find_map(|index| {
+        let memory = reader(ram);
+        let view = View::new(smmu, &memory);
+        let queue = view.queue(QueueName::Command)?;
+        let command = |index: u32| view.words::<2>(queue.entry(index).1).ok();
+        let found = (0..queue.queued().min(LOOKED_AT_MAX)).find_map(|index| {
             let words = command(index)?;
             wanted(&words).then_some((index, words))
         });

@@ -22,7 +22,6 @@ use crate::machine::World;
 
 pub use client::inspect;
 pub(crate) use request::parse_number;
-pub(crate) use tables::context_descriptor;
 
 /// More connections than this wait.
 const CLIENTS_MAX: usize = 8;

@@ -5,15 +5,9 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-
-/// Bit 31 of word 1 of an event record: Stall (IHI 0070, *Event records*).
-const STALL: u64 = 1 << 31;
-
-/// Bits of word 0 of an entry of the PRI queue (IHI 0070, *PRI queue*): the access that is asked
-/// for, and Last.
-const PAGE_READ: u64 = 1 << 60;
-const PAGE_WRITE: u64 = 1 << 61;
-const PAGE_LAST: u64 = 1 << 62;
+use stallbox_smmu::EventType;
+use stallbox_smmu::spec::event;
+use stallbox_smmu::spec::pri::Entry;
 
 /// A transaction of the device that had to wait for the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +77,15 @@ pub enum FaultKind {
 impl FaultKind {
     /// By the number of an event record (IHI 0070, *Event records*).
     fn of_event(id: u8) -> FaultKind {
+        const TRANSLATION: u8 = EventType::Translation as u8;
+        const ADDRESS_SIZE: u8 = EventType::AddressSize as u8;
+        const ACCESS: u8 = EventType::Access as u8;
+        const PERMISSION: u8 = EventType::Permission as u8;
         match id {
-            0x10 => FaultKind::Translation,
-            0x11 => FaultKind::AddressSize,
-            0x12 => FaultKind::Access,
-            0x13 => FaultKind::Permission,
+            TRANSLATION => FaultKind::Translation,
+            ADDRESS_SIZE => FaultKind::AddressSize,
+            ACCESS => FaultKind::Access,
+            PERMISSION => FaultKind::Permission,
             _ => FaultKind::Other,
         }
     }
@@ -169,17 +167,18 @@ impl Sink {
                 aborted,
             }),
             Line::EventRecord { time_ns, words } => {
-                if word(&words[1])? & STALL != 0 {
+                let record = event::Record(decode(&words)?);
+                if record.stalls() {
                     faults.records.push(Record {
                         at_ns: time_ns,
-                        kind: FaultKind::of_event(word(&words[0])? as u8),
+                        kind: FaultKind::of_event(record.number()),
                     });
                 }
             }
             Line::PageRequest { time_ns, words } => {
-                let word = word(&words[0])?;
+                let entry = Entry(decode(&words)?);
                 // A stop marker is the last of nothing, and asks for nothing.
-                if word & PAGE_LAST != 0 && word & (PAGE_READ | PAGE_WRITE) != 0 {
+                if entry.last() && entry.asks() {
                     faults.records.push(Record {
                         at_ns: time_ns,
                         kind: FaultKind::PageRequest,
@@ -219,8 +218,13 @@ fn is_wanted(line: &[u8]) -> bool {
     })
 }
 
-fn word(text: &str) -> io::Result<u64> {
-    u64::from_str_radix(text.trim_start_matches("0x"), 16).map_err(io::Error::other)
+fn decode<const N: usize>(texts: &[String; N]) -> io::Result<[u64; N]> {
+    let mut words = [0; N];
+    for (word, text) in words.iter_mut().zip(texts) {
+        let digits = text.trim_start_matches("0x");
+        *word = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
+    }
+    Ok(words)
 }
 
 impl Write for Sink {

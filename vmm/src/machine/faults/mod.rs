@@ -23,7 +23,7 @@ use stallbox_trace::{Event, Tracer};
 
 use super::{Devices, Pause};
 use device::InFlight;
-pub(crate) use words::{command as command_subject, invalidated, record as record_subject};
+pub(crate) use words::{command as command_subject, record as record_subject};
 
 /// The fault plan of one machine. A machine without a plan has one too, which does nothing until
 /// somebody adds a rule.

@@ -1,38 +1,28 @@
 //! What rules match in records and commands, and what they put there.
-//!
-//! IHI 0070, *Event records* and *Commands*; the positions are those of Linux 6.12,
-//! `arm-smmu-v3.h` (`EVTQ_*`, `CMDQ_*`).
 
 use stallbox_faultplan::{Access, Act, Point, Stag, Subject};
+use stallbox_smmu::spec::command::{RESUME_AB, RESUME_AC, Raw, op};
+use stallbox_smmu::spec::event::Record;
 
-pub(super) const CMD_RESUME: u64 = 0x44;
-const EVENT_SSV: u64 = 1 << 11;
-const EVENT_RNW: u64 = 1 << 35;
-const EVENT_IND: u64 = 1 << 34;
-const COMMAND_SSV: u64 = 1 << 11;
-/// CMD_RESUME: Ac asks for a retry, Ab for an abort.
-const RESUME_AC: u64 = 1 << 12;
-const RESUME_AB: u64 = 1 << 13;
+pub(super) const CMD_RESUME: u64 = op::RESUME as u64;
 
 /// A record as rules see it.
 pub(crate) fn record(words: &[u64; 4], stalled: bool) -> Subject<'static> {
-    let number = (words[0] & 0xff) as u32;
+    let record = Record(*words);
     // The faults, and an abort of a walk, have an address and a kind of access.
-    let of_access = matches!(number, 0x01 | 0x0b | 0x10..=0x13 | 0x24);
-    let access = if words[1] & EVENT_RNW == 0 {
-        Access::Write
-    } else if words[1] & EVENT_IND != 0 {
-        Access::Execute
-    } else {
-        Access::Read
+    let of_access = record.is_of_access();
+    let access = match (record.read(), record.instruction()) {
+        (false, _) => Access::Write,
+        (true, true) => Access::Execute,
+        (true, false) => Access::Read,
     };
     Subject {
-        stream: Some((words[0] >> 32) as u32),
-        pasid: (words[0] & EVENT_SSV != 0).then_some((words[0] >> 12 & 0xf_ffff) as u32),
-        address: of_access.then_some((words[2], words[2])),
+        stream: Some(record.sid()),
+        pasid: record.ssv().then(|| record.ssid()),
+        address: of_access.then(|| (record.address(), record.address())),
         access: of_access.then_some(access),
-        code: Some(number),
-        stag: stalled.then_some(words[1] as u16),
+        code: Some(record.number().into()),
+        stag: stalled.then(|| record.stag()),
         stalled,
         ..Subject::at(Point::Record)
     }
@@ -40,89 +30,68 @@ pub(crate) fn record(words: &[u64; 4], stalled: bool) -> Subject<'static> {
 
 /// A command as rules see it.
 pub(crate) fn command(words: &[u64; 2]) -> Subject<'static> {
-    let opcode = (words[0] & 0xff) as u32;
-    let stream = (words[0] >> 32) as u32;
-    let ssid = (words[0] >> 12 & 0xf_ffff) as u32;
+    let raw = Raw(*words);
+    let (stream, pasid) = (Some(raw.sid()), raw.ssv().then(|| raw.ssid()));
     let mut subject = Subject {
-        code: Some(opcode),
+        code: Some(raw.opcode().into()),
         ..Subject::at(Point::Command)
     };
-    match opcode {
-        // CMD_PREFETCH_*, CMD_CFGI_*.
-        0x01..=0x02 => {
-            subject.stream = Some(stream);
-            subject.pasid = (words[0] & COMMAND_SSV != 0).then_some(ssid);
-            if opcode == 2 {
-                subject.address = Some((words[1] & !0xfff, words[1] | 0xfff));
+    match raw.opcode() {
+        op::PREFETCH_CONFIG | op::PREFETCH_ADDR => {
+            subject.stream = stream;
+            subject.pasid = pasid;
+            if raw.opcode() == op::PREFETCH_ADDR {
+                subject.address = Some((raw.prefetch_address(), raw.prefetch_address() | 0xfff));
             }
         }
-        0x03 | 0x06 => subject.stream = Some(stream),
-        0x05 => {
-            subject.stream = Some(stream);
-            subject.pasid = Some(ssid);
+        op::CFGI_STE | op::CFGI_CD_ALL | op::STALL_TERM => subject.stream = stream,
+        op::CFGI_CD => {
+            subject.stream = stream;
+            subject.pasid = Some(raw.ssid());
         }
-        // CMD_TLBI_*_VA, *_VAA and *_IPA.
-        0x12 | 0x13 | 0x1a | 0x22 | 0x23 | 0x2a => subject.address = Some(tlbi_range(words)),
-        // CMD_ATC_INV: Size is the address's power of two of pages.
-        0x40 => {
-            subject.stream = Some(stream);
-            subject.pasid = (words[0] & COMMAND_SSV != 0).then_some(ssid);
-            let size = words[1] & 0x3f;
-            let low = if size >= 52 {
-                u64::MAX
-            } else {
-                (0x1000 << size) - 1
+        op::TLBI_NH_VA
+        | op::TLBI_NH_VAA
+        | TLBI_EL3_VA
+        | op::TLBI_EL2_VA
+        | op::TLBI_EL2_VAA
+        | op::TLBI_S2_IPA => subject.address = Some(tlbi_range(&raw)),
+        // Size is the address's power of two of pages.
+        op::ATC_INV => {
+            subject.stream = stream;
+            subject.pasid = pasid;
+            let low = match raw.atc_size() {
+                52.. => u64::MAX,
+                size => (0x1000 << size) - 1,
             };
-            subject.address = Some((words[1] & !0xfff & !low, words[1] | low));
+            subject.address = Some((raw.atc_address() & !low, words[1] | low));
         }
-        0x41 => {
-            subject.stream = Some(stream);
-            subject.pasid = (words[0] & COMMAND_SSV != 0).then_some(ssid);
+        op::PRI_RESP => {
+            subject.stream = stream;
+            subject.pasid = pasid;
         }
-        0x44 => {
-            subject.stream = Some(stream);
-            subject.stag = Some(resume_tag(words));
+        op::RESUME => {
+            subject.stream = stream;
+            subject.stag = Some(raw.resume_stag());
         }
-        0x45 => subject.stream = Some(stream),
         _ => {}
     }
     subject
 }
 
-/// The addresses of an invalidation: TG (`CMDQ_TLBI_1_TG`, bits 11:10), NUM (16:12) and SCALE
-/// (24:20) of *Range-based invalidation*; without TG, one page.
-fn tlbi_range(words: &[u64; 2]) -> (u64, u64) {
-    let granule = match words[1] >> 10 & 3 {
-        0 => return (words[1] & !0xfff, words[1] | 0xfff),
-        1 => 12,
-        2 => 14,
-        _ => 16,
-    };
-    let (num, scale) = (words[0] >> 12 & 0x1f, words[0] >> 20 & 0x1f);
-    let first = words[1] & !((1 << granule) - 1);
-    // At most 32 << (31 + 16): fits.
-    (
-        first,
-        first.saturating_add(((num + 1) << (scale + granule)) - 1),
-    )
-}
+/// Which no SMMU here executes.
+const TLBI_EL3_VA: u8 = 0x1a;
 
-/// The addresses whose translations an SMMU command invalidates, in 56 bits; `None` for another.
-pub(crate) fn invalidated(words: &[u64; 2]) -> Option<(u64, u64)> {
-    match words[0] & 0xff {
-        0x12 | 0x13 | 0x22 | 0x23 | 0x2a => {
-            let (first, last) = tlbi_range(words);
-            const ADDRESS: u64 = (1 << 56) - 1;
-            Some((first & ADDRESS, last & ADDRESS))
-        }
-        0x10 | 0x11 | 0x20 | 0x21 | 0x28 | 0x30 => Some((0, u64::MAX)),
-        // A context whose configuration is invalidated is gone, or has other tables.
-        _ => None,
+/// The addresses of an invalidation; without TG, one page.
+fn tlbi_range(raw: &Raw) -> (u64, u64) {
+    let address = raw.tlbi_address();
+    match raw.tlbi_granule() {
+        None => (address, address | 0xfff),
+        Some(granule) => raw.tlbi_range(address, granule, false),
     }
 }
 
 pub(super) fn resume_tag(words: &[u64; 2]) -> u16 {
-    words[1] as u16
+    Raw(*words).resume_stag()
 }
 
 /// A CMD_RESUME with another tag and, if given, another response.
