@@ -285,6 +285,17 @@ impl Smmu {
         }
     }
 
+    /// Whether `words` are a CMD_CFGI that makes the SMMU forget the stream table entry of `stream`, or
+    /// with `context`, that context descriptor of it.
+    pub fn forgets(&self, words: [u64; 2], stream: StreamId, context: Option<u32>) -> bool {
+        match self.0.parse(&Raw(words)) {
+            Ok(Command::ConfigOfStreams { first, last }) => (first..=last).contains(&stream.0),
+            Ok(Command::ConfigOfContext { sid, ssid }) => sid == stream.0 && context == Some(ssid),
+            Ok(Command::ConfigOfContexts { sid }) => sid == stream.0 && context.is_some(),
+            _ => false,
+        }
+    }
+
     /// Executes what is queued. With no latency it is done when this returns, unless the timeline's
     /// driver is needed elsewhere: then it goes on with it before anything else. With a latency, the
     /// timeline goes on with it.

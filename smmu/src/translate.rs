@@ -721,7 +721,7 @@ impl Refusal {
 }
 
 /// Where a transaction's context descriptor is, or that it needs none.
-enum Selected<'a> {
+pub(crate) enum Selected<'a> {
     /// Stage 1 does not touch it.
     Bypass,
     Context(&'a Contexts, u32),
@@ -729,7 +729,7 @@ enum Selected<'a> {
 
 /// Why a transaction gets no context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unselected {
+pub(crate) enum Unselected {
     BadSubstream,
     StreamDisabled,
 }
@@ -758,7 +758,7 @@ impl Stages {
 
     /// The context that a transaction uses: *Substreams*.
     #[inline(always)]
-    fn select(&self, transaction: &Transaction) -> Result<Selected<'_>, Unselected> {
+    pub(crate) fn select(&self, transaction: &Transaction) -> Result<Selected<'_>, Unselected> {
         let Some(contexts) = &self.contexts else {
             return match transaction.substream {
                 None => Ok(Selected::Bypass),

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::Transaction;
 use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable, Unmarked};
 use crate::queue::Ring;
 use crate::smmu::Smmu;
@@ -18,6 +19,7 @@ use crate::spec::pri::PAGE_REQUEST_BYTES;
 use crate::spec::pte::Descriptor;
 use crate::spec::regs::{cr0, cr2, mask};
 use crate::spec::ste::{L1Std, Ste};
+use crate::translate::Selected;
 use crate::walker::Walk as Walking;
 use crate::walker::{Found, Stage2, Tree, WalkFault};
 
@@ -88,6 +90,24 @@ pub struct Placed<T> {
     pub at: u64,
     /// What it says.
     pub it: T,
+}
+
+/// Cached configuration that no longer says what memory says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Where the structure is.
+    pub at: u64,
+    /// Which context descriptor of the stream it is; `None` for the stream table entry.
+    pub context: Option<u32>,
+}
+
+/// Whose translations a context descriptor makes its stream use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressSpace {
+    /// ASID.
+    pub asid: u16,
+    /// TTB0, aligned; 0 without tables in the lower half.
+    pub ttb0: u64,
 }
 
 /// What a descriptor of a translation table is at its level.
@@ -393,6 +413,58 @@ impl<'a> View<'a> {
         };
         let it = Cd(self.words(at)?);
         Ok(Placed { at, it })
+    }
+
+    /// The configuration by which the SMMU translates `transaction` from its caches, if memory says
+    /// another thing by now. What no transaction can tell apart is the same.
+    pub fn stale(&self, transaction: &Transaction) -> Option<Stale> {
+        let sid = transaction.stream.0;
+        let caches = self.smmu.0.caches.borrow();
+        let cached = caches.config.stream(sid)?;
+        let ste = self.ste(sid).ok()?;
+        let e2h = self.smmu.0.regs.cr2.get() & cr2::E2H != 0;
+        if **cached != Stream::parse(&ste.it, self.smmu.config(), e2h) {
+            return Some(Stale {
+                at: ste.at,
+                context: None,
+            });
+        }
+        let Stream::Translate(stages) = &**cached else {
+            return None;
+        };
+        let Ok(Selected::Context(contexts, index)) = stages.select(transaction) else {
+            return None;
+        };
+        let cached = caches.config.context(sid, index)?;
+        let cd = self.cd_of(stages, contexts, index).ok()?;
+        let now = Context::parse(&cd.it, contexts.world, self.smmu.config());
+        (cached.as_deref() != now.as_ref()).then_some(Stale {
+            at: cd.at,
+            context: Some(index),
+        })
+    }
+
+    /// The address space in which the SMMU translates `transaction`: what it has cached, or else what
+    /// is in memory.
+    pub fn address_space(&self, transaction: &Transaction) -> Option<AddressSpace> {
+        let sid = transaction.stream.0;
+        let ssid = transaction.substream.map(|substream| substream.0);
+        let index = self.context_index(sid, ssid)?;
+        let of = |context: &Context| {
+            let half = &context.regime.halves[0];
+            AddressSpace {
+                asid: context.asid,
+                ttb0: if half.enabled { half.tree.table } else { 0 },
+            }
+        };
+        let caches = self.smmu.0.caches.borrow();
+        if let Some(Some(context)) = caches.config.context(sid, index) {
+            return Some(of(context));
+        }
+        let stages = self.stages(sid).ok()?;
+        let contexts = stages.contexts.as_ref()?;
+        let cd = self.cd_of(&stages, contexts, index).ok()?;
+        Context::parse(&cd.it, contexts.world, self.smmu.config()).map(|it| of(&it))
     }
 
     /// The first `most` context descriptors of stream `sid` that are valid, with their indices.

@@ -30,9 +30,9 @@ fn complains(run: &Run, text: &str) {
 /// Limits are times. With the KVM engine they are the host's, and one that is emulated needs a hundred
 /// times as long for the same.
 const CHECKS: &str = if cfg!(feature = "kvm") {
-    "tlb=1000000,stall=60000000,dma"
+    "tlb=1000000,stall=60000000,dma,config=1000000,pasid"
 } else {
-    "tlb,stall,dma"
+    "tlb,stall,dma,config,pasid"
 };
 
 #[test]
@@ -101,7 +101,7 @@ fn checkers_change_nothing_in_a_guest() {
         let script = "zipabuse kill-under-dma --rounds 4";
         let guest = || Guest::new().option("--cpus", cpus);
         let plain = guest().run(script).success().summary();
-        let checked = guest().option("--check", "tlb,stall,dma");
+        let checked = guest().option("--check", "tlb,stall,dma,config,pasid");
         let checked = checked.run(script).success().summary();
         assert_eq!(plain.trace_hash, checked.trace_hash, "{cpus} CPUs");
     }
@@ -224,7 +224,10 @@ fn stall_finds_an_answer_after_unbind() {
 #[test]
 fn what_a_checker_needs_is_asked_for() {
     let run = Guest::new().option("--check", "tbl").run_raw(&["true"]);
-    complains(&run.status(125), "there are tlb, stall and dma");
+    complains(
+        &run.status(125),
+        "there are tlb, stall, dma, config and pasid",
+    );
     let run = Guest::new()
         .option("--symbols", "/dev/null")
         .option("--check", "dma")

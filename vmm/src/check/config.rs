@@ -12,8 +12,14 @@ pub struct CheckConfig {
     pub stall: bool,
     /// `dma`.
     pub dma: bool,
+    /// `config`.
+    pub config: bool,
+    /// `pasid`.
+    pub pasid: bool,
     /// `tlb`: how long an invalidation may take after the table has changed.
     pub tlb_limit: Option<Span>,
+    /// `config`: how long a CMD_CFGI may take after the configuration has changed.
+    pub config_limit: Option<Span>,
     /// `stall`: how long a stall may wait for its answer.
     pub stall_limit: Option<Span>,
 }
@@ -42,9 +48,16 @@ impl CheckConfig {
                     self.stall = true;
                     self.stall_limit = limit.or(self.stall_limit);
                 }
-                "dma" if limit.is_none() => self.dma = true,
-                "dma" => bail!("--check {word}: dma has no limit"),
-                _ => bail!("--check {word}: there are tlb, stall and dma"),
+                "config" => {
+                    self.config = true;
+                    self.config_limit = limit.or(self.config_limit);
+                }
+                "dma" | "pasid" if limit.is_some() => {
+                    bail!("--check {word}: {name} has no limit")
+                }
+                "dma" => self.dma = true,
+                "pasid" => self.pasid = true,
+                _ => bail!("--check {word}: there are tlb, stall, dma, config and pasid"),
             }
         }
         Ok(())
@@ -52,7 +65,7 @@ impl CheckConfig {
 
     /// Whether any is on.
     pub fn any(&self) -> bool {
-        self.tlb || self.stall || self.dma
+        self.tlb || self.stall || self.dma || self.config || self.pasid
     }
 }
 
@@ -64,14 +77,16 @@ mod tests {
     fn checkers_are_named_and_have_limits() {
         let mut config = CheckConfig::default();
         config.add("tlb,stall=5000").unwrap();
-        config.add("dma").unwrap();
-        assert!(config.tlb && config.stall && config.dma);
+        config.add("dma,pasid,config=7").unwrap();
+        assert!(config.tlb && config.stall && config.dma && config.pasid && config.config);
+        assert_eq!(config.config_limit, Some(Span::from_us(7)));
         assert_eq!(config.stall_limit, Some(Span::from_us(5000)));
         for (text, word) in [
-            ("stal", "there are tlb, stall and dma"),
+            ("stal", "there are tlb, stall, dma, config and pasid"),
             ("tlb=soon", "\"soon\" is no number"),
             ("stall=0", "from 1 to"),
             ("dma=5", "no limit"),
+            ("pasid=5", "no limit"),
         ] {
             let error = CheckConfig::default().add(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

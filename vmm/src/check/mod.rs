@@ -8,13 +8,18 @@
 mod changes;
 mod commands;
 mod config;
+mod configuration;
 mod context;
 mod dma;
 mod history;
 mod kernel;
+mod page_requests;
+mod pasid;
 mod report;
 mod stall;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod tlb;
 mod watch;
 mod withheld;
@@ -24,6 +29,7 @@ use std::rc::{Rc, Weak};
 
 use anyhow::{Result, bail};
 use stallbox_devices::GuestRam;
+use stallbox_devices::hisi::DeviceNote;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_smmu::{Note, OnCommand, Points, Smmu, Transaction, Translation, Verdict};
 use stallbox_timeline::{Span, Time, Timeline};
@@ -63,17 +69,22 @@ pub struct Checkers {
     symbols: Option<Rc<Symbols>>,
     /// The machine's, once it is complete.
     devices: RefCell<Weak<Devices>>,
+    /// An SMMU without a machine.
+    #[cfg(test)]
+    alone: RefCell<Option<Smmu>>,
     /// If any checker is on.
     watch: Option<PageWatch>,
     tlb: Option<tlb::Tlb>,
     stall: Option<stall::Stalls>,
     dma: Option<dma::Dma>,
+    configuration: Option<configuration::Configuration>,
+    pasids: Option<pasid::Pasids>,
     history: RefCell<History>,
     commands: Commands,
     /// Who changed translation tables and context descriptors.
     changes: RefCell<Changes>,
     pages: OnceCell<Result<kernel::Pages, String>>,
-    counts: [Cell<u32>; 3],
+    counts: [Cell<u32>; 5],
 }
 
 impl Checkers {
@@ -92,10 +103,16 @@ impl Checkers {
             ram: ram.clone(),
             symbols,
             devices: RefCell::default(),
+            #[cfg(test)]
+            alone: RefCell::default(),
             watch: config.any().then(|| PageWatch::new(RAM_BASE, bytes)),
             tlb: (config.tlb || config.dma).then(|| tlb::Tlb::new(config)),
             stall: config.stall.then(|| stall::Stalls::new(config)),
             dma: config.dma.then(dma::Dma::default),
+            configuration: config
+                .config
+                .then(|| configuration::Configuration::new(config)),
+            pasids: config.pasid.then(pasid::Pasids::default),
             history: RefCell::default(),
             commands: Commands::default(),
             changes: RefCell::default(),
@@ -107,8 +124,14 @@ impl Checkers {
     /// The machine is complete. Which of the SMMU's points are of interest.
     pub(crate) fn attach(&self, devices: &Rc<Devices>) -> Points {
         *self.devices.borrow_mut() = Rc::downgrade(devices);
+        self.points()
+    }
+
+    fn points(&self) -> Points {
         if self.tlb.is_some() {
             Points::DESCRIPTOR | Points::TRANSLATED
+        } else if self.configuration.is_some() || self.pasids.is_some() {
+            Points::TRANSLATED
         } else {
             Points::NONE
         }
@@ -116,6 +139,10 @@ impl Checkers {
 
     /// The SMMU. The machine owns it: its probe holds the checkers.
     fn smmu(&self) -> Option<Smmu> {
+        #[cfg(test)]
+        if let Some(smmu) = self.alone.borrow().clone() {
+            return Some(smmu);
+        }
         let devices = self.devices.borrow().upgrade()?;
         Some(devices.smmu().clone())
     }
@@ -180,6 +207,16 @@ impl Checkers {
         if let Some(stall) = &self.stall {
             stall.noted(self, note);
         }
+        if let Some(pasids) = &self.pasids {
+            pasids.noted(self, note);
+        }
+    }
+
+    /// Something happened in the device with this StreamID.
+    pub(crate) fn device(&self, stream: u32, note: &DeviceNote) {
+        if let Some(pasids) = &self.pasids {
+            pasids.device(self, stream, note);
+        }
     }
 
     /// The SMMU has fetched a command: what a fault plan decided about it, and by which rule.
@@ -209,6 +246,9 @@ impl Checkers {
         };
         let commands = &self.commands;
         let invalidation = commands.noted(&smmu, &self.ram, watch, self.now(), words);
+        if let Some(configuration) = &self.configuration {
+            configuration.command(self, words);
+        }
         let Some(tlb) = &self.tlb else { return };
         if let Some(invalidation) = invalidation {
             tlb.invalidated(self, &invalidation);
@@ -233,12 +273,21 @@ impl Checkers {
         if let Some(dma) = &self.dma {
             dma.used(self, transaction, translation);
         }
+        if let Some(configuration) = &self.configuration {
+            configuration.used(self, transaction, translation);
+        }
+        if let Some(pasids) = &self.pasids {
+            pasids.used(self, transaction, translation);
+        }
     }
 
     /// The run is over.
     pub fn finish(&self) {
         if let Some(tlb) = &self.tlb {
             tlb.finish(self);
+        }
+        if let Some(configuration) = &self.configuration {
+            configuration.finish(self);
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Check {
     Tlb,
     Stall,
     Dma,
+    Config,
+    Pasid,
 }
 
 impl Check {
@@ -24,6 +26,8 @@ impl Check {
             Check::Tlb => "tlb",
             Check::Stall => "stall",
             Check::Dma => "dma",
+            Check::Config => "config",
+            Check::Pasid => "pasid",
         }
     }
 }

@@ -12,12 +12,18 @@ use stallbox_timeline::{Span, Time};
 
 use super::changes::By;
 use super::context::Context;
+use super::page_requests::PageRequests;
 use super::report::{Check, Finding, access};
-use super::{CheckConfig, Checkers, space};
+use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::reader;
 
 /// A stall that waits longer is reported. The kernel's own time for a page from a slow disk is less.
 const LIMIT: Span = Span::from_ms(1000);
+/// So many times the same fault, without a page, are a loop. Linux retries under memory pressure and
+/// while pages migrate, a few times.
+const LOOP: u32 = 64;
+/// Pages of which faults are counted.
+const PAGES_MAX: usize = 1 << 16;
 /// Answers that are remembered, to say of a second one that it is.
 const ANSWERS_MAX: usize = 4096;
 
@@ -29,6 +35,9 @@ pub(super) struct Stalls {
     unasked: RefCell<BTreeMap<u32, (Time, u16)>>,
     /// Records written to the event queue.
     records: Cell<u64>,
+    /// Faults of a page since a walk for it found something.
+    again: RefCell<BTreeMap<(Space, u64, bool), (u32, Time)>>,
+    groups: PageRequests,
 }
 
 #[derive(Clone, Copy)]
@@ -54,12 +63,27 @@ impl Stalls {
             answered: RefCell::default(),
             unasked: RefCell::default(),
             records: Cell::default(),
+            again: RefCell::default(),
+            groups: PageRequests::default(),
         }
     }
 
+    pub(super) fn groups(&self) -> &PageRequests {
+        &self.groups
+    }
+
     pub(super) fn noted(&self, checkers: &Checkers, note: &Note) {
+        self.groups.noted(checkers, note, self.limit);
         match note {
-            Note::Stalled { transaction, stag } => self.stalled(checkers, transaction, *stag),
+            Note::Walk {
+                transaction,
+                found: true,
+                ..
+            } => self.found(transaction),
+            Note::Stalled { transaction, stag } => {
+                self.count(checkers, transaction);
+                self.stalled(checkers, transaction, *stag);
+            }
             Note::EventWritten { words } => {
                 self.records.set(self.records.get() + 1);
                 let record = Record(*words);
@@ -102,6 +126,48 @@ impl Stalls {
             }
             _ => {}
         }
+    }
+
+    /// A walk found the page: the next fault there is another one.
+    fn found(&self, transaction: &Transaction) {
+        let mut again = self.again.borrow_mut();
+        let (space, page) = (space(transaction), transaction.address >> 12);
+        again.remove(&(space, page, false));
+        if transaction.access.write {
+            again.remove(&(space, page, true));
+        }
+    }
+
+    /// The same fault again, though it was answered with a retry, is a loop.
+    fn count(&self, checkers: &Checkers, transaction: &Transaction) {
+        let (page, write) = (transaction.address >> 12, transaction.access.write);
+        let mut again = self.again.borrow_mut();
+        if again.len() >= PAGES_MAX {
+            again.pop_first();
+        }
+        let entry = again.entry((space(transaction), page, write));
+        let (count, since) = entry.or_insert((0, checkers.now()));
+        *count += 1;
+        if *count != LOOP {
+            return;
+        }
+        let mut finding = finding(transaction, "the same fault again and again");
+        finding.line(format!(
+            "{} of this page has stalled {LOOP} times since {} ns, and no walk has found the page in \
+             between: each answer asked for a retry, and nothing was mapped",
+            access(transaction),
+            since.as_ns()
+        ));
+        drop(again);
+        let answered = self.answered.borrow();
+        let of_page = |it: &&Answer| {
+            space(&it.transaction) == finding.space && it.transaction.address >> 12 == page
+        };
+        let last = answered.values().filter(of_page).max_by_key(|it| it.time);
+        let by = last.and_then(|it| it.by.clone());
+        drop(answered);
+        finding.trace("answered last", by);
+        checkers.report(&finding);
     }
 
     fn stalled(&self, checkers: &Checkers, transaction: &Transaction, stag: u16) {
@@ -250,7 +316,7 @@ fn finding(transaction: &Transaction, what: &str) -> Finding {
     Finding::new(Check::Stall, what, space(transaction)).at(transaction.address, None)
 }
 
-fn in_ms(span: Span) -> String {
+pub(super) fn in_ms(span: Span) -> String {
     let us = span.as_ns() / 1000;
     if us.is_multiple_of(1000) {
         format!("{} ms", us / 1000)

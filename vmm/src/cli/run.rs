@@ -55,8 +55,8 @@ pub struct RunArgs {
     /// Waits, before the first instruction, until `stallbox inspect SOCKET resume`.
     #[arg(long, requires = "control")]
     pub paused: bool,
-    /// Checkers: tlb, stall, dma, separated by commas; tlb and stall may have a limit in
-    /// microseconds, as in stall=5000 (docs/checkers.md; repeatable).
+    /// Checkers: tlb, stall, dma, config, pasid, separated by commas; tlb, stall and config may have
+    /// a limit in microseconds, as in stall=5000 (docs/checkers.md; repeatable).
     #[arg(long, value_name = "NAME[=US],...")]
     pub check: Vec<String>,
     /// Symbols of the guest's kernel, vmlinux or System.map, for backtraces. Without it and

@@ -261,6 +261,7 @@ impl World {
                     latency.clone(),
                     self.tracer.clone(),
                     self.faults.clone(),
+                    self.checkers.clone(),
                 )),
             );
             bridge.plug(ACCELERATOR, zip.clone());

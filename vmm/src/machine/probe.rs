@@ -193,6 +193,7 @@ pub(super) struct AcceleratorProbe {
     latency: Rc<Latency>,
     tracer: Tracer,
     faults: Rc<Faults>,
+    checkers: Rc<Checkers>,
 }
 
 impl AcceleratorProbe {
@@ -202,12 +203,14 @@ impl AcceleratorProbe {
         latency: Rc<Latency>,
         tracer: Tracer,
         faults: Rc<Faults>,
+        checkers: Rc<Checkers>,
     ) -> AcceleratorProbe {
         AcceleratorProbe {
             stream: requester.0.into(),
             latency,
             tracer,
             faults,
+            checkers,
         }
     }
 }
@@ -259,6 +262,7 @@ impl DeviceProbe for AcceleratorProbe {
 
     fn note(&self, note: &DeviceNote) {
         let stream = self.stream;
+        self.checkers.device(stream, note);
         self.tracer.emit(match *note {
             DeviceNote::Doorbell { queue, tail } => Event::Doorbell {
                 stream,

@@ -1,0 +1,178 @@
+//! `--check config`: DMA by a stream table entry or a context descriptor that has changed in memory
+//! without a completed CMD_CFGI.
+//!
+//! Software changes a structure first and invalidates then, so what the SMMU has cached may be used in
+//! between. Such a use is a suspect, as for `--check tlb`: a CMD_CFGI that covers it, completed by
+//! CMD_SYNC within the limit, acquits it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use stallbox_smmu::spec::cd::CD_BYTES;
+use stallbox_smmu::spec::command::{Raw, op};
+use stallbox_smmu::view::{Stale, View};
+use stallbox_smmu::{StreamId, Transaction, Translation};
+use stallbox_timeline::{Span, Time};
+
+use super::changes::Change;
+use super::report::{Check, Finding, access};
+use super::{CheckConfig, Checkers, Space, space};
+use crate::stage1::reader;
+
+/// As long as for an invalidation of translations.
+const LIMIT: Span = Span::from_ms(10);
+/// At the end of a run, less is enough.
+const LONG_ENOUGH: Span = Span::from_ms(1);
+
+pub(super) struct Configuration {
+    limit: Span,
+    suspects: RefCell<BTreeMap<(Space, u64), Suspect>>,
+    reported: RefCell<BTreeSet<(Space, u64)>>,
+    /// Whose structures are watched.
+    watched: RefCell<BTreeSet<Space>>,
+}
+
+#[derive(Clone, Debug)]
+struct Suspect {
+    stale: Stale,
+    used: Time,
+    transaction: Transaction,
+    output: u64,
+    /// A CMD_CFGI covers it, which waits for its CMD_SYNC.
+    invalidated: bool,
+}
+
+impl Configuration {
+    pub(super) fn new(config: &CheckConfig) -> Configuration {
+        Configuration {
+            limit: config.config_limit.unwrap_or(LIMIT),
+            suspects: RefCell::default(),
+            reported: RefCell::default(),
+            watched: RefCell::default(),
+        }
+    }
+
+    pub(super) fn used(
+        &self,
+        checkers: &Checkers,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) {
+        let Some(smmu) = checkers.smmu() else { return };
+        let memory = reader(&checkers.ram);
+        let view = View::new(&smmu, &memory);
+        let space = space(transaction);
+        if self.watched.borrow_mut().insert(space) {
+            checkers.watch_configuration(space);
+        }
+        let Some(stale) = view.stale(transaction) else {
+            return;
+        };
+        let key = (space, stale.at);
+        if self.suspects.borrow().contains_key(&key) || self.reported.borrow().contains(&key) {
+            return;
+        }
+        let used = checkers.now();
+        let suspect = Suspect {
+            stale,
+            used,
+            transaction: *transaction,
+            output: translation.address,
+            invalidated: false,
+        };
+        self.suspects.borrow_mut().insert(key, suspect);
+        checkers.later(self.limit, move |checkers| {
+            if let Some(configuration) = &checkers.configuration {
+                let suspects = configuration.suspects.borrow();
+                let is_this = suspects.get(&key).is_some_and(|it| it.used == used);
+                drop(suspects);
+                if is_this {
+                    configuration.sentence(checkers, key);
+                }
+            }
+        });
+    }
+
+    /// A command is about to be executed.
+    pub(super) fn command(&self, checkers: &Checkers, words: &[u64; 2]) {
+        let mut suspects = self.suspects.borrow_mut();
+        if suspects.is_empty() {
+            return;
+        }
+        if Raw(*words).opcode() == op::SYNC {
+            suspects.retain(|_, suspect| !suspect.invalidated);
+            return;
+        }
+        let Some(smmu) = checkers.smmu() else { return };
+        for ((space, _), suspect) in suspects.iter_mut() {
+            let stream = StreamId(space.0);
+            suspect.invalidated |= smmu.forgets(*words, stream, suspect.stale.context);
+        }
+    }
+
+    /// The run is over.
+    pub(super) fn finish(&self, checkers: &Checkers) {
+        let (enough, now) = (self.limit.min(LONG_ENOUGH), checkers.now());
+        let suspects = self.suspects.borrow();
+        let overdue = suspects
+            .iter()
+            .filter(|(_, it)| now.since(it.used) >= enough);
+        let overdue: Vec<_> = overdue.map(|(key, _)| *key).collect();
+        drop(suspects);
+        for key in overdue {
+            self.sentence(checkers, key);
+        }
+    }
+
+    fn sentence(&self, checkers: &Checkers, key: (Space, u64)) {
+        let Some(suspect) = self.suspects.borrow_mut().remove(&key) else {
+            return;
+        };
+        self.reported.borrow_mut().insert(key);
+        let (name, command) = match suspect.stale.context {
+            Some(_) => ("context descriptor", "CMD_CFGI_CD"),
+            None => ("stream table entry", "CMD_CFGI_STE"),
+        };
+        let what = format!("DMA by a {name} that has changed in memory");
+        let address = suspect.transaction.address;
+        let mut finding =
+            Finding::new(Check::Config, what, key.0).at(address, Some(suspect.output));
+        finding.line(format!(
+            "{} of the device at {} ns was translated by what the SMMU has cached of the {name} at \
+             {:#x}",
+            access(&suspect.transaction),
+            suspect.used.as_ns(),
+            key.1
+        ));
+        let lacks = match suspect.invalidated {
+            true => "covers it, but no CMD_SYNC has followed".to_owned(),
+            false => format!("of it was sent within {} us", self.limit.as_ns() / 1000),
+        };
+        let no = if suspect.invalidated { "a" } else { "no" };
+        finding.line(format!("{no} {command} {lacks}"));
+        let changes = checkers.changes.borrow();
+        let before = |change: &&Change| change.by.time <= suspect.used;
+        let words = (key.1..key.1 + CD_BYTES).step_by(8);
+        let mut told = 0;
+        for (index, at) in words.enumerate() {
+            let Some(change) = changes.of(at).rev().find(before) else {
+                continue;
+            };
+            told += 1;
+            finding.line(format!(
+                "its word {index} was changed at {} ns by vCPU {}: {:#018x} to {:#018x}",
+                change.by.time.as_ns(),
+                change.by.cpu,
+                change.old,
+                change.new
+            ));
+            finding.trace(format!("word {index} changed"), Some(change.by.clone()));
+            finding.event(&change.by, &format!("word {index} of the {name} changed"));
+        }
+        if told == 0 {
+            finding.line("it changed before it was watched, or not by a vCPU");
+        }
+        drop(changes);
+        checkers.report(&finding);
+    }
+}
