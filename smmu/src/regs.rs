@@ -89,10 +89,10 @@ impl Registers {
         self.gerror.get() ^ self.gerrorn.get()
     }
 
-    /// The 32 bits at `offset`, a multiple of 4. Whatever is not listed reads as zero.
-    pub(crate) fn read(&self, features: &Config, offset: u64) -> u32 {
+    /// The 32 bits at `offset`, a multiple of 4; `None` if there is no register.
+    pub(crate) fn read(&self, features: &Config, offset: u64) -> Option<u32> {
         let high = offset & 4 != 0;
-        match offset {
+        Some(match offset {
             spec::IDR0 => features.idr0(),
             spec::IDR1 => features.idr1(),
             spec::IDR3 => features.idr3(),
@@ -129,9 +129,11 @@ impl Registers {
             0xb0 | 0xb4 => half(&self.eventq_msi.address, high),
             spec::EVENTQ_IRQ_CFG1 => self.eventq_msi.data.get(),
             spec::EVENTQ_IRQ_CFG2 => self.eventq_msi.attributes.get(),
-            _ if features.pri => self.read_pri(offset),
-            _ => 0,
-        }
+            // Nothing of what they announce is there.
+            spec::IDR2 | spec::IDR4 | spec::IDR6 => 0,
+            _ if features.pri => return self.read_pri(offset),
+            _ => return None,
+        })
     }
 
     /// Writes the 32 bits at `offset`, a multiple of 4.
@@ -222,17 +224,17 @@ impl Registers {
         Effect::None
     }
 
-    fn read_pri(&self, offset: u64) -> u32 {
+    fn read_pri(&self, offset: u64) -> Option<u32> {
         let high = offset & 4 != 0;
-        match offset {
+        Some(match offset {
             0xc0 | 0xc4 => half(&self.priq_base, high),
             spec::PRIQ_PROD | spec::PRIQ_PROD_ALIAS => self.priq_prod.get(),
             spec::PRIQ_CONS | spec::PRIQ_CONS_ALIAS => self.priq_cons.get(),
             0xd0 | 0xd4 => half(&self.priq_msi.address, high),
             spec::PRIQ_IRQ_CFG1 => self.priq_msi.data.get(),
             spec::PRIQ_IRQ_CFG2 => self.priq_msi.attributes.get(),
-            _ => 0,
-        }
+            _ => return None,
+        })
     }
 
     /// The registers of the page request queue. None of them sets anything in motion: a request

@@ -193,31 +193,43 @@ impl Smmu {
     }
 
     /// Reads `data.len()` bytes of the register frame at `offset`. Reads that are not of 4 or 8
-    /// aligned bytes, or are outside the frame, give zeros.
-    pub fn read(&self, offset: u64, data: &mut [u8]) {
+    /// aligned bytes, or are outside the frame, give zeros. So do registers that are not there; the answer
+    /// is where the first of them is.
+    pub fn read(&self, offset: u64, data: &mut [u8]) -> Option<u64> {
         data.fill(0);
         if !access_is_legal(offset, data.len()) {
             log::debug!(
                 "smmu: read of {} bytes at {offset:#x} gives zero",
                 data.len()
             );
-            return;
+            return Some(offset);
         }
+        let mut absent = None;
         for (word, at) in data.chunks_exact_mut(4).zip((offset..).step_by(4)) {
-            word.copy_from_slice(&self.0.regs.read(&self.0.features, at).to_le_bytes());
+            let register = self.0.regs.read(&self.0.features, at);
+            if register.is_none() {
+                absent = absent.or(Some(at));
+            }
+            word.copy_from_slice(&register.unwrap_or(0).to_le_bytes());
         }
+        absent
     }
 
     /// Writes `data` to the register frame at `offset`. Writes that are not of 4 or 8 aligned
-    /// bytes, or are outside the frame, are ignored.
-    pub fn write(&self, offset: u64, data: &[u8]) {
+    /// bytes, or are outside the frame, are ignored. So are those of registers that are not there; the answer
+    /// is where the first of them is.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Option<u64> {
         if !access_is_legal(offset, data.len()) {
             log::debug!("smmu: write of {} bytes at {offset:#x} ignored", data.len());
-            return;
+            return Some(offset);
         }
+        let mut absent = None;
         for (word, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
             let mut raw = [0; 4];
             raw.copy_from_slice(word);
+            if self.0.regs.read(&self.0.features, at).is_none() {
+                absent = absent.or(Some(at));
+            }
             let value = u32::from_le_bytes(raw);
             let smmu = self.clone();
             self.0.timeline.afterwards(move || {
@@ -225,6 +237,7 @@ impl Smmu {
                 smmu.act_on(effect);
             });
         }
+        absent
     }
 
     /// What a register write sets in motion beside the commands comes after those.

@@ -122,6 +122,18 @@ impl fmt::Display for HardwareUpdate {
 pub struct AcceleratorConfig {
     /// Revision ID in configuration space.
     pub revision: Revision,
+    /// How an access to memory that was refused is told.
+    pub dma_errors: DmaErrors,
+}
+
+/// What the ZIP accelerator says of a refused access to memory, beside the completion with status 0x41.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DmaErrors {
+    /// Nothing: its error bits are where firmware would look, not where the driver does.
+    #[default]
+    Status,
+    /// Its error bits raise the abnormal interrupt.
+    Ras,
 }
 
 /// Revisions of the accelerator that are modelled.

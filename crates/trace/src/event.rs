@@ -349,6 +349,23 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<u32>,
     },
+    /// The guest's first access to a register that the machine does not model: it reads as zero, or as all
+    /// ones where nothing answers, and ignores writes.
+    Unmodelled {
+        /// Which block of registers.
+        block: String,
+        /// StreamID of the device whose it is, if it is one's on PCIe.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stream: Option<u32>,
+        /// From the start of the block.
+        #[serde(serialize_with = "hex")]
+        offset: u64,
+        /// Whether it was a write.
+        write: bool,
+        /// What was read or written, the first 8 bytes of it.
+        #[serde(serialize_with = "hex")]
+        value: u64,
+    },
     /// What a rule or a person made happen elsewhere.
     Effect {
         /// The rule's name, or `control`.

@@ -151,7 +151,7 @@ fn doorbell(guest: &Guest, bytes: &mut Unstructured<'_>) -> Result<()> {
         0 => guest.zip.bar_write(4, queue << 16 | 0x1000, &value),
         1 => guest.zip.bar_write(2, 0x1000, &value),
         _ => guest.zip.bar_write(2, 0x2000, &value),
-    }
+    };
     Ok(())
 }
 

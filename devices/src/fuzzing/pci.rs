@@ -170,7 +170,7 @@ impl Machine {
                 match bytes.arbitrary()? {
                     true => self.ecam.write(at & !7, &address.to_le_bytes()),
                     false => self.ecam.write(at, &(address as u32).to_le_bytes()),
-                }
+                };
                 self.bars_are_sane();
             }
             8 => {

@@ -5,6 +5,7 @@
 //! Narrower accesses reach only the priority registers; elsewhere they read zero and are ignored.
 
 use super::spec::FRAME_BYTES;
+use crate::mmio::Unmodelled;
 
 /// Whether the registers at `offset` take byte accesses: `IPRIORITYR`, at the same place in the
 /// distributor's frame and in every `SGI_base` frame. No other frame has a register there.
@@ -12,8 +13,16 @@ fn byte_accessible(offset: u64) -> bool {
     (0x400..0x800).contains(&(offset % FRAME_BYTES))
 }
 
-/// Reads `data.len()` bytes at `offset` of a register file.
-pub fn read(offset: u64, data: &mut [u8], word: impl Fn(u64) -> u32) {
+/// Reads `data.len()` bytes at `offset` of a register file, in which `word` is `None` where there is no
+/// register. The answer is the first word that could not be had.
+pub fn read(offset: u64, data: &mut [u8], word: impl Fn(u64) -> Option<u32>) -> Option<Unmodelled> {
+    let mut absent = None;
+    let mut word = |offset| {
+        word(offset).unwrap_or_else(|| {
+            absent = absent.or(Some(offset));
+            0
+        })
+    };
     data.fill(0);
     match data.len() {
         1 | 2 if byte_accessible(offset) => {
@@ -27,8 +36,9 @@ pub fn read(offset: u64, data: &mut [u8], word: impl Fn(u64) -> u32) {
                 chunk.copy_from_slice(&word(offset + 4 * index as u64).to_le_bytes());
             }
         }
-        _ => {}
+        _ => absent = Some(offset),
     }
+    absent.map(Unmodelled::in_block)
 }
 
 /// A write to one word of a register file.
@@ -41,8 +51,16 @@ pub struct Write {
     pub mask: u32,
 }
 
-/// Splits a write of `data` at `offset` into words, lowest first.
-pub fn write(offset: u64, data: &[u8], mut word: impl FnMut(Write)) {
+/// Splits a write of `data` at `offset` into words, lowest first. `word` says whether there is a register;
+/// the answer is the first word where there is none.
+pub fn write(offset: u64, data: &[u8], mut word: impl FnMut(Write) -> bool) -> Option<Unmodelled> {
+    let mut absent = None;
+    let mut word = |write: Write| {
+        let offset = write.offset;
+        if !word(write) {
+            absent = absent.or(Some(offset));
+        }
+    };
     match data.len() {
         1 | 2 if byte_accessible(offset) => {
             let (mut value, mut mask) = (0, 0);
@@ -69,8 +87,9 @@ pub fn write(offset: u64, data: &[u8], mut word: impl FnMut(Write)) {
                 });
             }
         }
-        _ => {}
+        _ => absent = Some(offset),
     }
+    absent.map(Unmodelled::in_block)
 }
 
 /// The low or high half of a 64-bit register replaced.

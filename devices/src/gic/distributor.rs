@@ -39,9 +39,9 @@ impl Distributor {
         self.routes.get(index as usize).copied().unwrap_or(0)
     }
 
-    /// Reads a word.
-    pub fn read(&self, offset: u64) -> u32 {
-        match offset {
+    /// Reads a word; `None` if there is no register.
+    pub fn read(&self, offset: u64) -> Option<u32> {
+        Some(match offset {
             gicd::CTLR => GicdCtlr::new()
                 .with_enable_grp0(self.enable_grp0)
                 .with_enable_grp1(self.enable_grp1)
@@ -67,9 +67,15 @@ impl Distributor {
                 Some((register, intid)) if intid >= FIRST_SPI => {
                     self.spis.read(register, intid - FIRST_SPI)
                 }
-                _ => 0,
+                Some(_) => 0,
+                None => {
+                    return gicd::RES0
+                        .iter()
+                        .any(|it| it.contains(&offset))
+                        .then_some(0);
+                }
             },
-        }
+        })
     }
 
     /// Writes the bytes under `mask` of a word.

@@ -32,7 +32,7 @@ use state::{Signals, State};
 
 use crate::GuestRam;
 use crate::irq::IrqLine;
-use crate::mmio::MmioDevice;
+use crate::mmio::{MmioDevice, Unmodelled};
 
 pub use spec::{icc, sysreg};
 
@@ -267,12 +267,12 @@ impl IrqLine for Ppi {
 struct DistributorRegisters(Rc<Shared>);
 
 impl MmioDevice for DistributorRegisters {
-    fn read(&self, offset: u64, data: &mut [u8]) {
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
         let state = self.0.state.borrow();
-        access::read(offset, data, |offset| state.distributor.read(offset));
+        access::read(offset, data, |offset| state.distributor.read(offset))
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
         self.0.change(|state| {
             access::write(
                 offset,
@@ -283,25 +283,26 @@ impl MmioDevice for DistributorRegisters {
                      mask,
                  }| {
                     state.write_distributor(offset, value, mask);
+                    state.distributor.read(offset).is_some()
                 },
-            );
-        });
+            )
+        })
     }
 }
 
 struct RedistributorRegisters(Rc<Shared>);
 
 impl MmioDevice for RedistributorRegisters {
-    fn read(&self, offset: u64, data: &mut [u8]) {
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
         let state = self.0.state.borrow();
         access::read(offset, data, |offset| {
             let cpu = (offset / REDISTRIBUTOR_BYTES) as usize;
             let redistributor = state.redistributors.get(cpu);
-            redistributor.map_or(0, |rd| rd.read(offset % REDISTRIBUTOR_BYTES))
-        });
+            redistributor?.read(offset % REDISTRIBUTOR_BYTES)
+        })
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
         self.0.change(|state| {
             access::write(
                 offset,
@@ -310,26 +311,25 @@ impl MmioDevice for RedistributorRegisters {
                      offset,
                      value,
                      mask,
-                 }| {
-                    state.write_redistributor(offset, value, mask);
-                },
-            );
-        });
+                 }| { state.write_redistributor(offset, value, mask) },
+            )
+        })
     }
 }
 
 struct ItsRegisters(Rc<Shared>);
 
 impl MmioDevice for ItsRegisters {
-    fn read(&self, offset: u64, data: &mut [u8]) {
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
         let state = self.0.state.borrow();
-        access::read(offset, data, |offset| state.its.read(offset));
+        access::read(offset, data, |offset| state.its.read(offset))
     }
 
     /// `GITS_TRANSLATER` is not among these registers: a CPU's write carries no DeviceID and is
     /// dropped. Devices use [`Gic::msi`].
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
         access::write(offset, data, |Write { offset, value, .. }| {
+            let modelled = self.0.state.borrow().its.read(offset).is_some();
             let shared = self.0.clone();
             self.0.timeline.afterwards(move || {
                 let runs = shared.state.borrow_mut().its.write(offset, value);
@@ -337,6 +337,7 @@ impl MmioDevice for ItsRegisters {
                     shared.run_its();
                 }
             });
-        });
+            modelled
+        })
     }
 }

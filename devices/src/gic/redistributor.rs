@@ -38,17 +38,17 @@ impl Redistributor {
         }
     }
 
-    /// Reads a word; `offset` counts from `RD_base`.
-    pub fn read(&self, offset: u64) -> u32 {
-        if offset >= spec::FRAME_BYTES {
-            return match BankRegister::at(offset - spec::FRAME_BYTES) {
+    /// Reads a word; `offset` counts from `RD_base`. `None` if there is no register.
+    pub fn read(&self, offset: u64) -> Option<u32> {
+        if let Some(offset) = offset.checked_sub(spec::FRAME_BYTES) {
+            return match BankRegister::at(offset) {
                 Some((register, intid)) if intid < spec::FIRST_SPI => {
-                    self.private.read(register, intid)
+                    Some(self.private.read(register, intid))
                 }
-                _ => 0,
+                _ => gicr::SGI_RES0.contains(&offset).then_some(0),
             };
         }
-        match offset {
+        Some(match offset {
             gicr::CTLR => GicrCtlr::new()
                 .with_enable_lpis(self.lpis.enabled())
                 .with_ces(true)
@@ -74,8 +74,8 @@ impl Redistributor {
                 half(visible.into(), offset == gicr::PENDBASER_HIGH)
             }
             spec::PIDR2_OFFSET => spec::PIDR2,
-            _ => 0,
-        }
+            _ => return None,
+        })
     }
 
     /// Writes the bytes under `mask` of a word; `offset` counts from `RD_base`.

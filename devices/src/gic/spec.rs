@@ -37,6 +37,10 @@ pub mod gicd {
     pub const CTLR: u64 = 0x0000;
     pub const TYPER: u64 = 0x0004;
     pub const IIDR: u64 = 0x0008;
+    /// Reads as zero here: `TYPER2` (no GICv4.1), `ITARGETSR` (affinity routing), `IGRPMODR` and `NSACR` (one
+    /// Security state), `SGIR`, `CPENDSGIR` and `SPENDSGIR` (affinity routing).
+    pub const RES0: [core::ops::Range<u64>; 4] =
+        [0x00c..0x010, 0x800..0xc00, 0xd00..0xd80, 0xe00..0xf30];
     /// One for each INTID, 64 bits.
     pub const IROUTER: u64 = 0x6000;
     pub const IROUTER_END: u64 = 0x8000;
@@ -53,6 +57,8 @@ pub mod gicr {
     pub const PROPBASER_HIGH: u64 = 0x0074;
     pub const PENDBASER: u64 = 0x0078;
     pub const PENDBASER_HIGH: u64 = 0x007c;
+    /// `IGRPMODR0` and `NSACR`, in the `SGI_base` frame: zero with one Security state.
+    pub const SGI_RES0: [u64; 2] = [0xd00, 0xe00];
 }
 
 /// ITS registers in the control frame, and the one of the translation frame.
@@ -64,7 +70,9 @@ pub mod gits {
     pub const CBASER: u64 = 0x0080;
     pub const CBASER_HIGH: u64 = 0x0084;
     pub const CWRITER: u64 = 0x0088;
+    pub const CWRITER_HIGH: u64 = 0x008c;
     pub const CREADR: u64 = 0x0090;
+    pub const CREADR_HIGH: u64 = 0x0094;
     /// Eight of them, 64 bits each.
     pub const BASER: u64 = 0x0100;
     pub const BASER_END: u64 = 0x0140;

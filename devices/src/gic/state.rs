@@ -151,13 +151,17 @@ impl State {
         self.touch_all();
     }
 
-    /// Writes the bytes under `mask` of a word of the redistributor region.
-    pub fn write_redistributor(&mut self, offset: u64, value: u32, mask: u32) {
+    /// Writes the bytes under `mask` of a word of the redistributor region. Whether there is a register.
+    pub fn write_redistributor(&mut self, offset: u64, value: u32, mask: u32) -> bool {
         let cpu = (offset / REDISTRIBUTOR_BYTES) as usize;
-        if let Some(redistributor) = self.redistributors.get_mut(cpu) {
-            redistributor.write(offset % REDISTRIBUTOR_BYTES, value, mask);
-            self.touch(cpu);
-        }
+        let Some(redistributor) = self.redistributors.get_mut(cpu) else {
+            return false;
+        };
+        let offset = offset % REDISTRIBUTOR_BYTES;
+        redistributor.write(offset, value, mask);
+        let modelled = redistributor.read(offset).is_some();
+        self.touch(cpu);
+        modelled
     }
 
     /// Does the ITS's commands; what they do to interrupts shows when all are done.

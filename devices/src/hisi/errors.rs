@@ -1,14 +1,17 @@
 //! Abnormal events: source, mask, status and set registers, alike for the queue manager
 //! (`QM_ABNORMAL_INT_*`) and the engine (`HZIP_CORE_INT_*`).
 //!
-//! The model never sets one by itself: an unmasked bit makes the driver reset the device, which
-//! without ACPI isolates it. They are raised through the set registers or by a fault plan.
+//! An unmasked bit makes the driver reset the device, which without ACPI isolates it. The model sets one
+//! by itself only for an access that was refused, and then unmasked only if it is configured to. All
+//! others are raised through the set registers or by a fault plan.
 
 /// One group of abnormal events.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Errors {
     implemented: u32,
     source: u32,
+    /// What somebody else than the driver was told of: shown in the source, but not in the status.
+    elsewhere: u32,
     mask: u32,
 }
 
@@ -18,12 +21,13 @@ impl Errors {
         Errors {
             implemented,
             source: 0,
+            elsewhere: 0,
             mask: implemented,
         }
     }
 
     pub(super) fn source(&self) -> u32 {
-        self.source
+        self.source | self.elsewhere
     }
 
     pub(super) fn mask(&self) -> u32 {
@@ -38,6 +42,7 @@ impl Errors {
     /// Writing ones clears.
     pub(super) fn clear(&mut self, bits: u32) {
         self.source &= !bits;
+        self.elsewhere &= !bits;
     }
 
     /// True if an interrupt is due: the status has a bit that it had not.
@@ -46,6 +51,11 @@ impl Errors {
         let before = self.status();
         self.source |= bits & self.implemented;
         self.status() & !before != 0
+    }
+
+    /// Sets what is told to somebody else.
+    pub(super) fn set_elsewhere(&mut self, bits: u32) {
+        self.elsewhere |= bits & self.implemented;
     }
 
     /// True if an interrupt is due.

@@ -5,21 +5,23 @@ use std::rc::{Rc, Weak};
 
 use stallbox_timeline::Timeline;
 
-use super::master::Master;
+use super::counters::Counters;
+use super::master::{Alarm, Master};
 use super::probe::{DeviceNote, DeviceProbe};
 use super::qm::{EventKind, Interrupts, Qm};
-use super::regs::{Registers, Request, read_words, write_words};
+use super::regs::{Registers, Request};
 use super::spec::*;
 use super::zip::ZipEngine;
 use super::{Revision, ZipConfig};
 use crate::pcie::bar::Bar;
+use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{ConfigSpace, Identity};
 use crate::pcie::express::Express;
 use crate::pcie::message::MessageSender;
 use crate::pcie::msi::Msi;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
-use crate::verdict::DeviceAct;
+use crate::verdict::{DeviceAct, Purpose};
 
 /// The accelerator. A Root Complex Integrated Endpoint: on the root bus there is no bridge that
 /// would have to vouch for its PASIDs (Linux: `pci_acs_path_enabled`).
@@ -39,6 +41,15 @@ struct Wires {
     config: RefCell<ConfigSpace>,
     messages: MessageSender,
     master: Rc<Master>,
+    registers: Rc<Registers>,
+}
+
+impl Alarm for Wires {
+    fn refused(&self, purpose: Purpose, write: bool) {
+        if self.registers.dma_refused(purpose == Purpose::Data, write) {
+            self.raise(VECTOR_ABNORMAL);
+        }
+    }
 }
 
 impl Interrupts for Wires {
@@ -102,22 +113,27 @@ impl Zip {
             space = space.with_bar(DOORBELL_BAR, Bar::memory64(bytes));
         }
 
-        let stop_commands = config.stop_commands && config.revision == Revision::V3;
+        let counters = Rc::new(Counters::new(&timeline, config.cores()));
         let master = Rc::new(Master::new(timeline.clone(), probe, slot.dma.clone()));
-        let registers = Rc::new(Registers::new(
-            config.revision,
-            config.queues,
-            stop_commands,
+        let registers = Rc::new(Registers::new(&config, &counters, config.cores()));
+        let engine = Rc::new(ZipEngine::new(
+            master.clone(),
+            registers.clone(),
+            counters.clone(),
+            &config,
         ));
-        let engine = Rc::new(ZipEngine::new(master.clone(), registers.clone(), &config));
         let wires = Rc::new_cyclic(|me| Wires {
             me: me.clone(),
             config: RefCell::new(space),
             messages: MessageSender::new(&timeline, &slot),
             master: master.clone(),
+            registers: registers.clone(),
         });
+        let alarm: Weak<dyn Alarm> = Rc::<Wires>::downgrade(&wires);
+        master.set_alarm(alarm);
         let qm = Qm::new(
             master.clone(),
+            counters,
             wires.clone(),
             engine.clone(),
             config.queues,
@@ -184,10 +200,26 @@ impl Zip {
         self.master.note(DeviceNote::Reset);
     }
 
+    /// Whether doorbells are written here.
+    fn is_doorbell(&self, bar: u8, offset: u64) -> bool {
+        match (bar, self.revision) {
+            (REGISTER_BAR, _) if offset == DOORBELL_EQ_AEQ => true,
+            (REGISTER_BAR, Revision::V2) => offset == DOORBELL_SQ_CQ,
+            (DOORBELL_BAR, Revision::V3) => {
+                offset % DOORBELL_WINDOW_BYTES == DOORBELL_SQ_CQ
+                    && u16::try_from(offset / DOORBELL_WINDOW_BYTES).is_ok()
+            }
+            _ => false,
+        }
+    }
+
     fn register_read(&self, register: u32) -> u32 {
         match register {
+            EQ_SOURCE => self.qm.event_pending(EventKind::Completion).into(),
+            AEQ_SOURCE => self.qm.event_pending(EventKind::Async).into(),
             EQ_MASK => self.qm.event_masked(EventKind::Completion).into(),
             AEQ_MASK => self.qm.event_masked(EventKind::Async).into(),
+            FUNCTIONS_ACTIVE => (!self.qm.is_idle()).into(),
             IDLE_STATUS => self.is_idle().into(),
             MASTER_RETURNED if self.master.is_quiet() => MASTER_RETURNED_ALL,
             MASTER_RETURNED => 0,
@@ -228,11 +260,11 @@ impl Zip {
 }
 
 impl PciFunction for Zip {
-    fn config_read(&self, offset: u16, data: &mut [u8]) {
-        self.wires.config.borrow().read(offset, data);
+    fn config_read(&self, offset: u16, data: &mut [u8]) -> Option<u64> {
+        self.wires.config.borrow().read(offset, data)
     }
 
-    fn config_write(&self, offset: u16, data: &[u8]) {
+    fn config_write(&self, offset: u16, data: &[u8]) -> Option<u64> {
         let effects = self.wires.config.borrow_mut().write(offset, data);
         if effects.flr {
             self.reset();
@@ -241,60 +273,63 @@ impl PciFunction for Zip {
         for message in effects.messages {
             self.wires.messages.send(message);
         }
+        effects.absent
     }
 
     fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
         self.wires.config.borrow().decoded_bars()
     }
 
-    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> Option<u64> {
         data.fill(0);
+        if self.is_doorbell(bar, offset) {
+            // Write-only.
+            return None;
+        }
         if bar != REGISTER_BAR {
-            return;
+            return Some(offset & !3);
         }
         if (MAILBOX..MAILBOX_END).contains(&offset) {
             self.qm.mailbox_read((offset - MAILBOX) as usize, data);
-        } else {
-            read_words(offset, data, |register| self.register_read(register));
+            return None;
         }
+        read_registers(offset, data, |register| {
+            let register = u32::try_from(register).ok()?;
+            self.registers
+                .is_modelled(register, false)
+                .then(|| self.register_read(register))
+        })
     }
 
-    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
-        // A doorbell is one 64-bit write; anything else at its address is not one.
-        let doorbell = || {
-            <[u8; 8]>::try_from(data)
-                .ok()
-                .map(|raw| u64::from_le_bytes(raw).into())
-        };
-        match (bar, offset) {
-            (DOORBELL_BAR, _) if self.revision == Revision::V3 => {
-                let window = offset / DOORBELL_WINDOW_BYTES;
-                let is_doorbell = offset % DOORBELL_WINDOW_BYTES == DOORBELL_SQ_CQ;
-                if let (true, Ok(window), Some(doorbell)) =
-                    (is_doorbell, u16::try_from(window), doorbell())
-                {
-                    self.qm.doorbell(Some(window), doorbell);
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> Option<u64> {
+        if self.is_doorbell(bar, offset) {
+            // It is one 64-bit write; anything else at its address is not one.
+            if let Ok(raw) = <[u8; 8]>::try_from(data) {
+                let doorbell = u64::from_le_bytes(raw).into();
+                match (bar, offset) {
+                    (REGISTER_BAR, DOORBELL_EQ_AEQ) => self.qm.event_doorbell(doorbell),
+                    (REGISTER_BAR, _) => self.qm.doorbell(None, doorbell),
+                    _ => {
+                        let window = (offset / DOORBELL_WINDOW_BYTES) as u16;
+                        self.qm.doorbell(Some(window), doorbell);
+                    }
                 }
             }
-            (REGISTER_BAR, DOORBELL_SQ_CQ) if self.revision == Revision::V2 => {
-                if let Some(doorbell) = doorbell() {
-                    self.qm.doorbell(None, doorbell);
-                }
-            }
-            (REGISTER_BAR, DOORBELL_EQ_AEQ) => {
-                if let Some(doorbell) = doorbell() {
-                    self.qm.event_doorbell(doorbell);
-                }
-            }
-            (REGISTER_BAR, MAILBOX..MAILBOX_END) => {
-                self.qm.mailbox_write((offset - MAILBOX) as usize, data);
-            }
-            (REGISTER_BAR, _) => {
-                write_words(offset, data, |register, value, enables| {
-                    self.register_write(register, value, enables);
-                });
-            }
-            _ => {}
+            return None;
         }
+        if bar != REGISTER_BAR {
+            return Some(offset & !3);
+        }
+        if (MAILBOX..MAILBOX_END).contains(&offset) {
+            self.qm.mailbox_write((offset - MAILBOX) as usize, data);
+            return None;
+        }
+        write_registers(offset, data, |register, value, enables| {
+            let Ok(register) = u32::try_from(register) else {
+                return false;
+            };
+            self.register_write(register, value, enables);
+            self.registers.is_modelled(register, true)
+        })
     }
 }

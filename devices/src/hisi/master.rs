@@ -1,8 +1,8 @@
 //! The function's bus master: the one way of queues and engines to memory. It knows whether the
 //! function may issue requests, whether the AXI side was told to stop, and what is in flight.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, OnceCell};
+use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{Notify, Timeline};
 
@@ -26,8 +26,15 @@ impl From<Revoked> for DmaError {
     }
 }
 
+/// Who is told of accesses that were refused.
+pub(super) trait Alarm {
+    /// A read or a write for `purpose` was refused.
+    fn refused(&self, purpose: Purpose, write: bool);
+}
+
 pub(super) struct Master {
     pub(super) timeline: Timeline,
+    alarm: OnceCell<Weak<dyn Alarm>>,
     pub(super) probe: Rc<dyn DeviceProbe>,
     dma: Rc<dyn DmaPort>,
     /// Bus Master Enable.
@@ -96,6 +103,7 @@ impl Master {
     ) -> Master {
         Master {
             timeline,
+            alarm: OnceCell::new(),
             probe,
             dma,
             enabled: Cell::new(false),
@@ -104,6 +112,12 @@ impl Master {
             resumed: Notify::new(),
             in_flight: Cell::new(0),
         }
+    }
+
+    /// Tells `alarm` of accesses that are refused; called once.
+    pub(super) fn set_alarm(&self, alarm: Weak<dyn Alarm>) {
+        let first = self.alarm.set(alarm).is_ok();
+        debug_assert!(first, "there is an alarm already");
     }
 
     pub(super) fn set_enabled(&self, enabled: bool) {
@@ -240,7 +254,12 @@ impl Master {
             write,
         });
         match requester.lease.check() {
-            Ok(()) => DmaError::Aborted(abort),
+            Ok(()) => {
+                if let Some(alarm) = self.alarm.get().and_then(Weak::upgrade) {
+                    alarm.refused(requester.purpose, write);
+                }
+                DmaError::Aborted(abort)
+            }
             Err(Revoked) => DmaError::Revoked,
         }
     }

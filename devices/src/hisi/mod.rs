@@ -15,6 +15,7 @@
 //! Not here: virtual functions and their messages, quality of service, runtime power management,
 //! SVA prefetch, DAE; the features are announced as absent.
 
+mod counters;
 mod errors;
 mod function;
 mod master;
@@ -55,6 +56,18 @@ impl Revision {
     }
 }
 
+/// What the device says of an access to a process's memory that was refused, beside the completion with
+/// status 0x41.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DmaErrors {
+    /// The AXI response errors are in `HZIP_CORE_INT_SOURCE` alone, as if the firmware had taken them
+    /// over (RAS): the driver hears of the completion only.
+    #[default]
+    Status,
+    /// They are in `HZIP_CORE_INT_STATUS` too, and raise the abnormal interrupt.
+    Ras,
+}
+
 /// What is configurable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZipConfig {
@@ -74,9 +87,19 @@ pub struct ZipConfig {
     /// Linux 6.12 then gives a queue only 1 ms to stop, which a page fault can exceed; without
     /// them it polls for about 0.2 s.
     pub stop_commands: bool,
+    /// How an access that was refused is told.
+    pub dma_errors: DmaErrors,
 }
 
 impl ZipConfig {
+    /// At least one core of each kind.
+    fn cores(&self) -> counters::CoreCounts {
+        counters::CoreCounts {
+            compress: self.compress_cores.max(1) as usize,
+            decompress: self.decompress_cores.max(1) as usize,
+        }
+    }
+
     /// The device as sold: 1024 queues; 2 cores that compress and 6 (0x21) or 3 (0x30) that
     /// decompress (`zip_basic_cap_info`).
     pub fn new(revision: Revision) -> ZipConfig {
@@ -90,6 +113,7 @@ impl ZipConfig {
             },
             level: 6,
             stop_commands: false,
+            dma_errors: DmaErrors::default(),
         }
     }
 }

@@ -1,16 +1,19 @@
 //! BAR2's 32-bit registers, except those that are the queue manager's own (mailbox, doorbells,
-//! VFT, event masks).
+//! VFT, event interrupts) and the counters.
 //!
-//! Linux reads large ranges for debugfs (`debugfs.c: dfx_regs_init`), so a read changes nothing,
-//! and what is not implemented reads as zero: some of it is compared with zero before every
-//! mailbox command (`qm_check_dev_error`).
+//! `docs/hisi-registers.md` says for each who touches it and what it does. Linux reads large ranges
+//! for debugfs (`debugfs.c: dfx_regs_init`), so a read changes nothing but a counter that is told to
+//! clear, and some of what reads as zero is compared with zero before every mailbox command
+//! (`qm_check_dev_error`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::Revision;
+use super::counters::{CoreCounts, CoreKind, CoreName, Counters, QmEvent};
 use super::errors::Errors;
 use super::spec::*;
+use super::{DmaErrors, Revision, ZipConfig};
 
 /// What a write wants from the rest of the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,21 +28,31 @@ pub(super) enum Request {
 
 pub(super) struct Registers {
     constants: BTreeMap<u32, u32>,
+    counters: Rc<Counters>,
+    cores: CoreCounts,
+    dma_errors: DmaErrors,
     stored: RefCell<BTreeMap<u32, u32>>,
     qm_errors: Cell<Errors>,
     zip_errors: Cell<Errors>,
     master_stopped: Cell<bool>,
     written_back: Cell<bool>,
+    /// A read, and a write, was answered with an error.
+    alarms: Cell<[bool; 2]>,
 }
 
 impl Registers {
-    pub(super) fn new(revision: Revision, queues: u16, stop_commands: bool) -> Registers {
+    pub(super) fn new(config: &ZipConfig, counters: &Rc<Counters>, cores: CoreCounts) -> Registers {
         let mut constants = BTreeMap::new();
-        if revision == Revision::V3 {
-            constants.extend(CAPABILITIES_V3.iter().copied());
-            let stop = if stop_commands { FEATURES_STOP } else { 0 };
+        if config.revision == Revision::V3 {
+            let fixed = CAPABILITIES_V3.iter();
+            constants.extend(fixed.map(|&(offset, _, value)| (offset, value)));
+            let stop = if config.stop_commands {
+                FEATURES_STOP
+            } else {
+                0
+            };
             constants.insert(FEATURES, FEATURES_VERSION | stop);
-            let queues = u32::from(queues);
+            let queues = u32::from(config.queues);
             constants.insert(QUEUE_COUNTS, queues << 11 | queues);
         }
         // Nothing here takes time: memory is initialised as soon as it is asked for, and after a
@@ -47,11 +60,15 @@ impl Registers {
         constants.insert(MEMORY_INIT_DONE, 1);
         Registers {
             constants,
+            counters: counters.clone(),
+            cores,
+            dma_errors: config.dma_errors,
             stored: RefCell::new(BTreeMap::new()),
             qm_errors: Cell::new(Errors::new(QM_ERRORS)),
             zip_errors: Cell::new(Errors::new(ZIP_ERRORS)),
             master_stopped: Cell::new(false),
             written_back: Cell::new(false),
+            alarms: Cell::default(),
         }
     }
 
@@ -61,6 +78,8 @@ impl Registers {
         self.zip_errors.set(Errors::new(ZIP_ERRORS));
         self.master_stopped.set(false);
         self.written_back.set(false);
+        self.alarms.take();
+        self.counters.reset();
     }
 
     pub(super) fn read(&self, offset: u32) -> u32 {
@@ -86,8 +105,36 @@ impl Registers {
         match offset {
             CACHE_WB_DONE => self.written_back.get().into(),
             MASTER_CONTROL => self.master_stopped.get().into(),
-            _ => 0,
+            ALARM_READ => self.alarms.get()[0].into(),
+            ALARM_WRITE => self.alarms.get()[1].into(),
+            _ => self.read_counter(offset),
         }
+    }
+
+    fn kept(&self, offset: u32) -> u32 {
+        self.stored.borrow().get(&offset).copied().unwrap_or(0)
+    }
+
+    fn read_counter(&self, offset: u32) -> u32 {
+        if let Some((kind, index, at)) = core_register(offset) {
+            let clear = self.kept(ZIP_COUNTERS_CLEAR) & COUNTERS_CLEAR != 0;
+            return self.counters.read_core(CoreName { kind, index }, at, clear);
+        }
+        // What is selected stands two words before the counter (`QM_DFX_MB_CNT_VF` and its like).
+        let selected = offset.checked_sub(8).map_or(0, |at| self.kept(at));
+        let clear = self.kept(QM_COUNTERS_CLEAR) & COUNTERS_CLEAR != 0;
+        self.counters.read_qm(offset, selected, clear).unwrap_or(0)
+    }
+
+    /// Whether an access means a register that is modelled. What the driver copies as a whole is no news
+    /// when it is read.
+    pub(super) fn is_modelled(&self, offset: u32, write: bool) -> bool {
+        let of_core =
+            |(kind, core, at)| core < self.cores.of(kind) && find(CORE_REGISTERS, at).is_some();
+        role(offset).is_some()
+            || self.constants.contains_key(&offset)
+            || core_register(offset).is_some_and(of_core)
+            || !write && is_dumped(offset)
     }
 
     /// The bit of a user-domain register that puts a PASID on data (revision 0x21).
@@ -105,7 +152,14 @@ impl Registers {
         match offset.wrapping_sub(QM_ERROR_SOURCE) {
             0x0 => qm.clear(value),
             0x4 => abnormal |= qm.set_mask(merged(qm.mask())),
-            0xc => abnormal |= qm.set(value),
+            0xc => {
+                abnormal |= qm.set(value);
+                for (bit, many) in [(QM_ECC_ONE_BIT, false), (QM_ECC_MANY_BITS, true)] {
+                    if value & bit != 0 {
+                        self.counters.qm(QmEvent::Ecc { many });
+                    }
+                }
+            }
             _ => {}
         }
         match offset.wrapping_sub(ZIP_ERROR_SOURCE) {
@@ -131,7 +185,7 @@ impl Registers {
                 return Some(Request::StopMaster(stopped));
             }
             _ => {
-                if STORED.binary_search(&offset).is_ok() {
+                if role(offset) == Some(Role::Kept) {
                     let mut stored = self.stored.borrow_mut();
                     let register = stored.entry(offset).or_insert(0);
                     *register = merged(*register);
@@ -139,6 +193,33 @@ impl Registers {
             }
         }
         None
+    }
+
+    /// An access was refused: the queue manager's own, or for a job. True if an interrupt is due.
+    ///
+    /// For a job both bits are set, whichever access it was: that is what the hardware's firmware printed
+    /// (Linaro/uadk issue 226, "5.12 kernel has issue": `ZIP_CORE_INT_SOURCE = 0xc`,
+    /// `QM_PF_ABNORMAL_INT_SOURCE = 0x0`, with completion status 0x41). Of a ring there is no log. MODEL:
+    /// the queue manager sets the one that is named after the access.
+    pub(super) fn dma_refused(&self, of_a_job: bool, write: bool) -> bool {
+        let mut alarms = self.alarms.get();
+        alarms[usize::from(write)] = true;
+        self.alarms.set(alarms);
+        let (errors, bits) = match (of_a_job, write) {
+            (true, _) => (&self.zip_errors, ZIP_AXI_ERRORS),
+            (false, false) => (&self.qm_errors, QM_AXI_READ_ERROR),
+            (false, true) => (&self.qm_errors, QM_AXI_WRITE_ERROR),
+        };
+        let mut changed = errors.get();
+        let due = match self.dma_errors {
+            DmaErrors::Status => {
+                changed.set_elsewhere(bits);
+                false
+            }
+            DmaErrors::Ras => changed.set(bits),
+        };
+        errors.set(changed);
+        due
     }
 
     /// Sets abnormal events; true if an interrupt is due.
@@ -149,40 +230,32 @@ impl Registers {
     }
 }
 
-/// Reads bytes out of 32-bit registers, whatever the width of the access.
-pub(super) fn read_words(offset: u64, data: &mut [u8], read: impl Fn(u32) -> u32) {
-    let mut current: Option<(u64, [u8; 4])> = None;
-    for (at, byte) in (offset..).zip(data) {
-        let register = at & !3;
-        let bytes = match current {
-            Some((of, bytes)) if of == register => bytes,
-            _ => u32::try_from(register).map_or(0, &read).to_le_bytes(),
-        };
-        current = Some((register, bytes));
-        *byte = bytes[(at & 3) as usize];
-    }
+/// What a register does that both revisions have and that is no core's.
+fn role(offset: u32) -> Option<Role> {
+    find(REGISTERS, offset)
 }
 
-/// Writes bytes into 32-bit registers: for each one its offset, the value and the covered bits.
-pub(super) fn write_words(offset: u64, data: &[u8], mut write: impl FnMut(u32, u32, u32)) {
-    let mut at = offset;
-    let mut rest = data;
-    while !rest.is_empty() {
-        let lane = (at & 3) as usize;
-        let (part, after) = rest.split_at(rest.len().min(4 - lane));
-        let (mut value, mut enables) = ([0; 4], [0; 4]);
-        value[lane..lane + part.len()].copy_from_slice(part);
-        enables[lane..lane + part.len()].fill(0xff);
-        if let Ok(register) = u32::try_from(at & !3) {
-            write(
-                register,
-                u32::from_le_bytes(value),
-                u32::from_le_bytes(enables),
-            );
-        }
-        at += part.len() as u64;
-        rest = after;
-    }
+fn find(table: &[(u32, &str, Role)], offset: u32) -> Option<Role> {
+    let at = table.binary_search_by_key(&offset, |&(offset, ..)| offset);
+    at.ok().map(|at| table[at].2)
+}
+
+/// Whether `offset` is in what the driver copies as a whole.
+fn is_dumped(offset: u32) -> bool {
+    DUMPED
+        .iter()
+        .any(|&(first, bytes)| (first..first + bytes).contains(&offset))
+}
+
+/// The registers of a core: which of both kinds, and the offset in them.
+pub(super) fn core_register(offset: u32) -> Option<(CoreKind, usize, u32)> {
+    let (kind, first) = match offset {
+        COMPRESS_CORES..DECOMPRESS_CORES => (CoreKind::Compress, COMPRESS_CORES),
+        DECOMPRESS_CORES..CORES_END => (CoreKind::Decompress, DECOMPRESS_CORES),
+        _ => return None,
+    };
+    let at = offset - first;
+    Some((kind, (at / CORE_BYTES) as usize, at % CORE_BYTES))
 }
 
 #[cfg(test)]
@@ -190,27 +263,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_registers_are_sorted_and_not_constants() {
-        assert!(STORED.is_sorted_by(|a, b| a < b));
-        let registers = Registers::new(Revision::V3, 1024, false);
-        assert!(
-            STORED
-                .iter()
-                .all(|offset| !registers.constants.contains_key(offset))
-        );
+    fn tables_are_in_order_and_do_not_overlap() {
+        assert!(REGISTERS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(CORE_REGISTERS.is_sorted_by(|a, b| a.0 < b.0));
+        let is_capability = |offset| CAPABILITIES_V3.iter().any(|it| it.0 == offset);
+        assert!(!REGISTERS.iter().any(|it| is_capability(it.0)));
     }
 
+    /// The page is what users read; the tables are what the model does.
     #[test]
-    fn words_are_cut_and_joined_by_lane() {
-        let mut seen = Vec::new();
-        write_words(0x102, &[1, 2, 3], |at, value, enables| {
-            seen.push((at, value, enables))
-        });
-        assert_eq!(seen, [(0x100, 0x0201_0000, 0xffff_0000), (0x104, 3, 0xff)]);
-        let mut data = [0; 3];
-        read_words(0x102, &mut data, |at| {
-            if at == 0x100 { 0xaabb_0000 } else { 0xcc }
-        });
-        assert_eq!(data, [0xbb, 0xaa, 0xcc]);
+    fn the_document_has_every_register() {
+        let text = include_str!("../../../docs/hisi-registers.md");
+        let has = |offset: u32, name: &str| {
+            let row = format!("| `{offset:#x}` | `{name}` |");
+            assert!(
+                text.contains(&row),
+                "docs/hisi-registers.md has no row {row}"
+            );
+        };
+        for &(offset, name, _) in REGISTERS.iter().chain(CORE_REGISTERS) {
+            has(offset, name);
+        }
+        for &(offset, name, _) in CAPABILITIES_V3 {
+            has(offset, name);
+        }
     }
 }

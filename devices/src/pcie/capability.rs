@@ -65,6 +65,8 @@ pub struct Effects {
     /// Interrupts that were pending and that this write unmasked, in order of their vectors. They
     /// are no longer pending; the function sends them.
     pub messages: Vec<Message>,
+    /// The first register of the access that is not there.
+    pub absent: Option<u64>,
 }
 
 impl Effects {
@@ -76,6 +78,7 @@ impl Effects {
         self.msi_changed |= other.msi_changed;
         self.pasid_changed |= other.pasid_changed;
         self.messages.extend(other.messages);
+        self.absent = self.absent.or(other.absent);
     }
 }
 
@@ -84,24 +87,40 @@ pub(crate) fn replace(old: u32, new: u32, mask: u32) -> u32 {
     old & !mask | new & mask
 }
 
-/// Reads bytes out of 32-bit registers, whatever the width and alignment of the access.
-pub(crate) fn read_registers(offset: u64, data: &mut [u8], mut read: impl FnMut(u64) -> u32) {
+/// Reads bytes out of 32-bit registers, whatever the width and alignment of the access. A register that is
+/// not there reads as zero; the answer is the first of them.
+pub(crate) fn read_registers(
+    offset: u64,
+    data: &mut [u8],
+    mut read: impl FnMut(u64) -> Option<u32>,
+) -> Option<u64> {
+    let mut absent = None;
     let mut current = None;
     for (index, byte) in data.iter_mut().enumerate() {
         let at = offset + index as u64;
         let register = at & !3;
         let value = match current {
             Some((of, value)) if of == register => value,
-            _ => read(register),
+            _ => read(register).unwrap_or_else(|| {
+                absent = absent.or(Some(register));
+                0
+            }),
         };
         current = Some((register, value));
         *byte = value.to_le_bytes()[(at & 3) as usize];
     }
+    absent
 }
 
 /// Writes bytes into 32-bit registers: for each register one call with its offset, the value and
-/// the bits that the access covers.
-pub(crate) fn write_registers(offset: u64, data: &[u8], mut write: impl FnMut(u64, u32, u32)) {
+/// the bits that the access covers. It says whether the register is there; the answer is the first that
+/// is not.
+pub(crate) fn write_registers(
+    offset: u64,
+    data: &[u8],
+    mut write: impl FnMut(u64, u32, u32) -> bool,
+) -> Option<u64> {
+    let mut absent = None;
     let mut at = offset;
     let mut rest = data;
     while !rest.is_empty() {
@@ -110,12 +129,16 @@ pub(crate) fn write_registers(offset: u64, data: &[u8], mut write: impl FnMut(u6
         let (mut value, mut enables) = ([0; 4], [0; 4]);
         value[lane..lane + part.len()].copy_from_slice(part);
         enables[lane..lane + part.len()].fill(0xff);
-        write(
+        let there = write(
             at & !3,
             u32::from_le_bytes(value),
             u32::from_le_bytes(enables),
         );
+        if !there {
+            absent = absent.or(Some(at & !3));
+        }
         at += part.len() as u64;
         rest = after;
     }
+    absent
 }

@@ -159,11 +159,12 @@ impl ConfigSpace {
         self
     }
 
-    /// Reads any number of bytes. Beyond the 4 KiB there are zeros.
-    pub fn read(&self, offset: u16, data: &mut [u8]) {
+    /// Reads any number of bytes. Beyond the 4 KiB there are zeros. The answer is the first register
+    /// that belongs neither to the header nor to a capability.
+    pub fn read(&self, offset: u16, data: &mut [u8]) -> Option<u64> {
         read_registers(offset.into(), data, |register| {
-            u16::try_from(register).map_or(0, |register| self.read_register(register))
-        });
+            self.read_register(u16::try_from(register).ok()?)
+        })
     }
 
     /// Writes any number of bytes.
@@ -171,11 +172,14 @@ impl ConfigSpace {
         let decoded = self.decode_state();
         let master = self.bus_master();
         let mut effects = Effects::default();
-        write_registers(offset.into(), data, |register, value, enables| {
-            if let Ok(register) = u16::try_from(register) {
-                effects.merge(self.write_register(register, value, enables));
-            }
+        let absent = write_registers(offset.into(), data, |register, value, enables| {
+            let Ok(register) = u16::try_from(register) else {
+                return false;
+            };
+            effects.merge(self.write_register(register, value, enables));
+            self.read_register(register).is_some()
         });
+        effects.absent = absent;
         effects.bars_changed |= decoded != self.decode_state();
         effects.bus_master_changed |= master != self.bus_master();
         effects.messages.extend(self.take_unmasked());
@@ -324,9 +328,11 @@ impl ConfigSpace {
         first.map_or(0, |placed| placed.offset)
     }
 
-    fn read_register(&self, register: u16) -> u32 {
+    /// `None` if the register is not there. Those of the header that read as zero are (*Type 0
+    /// Configuration Space Header*), and the first of the extended ones, which says that there are none.
+    fn read_register(&self, register: u16) -> Option<u32> {
         let id = &self.identity;
-        match register {
+        Some(match register {
             ID => u32::from(id.device) << 16 | u32::from(id.vendor),
             COMMAND_STATUS => {
                 let list = if self.first(false) != 0 {
@@ -350,12 +356,15 @@ impl ConfigSpace {
             CAPABILITIES_POINTER => self.first(false).into(),
             // Interrupt Pin 0: no legacy interrupt.
             INTERRUPT => self.interrupt_line,
-            _ => self
-                .capabilities
-                .iter()
-                .find_map(|placed| Some(placed.read(placed.register(register)?)))
-                .unwrap_or(0),
-        }
+            _ => {
+                let of_capability = self
+                    .capabilities
+                    .iter()
+                    .find_map(|placed| Some(placed.read(placed.register(register)?)));
+                let zero = register < STANDARD_FIRST || register == EXTENDED_FIRST;
+                return of_capability.or(zero.then_some(0));
+            }
+        })
     }
 
     fn write_register(&mut self, register: u16, value: u32, enables: u32) -> Effects {

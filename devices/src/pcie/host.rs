@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::config::CONFIG_BYTES;
 use super::{PciFunction, RequesterId};
-use crate::mmio::MmioDevice;
+use crate::mmio::{MmioDevice, Part, Unmodelled};
 
 /// Bytes of ECAM that a bus takes.
 pub const ECAM_BYTES_PER_BUS: u64 = 1 << 20;
@@ -40,6 +40,7 @@ struct Decoded {
     first: u64,
     last: u64,
     bar: u8,
+    requester: RequesterId,
     function: Rc<dyn PciFunction>,
 }
 
@@ -48,6 +49,8 @@ struct Decoded {
 pub struct Route {
     /// The function whose BAR it hits.
     pub function: Rc<dyn PciFunction>,
+    /// Where it sits.
+    pub requester: RequesterId,
     /// That BAR's number.
     pub bar: u8,
     /// Offset into the BAR.
@@ -108,6 +111,7 @@ impl HostBridge {
             let entry = decode.get(at)?;
             (entry.first <= address && address <= entry.last).then(|| Route {
                 function: entry.function.clone(),
+                requester: entry.requester,
                 bar: entry.bar,
                 offset: address - entry.first,
             })
@@ -122,9 +126,9 @@ impl HostBridge {
     /// Learns again which addresses the functions decode. The bridge does so after each
     /// configuration write; a function that changes its BARs at another time has to ask for it.
     pub fn redecode(&self) {
-        let functions: Vec<_> = self.functions.borrow().values().cloned().collect();
+        let functions = self.functions.borrow().clone();
         let mut decode: Vec<Decoded> = Vec::new();
-        for function in functions {
+        for (requester, function) in functions {
             for (bar, first, size) in function.decoded_bars() {
                 let Some(last) = size.checked_sub(1).and_then(|size| first.checked_add(size))
                 else {
@@ -145,6 +149,7 @@ impl HostBridge {
                         first,
                         last,
                         bar,
+                        requester,
                         function: function.clone(),
                     });
                 }
@@ -171,33 +176,47 @@ struct Ecam(Rc<HostBridge>);
 /// Configuration requests are at most 4 bytes; wider accesses are taken apart.
 const CONFIG_REQUEST_BYTES: usize = 4;
 
+/// Where in ECAM's configuration spaces an access is.
+fn config_place(offset: u64) -> Unmodelled {
+    Unmodelled {
+        part: Part::Config(RequesterId((offset >> 12) as u16)),
+        offset: offset & 0xffc,
+    }
+}
+
 impl MmioDevice for Ecam {
-    fn read(&self, offset: u64, data: &mut [u8]) {
-        match self.0.target(offset, data.len()) {
-            Some((function, register)) => {
-                for (part, at) in data
-                    .chunks_mut(CONFIG_REQUEST_BYTES)
-                    .zip((register..).step_by(4))
-                {
-                    function.config_read(at, part);
-                }
-            }
-            // *Unsupported Request*: the root complex completes the read with all ones.
-            None => data.fill(0xff),
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
+        let place = config_place(offset);
+        let Some((function, register)) = self.0.target(offset, data.len()) else {
+            // *Unsupported Request*: the root complex completes the read with all ones. Software looks for
+            // functions by their Vendor ID, and is to find none here.
+            data.fill(0xff);
+            return (place.offset != 0).then_some(place);
+        };
+        let mut absent = None;
+        for (part, at) in data
+            .chunks_mut(CONFIG_REQUEST_BYTES)
+            .zip((register..).step_by(4))
+        {
+            absent = absent.or(function.config_read(at, part));
         }
+        absent.map(|offset| Unmodelled { offset, ..place })
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
+        let place = config_place(offset);
         let Some((function, register)) = self.0.target(offset, data.len()) else {
-            return;
+            return Some(place);
         };
+        let mut absent = None;
         for (part, at) in data
             .chunks(CONFIG_REQUEST_BYTES)
             .zip((register..).step_by(4))
         {
-            function.config_write(at, part);
+            absent = absent.or(function.config_write(at, part));
         }
         self.0.redecode();
+        absent.map(|offset| Unmodelled { offset, ..place })
     }
 }
 
@@ -216,27 +235,56 @@ fn request_bytes(address: u64, bytes: usize) -> usize {
     }
 }
 
+impl Window {
+    /// What an access that no BAR decodes met, or a register of one.
+    fn place(
+        &self,
+        address: u64,
+        route: Option<&Route>,
+        absent: Option<u64>,
+    ) -> Option<Unmodelled> {
+        match route {
+            Some(route) => absent.map(|offset| Unmodelled {
+                part: Part::Bar(route.requester, route.bar),
+                offset,
+            }),
+            None => Some(Unmodelled::in_block(address - self.base)),
+        }
+    }
+}
+
 impl MmioDevice for Window {
-    fn read(&self, offset: u64, data: &mut [u8]) {
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
+        let mut first = None;
         let mut address = self.base + offset;
         let bytes = request_bytes(address, data.len());
         for part in data.chunks_mut(bytes) {
-            match self.bridge.route(address) {
+            let route = self.bridge.route(address);
+            let absent = match &route {
                 Some(route) => route.function.bar_read(route.bar, route.offset, part),
-                None => part.fill(0xff),
-            }
+                None => {
+                    part.fill(0xff);
+                    None
+                }
+            };
+            first = first.or(self.place(address, route.as_ref(), absent));
             address += bytes as u64;
         }
+        first
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
+        let mut first = None;
         let mut address = self.base + offset;
         let bytes = request_bytes(address, data.len());
         for part in data.chunks(bytes) {
-            if let Some(route) = self.bridge.route(address) {
-                route.function.bar_write(route.bar, route.offset, part);
-            }
+            let route = self.bridge.route(address);
+            let absent = route
+                .as_ref()
+                .and_then(|route| route.function.bar_write(route.bar, route.offset, part));
+            first = first.or(self.place(address, route.as_ref(), absent));
             address += bytes as u64;
         }
+        first
     }
 }

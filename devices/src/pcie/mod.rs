@@ -28,18 +28,19 @@ use std::rc::Rc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequesterId(pub u16);
 
-/// A PCIe function, as the host bridge sees it.
+/// A PCIe function, as the host bridge sees it. An access answers with the first register that it met and
+/// that the function does not model (see [`Unmodelled`](crate::mmio::Unmodelled)).
 pub trait PciFunction {
     /// Reads configuration space. `offset` is below 4096; 1, 2 or 4 bytes, naturally aligned.
-    fn config_read(&self, offset: u16, data: &mut [u8]);
+    fn config_read(&self, offset: u16, data: &mut [u8]) -> Option<u64>;
     /// Writes configuration space; same limits.
-    fn config_write(&self, offset: u16, data: &[u8]);
+    fn config_write(&self, offset: u16, data: &[u8]) -> Option<u64>;
     /// The memory BARs that decode now (Memory Space Enable is set), as (BAR number, address, size).
     fn decoded_bars(&self) -> Vec<(u8, u64, u64)>;
     /// Reads registers behind a BAR.
-    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]);
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> Option<u64>;
     /// Writes registers behind a BAR.
-    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]);
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> Option<u64>;
 }
 
 /// What a function is given when it is plugged in.

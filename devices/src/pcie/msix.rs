@@ -117,10 +117,10 @@ impl MsiX {
     pub fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> bool {
         let bytes = data.len() as u64;
         if let Some(at) = self.inside(bar, offset, bytes, self.table_offset, self.table_bytes()) {
-            read_registers(at, data, |register| self.read_table(register));
+            read_registers(at, data, |register| Some(self.read_table(register)));
         } else if let Some(at) = self.inside(bar, offset, bytes, self.pba_offset, self.pba_bytes())
         {
-            read_registers(at, data, |register| self.read_pba(register));
+            read_registers(at, data, |register| Some(self.read_pba(register)));
         } else {
             return false;
         }
@@ -135,6 +135,7 @@ impl MsiX {
         if let Some(at) = self.inside(bar, offset, bytes, self.table_offset, self.table_bytes()) {
             write_registers(at, data, |register, value, enables| {
                 self.write_table(register, value, enables);
+                true
             });
             return Some(Effects {
                 msi_changed: true,

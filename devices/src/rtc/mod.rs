@@ -14,7 +14,7 @@ use std::rc::Rc;
 use stallbox_timeline::{EventId, Span, Time, Timeline};
 
 use crate::irq::IrqLine;
-use crate::mmio::MmioDevice;
+use crate::mmio::{MmioDevice, Unmodelled};
 
 /// What the clock shows at power-on unless told otherwise: 2026-01-01T00:00:00Z.
 pub const DEFAULT_EPOCH_SECONDS: u32 = 1_767_225_600;
@@ -55,8 +55,9 @@ impl Rtc {
 }
 
 impl MmioDevice for Rtc {
-    fn read(&self, offset: u64, data: &mut [u8]) {
-        let value = self.0.read(offset & !3).to_le_bytes();
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
+        let register = self.0.read(offset & !3);
+        let value = register.unwrap_or(0).to_le_bytes();
         data.fill(0);
         for (byte, value) in data
             .iter_mut()
@@ -64,22 +65,32 @@ impl MmioDevice for Rtc {
         {
             *byte = *value;
         }
+        absent(register, offset)
     }
 
     // Registers are written whole; a narrower access is no access that the bus (APB) has.
-    fn write(&self, offset: u64, data: &[u8]) {
-        let Some(word) = data.first_chunk() else {
-            return;
-        };
-        if offset.is_multiple_of(4) {
-            self.0.write(offset, u32::from_le_bytes(*word));
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
+        let register = self.0.read(offset & !3);
+        match data.first_chunk() {
+            Some(word) if offset.is_multiple_of(4) => {
+                self.0.write(offset, u32::from_le_bytes(*word));
+                absent(register, offset)
+            }
+            _ => Some(Unmodelled::in_block(offset)),
         }
     }
 }
 
+fn absent(register: Option<u32>, offset: u64) -> Option<Unmodelled> {
+    register
+        .is_none()
+        .then(|| Unmodelled::in_block(offset & !3))
+}
+
 impl Inner {
-    fn read(&self, register: u64) -> u32 {
-        match register {
+    /// `None` if there is no such register.
+    fn read(&self, register: u64) -> Option<u32> {
+        Some(match register {
             spec::DATA => self.counter(),
             spec::MATCH => self.alarm.get(),
             spec::LOAD => self.load.get(),
@@ -87,12 +98,14 @@ impl Inner {
             spec::INTERRUPT_MASK => self.mask.get().into(),
             spec::RAW_STATUS => self.raw.get().into(),
             spec::MASKED_STATUS => (self.raw.get() && self.mask.get()).into(),
+            // Write-only.
+            spec::INTERRUPT_CLEAR => 0,
             spec::IDENTIFICATION..0x1000 => {
                 let index = (register - spec::IDENTIFICATION) / 4;
                 spec::IDENTIFICATION_BYTES[index as usize].into()
             }
-            _ => 0,
-        }
+            _ => return None,
+        })
     }
 
     fn write(self: &Rc<Self>, register: u64, value: u32) {

@@ -22,7 +22,7 @@ use vm_superio::Trigger;
 use vm_superio::serial::NoEvents;
 
 use crate::irq::IrqLine;
-use crate::mmio::MmioDevice;
+use crate::mmio::{MmioDevice, Unmodelled};
 
 /// The far end of the line: where the guest's output goes.
 pub trait ConsoleOut {
@@ -93,23 +93,25 @@ impl Serial {
 
 impl MmioDevice for Serial {
     // One register an access, whatever its width: reading has side effects.
-    fn read(&self, offset: u64, data: &mut [u8]) {
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
         data.fill(0);
-        let Some(first) = data.first_mut() else {
-            return;
-        };
-        if offset < spec::REGISTERS {
-            *first = self.state.borrow_mut().read(offset as u8);
-            self.drive();
+        let first = data.first_mut()?;
+        if offset >= spec::REGISTERS {
+            return Some(Unmodelled::in_block(offset));
         }
+        *first = self.state.borrow_mut().read(offset as u8);
+        self.drive();
+        None
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
-        let Some(&first) = data.first() else { return };
-        if offset < spec::REGISTERS {
-            self.state.borrow_mut().write(offset as u8, first);
-            self.drive();
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
+        let &first = data.first()?;
+        if offset >= spec::REGISTERS {
+            return Some(Unmodelled::in_block(offset));
         }
+        self.state.borrow_mut().write(offset as u8, first);
+        self.drive();
+        None
     }
 }
 

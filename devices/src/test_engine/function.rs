@@ -177,11 +177,11 @@ impl TestEngine {
 }
 
 impl PciFunction for TestEngine {
-    fn config_read(&self, offset: u16, data: &mut [u8]) {
-        self.wires.config.borrow().read(offset, data);
+    fn config_read(&self, offset: u16, data: &mut [u8]) -> Option<u64> {
+        self.wires.config.borrow().read(offset, data)
     }
 
-    fn config_write(&self, offset: u16, data: &[u8]) {
+    fn config_write(&self, offset: u16, data: &[u8]) -> Option<u64> {
         let effects = self.wires.config.borrow_mut().write(offset, data);
         if effects.flr {
             self.flr();
@@ -190,46 +190,50 @@ impl PciFunction for TestEngine {
         for message in effects.messages {
             self.wires.messages.send(message);
         }
+        effects.absent
     }
 
     fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
         self.wires.config.borrow().decoded_bars()
     }
 
-    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> Option<u64> {
         if self.wires.config.borrow().read_msix(bar, offset, data) {
-            return;
+            return None;
         }
         read_registers(offset, data, |register| match bar {
             REGISTER_BAR => regs::read(self.identity, &self.engine, register),
             DOORBELL_BAR => regs::read_page(self.identity, &self.engine, register),
-            _ => 0,
-        });
+            _ => None,
+        })
     }
 
-    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> Option<u64> {
         if bar == DOORBELL_BAR {
             match regs::write_page(offset, data) {
                 Some(Doorbell::Submit { queue, tail }) => self.engine.submit(queue, tail),
                 Some(Doorbell::Take { queue, head }) => self.engine.take(queue, head),
                 None => {}
             }
-            return;
+            return write_registers(offset, data, |register, _, _| {
+                regs::read_page(self.identity, &self.engine, register).is_some()
+            });
         }
         let table = self.wires.config.borrow_mut().write_msix(bar, offset, data);
         if let Some(effects) = table {
             for message in effects.messages {
                 self.wires.messages.send(message);
             }
-            return;
+            return None;
         }
         if bar != REGISTER_BAR {
-            return;
+            return Some(offset & !3);
         }
         write_registers(offset, data, |register, value, enables| {
             let at = register as u32;
+            let modelled = regs::read(self.identity, &self.engine, register).is_some();
             if self.wires.master.probe.on_register_write(at, value).act != DeviceAct::Go {
-                return;
+                return modelled;
             }
             match regs::write(&self.engine, register, value, enables) {
                 Some(Request::Reset) => self.engine.reset(),
@@ -237,6 +241,7 @@ impl PciFunction for TestEngine {
                 Some(Request::Disable(queue)) => self.engine.disable(queue),
                 None => {}
             }
-        });
+            modelled
+        })
     }
 }

@@ -64,26 +64,29 @@ fn block(offset: u64) -> Option<(u16, u64)> {
     ))
 }
 
-/// A register of BAR0.
-pub(super) fn read(identity: Identity, engine: &Engine, register: u64) -> u32 {
-    match register {
+/// A register of BAR0; `None` if there is none.
+pub(super) fn read(identity: Identity, engine: &Engine, register: u64) -> Option<u32> {
+    Some(match register {
         global::ID => global::ID_VALUE,
         global::VERSION => global::VERSION_VALUE,
         global::CAPABILITY => identity.capability(engine),
         global::LIMITS => LIMITS,
+        global::CONTROL => 0,
         global::STATUS if engine.is_idle() => global::STATUS_IDLE,
+        global::STATUS => 0,
         global::BYTES_MAX => BYTES_MAX as u32,
         global::COUNT_MAX => COUNT_MAX,
-        _ => block(register)
-            .and_then(|(number, register)| engine.queue(number, |it| read_block(it, register)))
-            .unwrap_or(0),
-    }
+        _ => {
+            let (number, register) = block(register)?;
+            return engine.queue(number, |it| read_block(it, register))?;
+        }
+    })
 }
 
-fn read_block(it: &Queue, register: u64) -> u32 {
+fn read_block(it: &Queue, register: u64) -> Option<u32> {
     let settings = &it.settings;
     let index = |get: fn(&super::queue::Rings) -> u32| it.rings.as_ref().map_or(0, get);
-    match register {
+    Some(match register {
         queue::CONTROL => index(|_| queue::CONTROL_ENABLE),
         queue::STATUS => it.status(),
         queue::PASID => settings.pasid,
@@ -94,10 +97,14 @@ fn read_block(it: &Queue, register: u64) -> u32 {
         queue::SQ_HEAD => index(|rings| rings.sq_head),
         queue::CQ_TAIL => index(|rings| rings.cq_tail),
         queue::CQ_HEAD => index(|rings| rings.cq_head),
-        _ => half(register, queue::SQ_BASE, settings.sq_base)
-            .or(half(register, queue::CQ_BASE, settings.cq_base))
-            .unwrap_or(0),
-    }
+        _ => {
+            return half(register, queue::SQ_BASE, settings.sq_base).or(half(
+                register,
+                queue::CQ_BASE,
+                settings.cq_base,
+            ));
+        }
+    })
 }
 
 /// A half of the 64-bit register at `base`.
@@ -158,25 +165,21 @@ fn write_setting(it: &mut Queue, register: u64, value: u32, enables: u32) {
     }
 }
 
-/// A register of BAR2.
-pub(super) fn read_page(identity: Identity, engine: &Engine, offset: u64) -> u32 {
+/// A register of BAR2; `None` if there is none.
+pub(super) fn read_page(identity: Identity, engine: &Engine, offset: u64) -> Option<u32> {
     let register = offset % DOORBELL_WINDOW_BYTES;
-    u16::try_from(offset / DOORBELL_WINDOW_BYTES)
-        .ok()
-        .and_then(|number| {
-            engine.queue(number, |it| match register {
-                page::SQ_TAIL => read_block(it, queue::SQ_TAIL),
-                page::CQ_HEAD => read_block(it, queue::CQ_HEAD),
-                page::STATUS => it.status(),
-                page::GEOMETRY => it.settings.geometry,
-                page::CAPABILITY => identity.capability(engine),
-                _ => counter(engine, it, register),
-            })
-        })
-        .unwrap_or(0)
+    let number = u16::try_from(offset / DOORBELL_WINDOW_BYTES).ok()?;
+    engine.queue(number, |it| match register {
+        page::SQ_TAIL => read_block(it, queue::SQ_TAIL),
+        page::CQ_HEAD => read_block(it, queue::CQ_HEAD),
+        page::STATUS => Some(it.status()),
+        page::GEOMETRY => Some(it.settings.geometry),
+        page::CAPABILITY => Some(identity.capability(engine)),
+        _ => counter(engine, it, register),
+    })?
 }
 
-fn counter(engine: &Engine, it: &Queue, register: u64) -> u32 {
+fn counter(engine: &Engine, it: &Queue, register: u64) -> Option<u32> {
     let counters = it.counters.borrow();
     let word = |words: &[u64], at: u64| {
         let long = words.get((at / 8) as usize).copied().unwrap_or(0);
@@ -185,12 +188,12 @@ fn counter(engine: &Engine, it: &Queue, register: u64) -> u32 {
     match register {
         page::COUNTERS..page::HISTOGRAM => {
             let words = counters.words(engine.page_requests(it));
-            word(&words, register - page::COUNTERS)
+            Some(word(&words, register - page::COUNTERS))
         }
         page::HISTOGRAM..page::HISTOGRAM_END => {
-            word(&counters.histogram, register - page::HISTOGRAM)
+            Some(word(&counters.histogram, register - page::HISTOGRAM))
         }
-        _ => 0,
+        _ => None,
     }
 }
 

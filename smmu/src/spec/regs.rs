@@ -7,8 +7,12 @@ pub const FRAME_BYTES: u64 = 0x2_0000;
 pub const IDR0: u64 = 0x00;
 /// SMMU_IDR1: sizes of tables and queues.
 pub const IDR1: u64 = 0x04;
+/// SMMU_IDR2: features of the virtual ATOS page.
+pub const IDR2: u64 = 0x08;
 /// SMMU_IDR3: features.
 pub const IDR3: u64 = 0x0c;
+/// SMMU_IDR4: the implementation's own.
+pub const IDR4: u64 = 0x10;
 /// SMMU_IDR5: addresses, granules, STALL_MAX.
 pub const IDR5: u64 = 0x14;
 /// SMMU_IIDR: the implementation.
@@ -25,6 +29,8 @@ pub const CR1: u64 = 0x28;
 pub const CR2: u64 = 0x2c;
 /// SMMU_GBPA: what passes while SMMUEN is 0.
 pub const GBPA: u64 = 0x44;
+/// SMMU_IDR6: enhanced command queue interfaces.
+pub const IDR6: u64 = 0x190;
 /// SMMU_IRQ_CTRL: enables of interrupts.
 pub const IRQ_CTRL: u64 = 0x50;
 /// SMMU_IRQ_CTRLACK: those in force.

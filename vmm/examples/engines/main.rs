@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use stallbox_vmm::check::CheckConfig;
 use stallbox_vmm::config::{
-    AcceleratorConfig, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend, Revision,
+    AcceleratorConfig, DmaErrors, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend,
+    Revision,
 };
 use stallbox_vmm::engine::Watch;
 use stallbox_vmm::latency::{LatencyModel, Part};
@@ -48,6 +49,7 @@ fn machine(memory_bytes: u64) -> Result<MachineConfig> {
         nodes: 1,
         accelerator: Some(AcceleratorConfig {
             revision: Revision::V3,
+            dma_errors: DmaErrors::Status,
         }),
         test_engine: None,
         cpu_hafdbs: HardwareUpdate::None,

@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::guest::GuestArgs;
 use crate::config::{
-    AcceleratorConfig, CPUS_MAX, EngineKind, FaultMode, MemoryBackend, Revision, TestEngineConfig,
+    AcceleratorConfig, CPUS_MAX, DmaErrors, EngineKind, FaultMode, MemoryBackend, Revision,
+    TestEngineConfig,
 };
 
 /// Options of `stallbox run`.
@@ -36,7 +37,7 @@ pub struct RunArgs {
     /// NUMA nodes over which RAM and vCPUs are spread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
     pub nodes: u8,
-    /// Accelerator: zip, zip,rev=0x21, zip,rev=0x30; test-engine, with fault=stall or fault=pri, and
+    /// Accelerator: zip, with rev=0x21 or rev=0x30, and dma_error=status or dma_error=ras; test-engine, with fault=stall or fault=pri, and
     /// ats=prefill; or none (repeatable).
     #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
     pub accel: Vec<Accelerator>,
@@ -107,15 +108,23 @@ pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
             Some((option, _)) => bail!("none has no options such as \"{option}\""),
         },
         "zip" => {
-            let mut revision = Revision::V3;
+            let (mut revision, mut dma_errors) = (Revision::V3, DmaErrors::default());
             for option in options {
-                revision = match option {
-                    ("rev", "0x21") => Revision::V2,
-                    ("rev", "0x30") => Revision::V3,
-                    option => return unknown("zip", option, "rev=0x21 and rev=0x30"),
-                };
+                match option {
+                    ("rev", "0x21") => revision = Revision::V2,
+                    ("rev", "0x30") => revision = Revision::V3,
+                    ("dma_error", "status") => dma_errors = DmaErrors::Status,
+                    ("dma_error", "ras") => dma_errors = DmaErrors::Ras,
+                    option => {
+                        let known = "rev=0x21, rev=0x30, dma_error=status and dma_error=ras";
+                        return unknown("zip", option, known);
+                    }
+                }
             }
-            Ok(Accelerator::Zip(AcceleratorConfig { revision }))
+            Ok(Accelerator::Zip(AcceleratorConfig {
+                revision,
+                dma_errors,
+            }))
         }
         "test-engine" => {
             let (mut fault, mut prefill) = (FaultMode::Stall, false);
@@ -136,7 +145,7 @@ pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
             Ok(Accelerator::TestEngine(TestEngineConfig { fault, prefill }))
         }
         _ => bail!(
-            "there is zip (with rev=0x21 or rev=0x30), test-engine (with fault=stall or fault=pri \
+            "there is zip (with rev=0x21 or rev=0x30, and dma_error=status or dma_error=ras), test-engine (with fault=stall or fault=pri \
              and ats=prefill) and none"
         ),
     }
@@ -220,10 +229,19 @@ mod tests {
 
     #[test]
     fn accelerators_are_named_with_their_options() {
-        let zip = |revision| Some(Accelerator::Zip(AcceleratorConfig { revision }));
+        let of = |revision, dma_errors| {
+            Some(Accelerator::Zip(AcceleratorConfig {
+                revision,
+                dma_errors,
+            }))
+        };
+        let zip = |revision| of(revision, DmaErrors::Status);
         let parsed = |text| parse_accelerator(text).ok();
         assert_eq!(parsed("zip"), zip(Revision::V3));
         assert_eq!(parsed("zip,rev=0x21"), zip(Revision::V2));
+        assert_eq!(parsed("zip,dma_error=status"), zip(Revision::V3));
+        let ras = of(Revision::V2, DmaErrors::Ras);
+        assert_eq!(parsed("zip,dma_error=ras,rev=0x21"), ras);
         assert_eq!(parsed("none"), Some(Accelerator::None));
         let engine = |fault, prefill| {
             let config = TestEngineConfig { fault, prefill };
@@ -243,6 +261,7 @@ mod tests {
         assert_eq!(parsed("test-engine,ats=prefill"), None);
         for bad in [
             "zip,rev=0x20",
+            "zip,dma_error=both",
             "sec",
             "none,rev=0x21",
             "test-engine,fault=no",

@@ -18,8 +18,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, MemoryBackend, Revision,
-    TestEngineConfig,
+    AcceleratorConfig, DmaErrors, FaultMode, HardwareUpdate, MachineConfig, MemoryBackend,
+    Revision, TestEngineConfig,
 };
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::{LatencyModel, Part};
@@ -170,6 +170,7 @@ fn machine(cpus: u8, latencies: bool) -> MachineConfig {
         nodes: 1,
         accelerator: Some(AcceleratorConfig {
             revision: Revision::V3,
+            dma_errors: DmaErrors::default(),
         }),
         test_engine: Some(TestEngineConfig {
             fault: FaultMode::Stall,

@@ -15,6 +15,7 @@ mod smmu;
 mod test_engine;
 #[cfg(test)]
 mod tests;
+mod unmodelled;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -36,7 +37,7 @@ use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
 use crate::check::Checkers;
-use crate::config::{Ats, MachineConfig, Revision};
+use crate::config::{Ats, DmaErrors, MachineConfig, Revision};
 use crate::latency::Latency;
 use crate::outcome::Outcome;
 pub use ats::AtcProbe;
@@ -47,6 +48,7 @@ pub use faults::Faults;
 pub use interrupts::InterruptController;
 pub use pause::Pause;
 pub(crate) use ram::allocate;
+use unmodelled::{Access, UnmodelledRegisters};
 
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
 const ACCELERATOR: RequesterId = RequesterId(1 << 3);
@@ -101,7 +103,8 @@ pub struct World {
     /// ttyS1: what the guest's init tells.
     pub control: Rc<Control>,
     interrupts: Rc<dyn InterruptController>,
-    mmio: Bus<MmioAddress, Rc<dyn MmioDevice>>,
+    mmio: Bus<MmioAddress, Block>,
+    unmodelled: UnmodelledRegisters,
     /// How far all vCPUs are.
     present: Cell<Time>,
     /// An access set something going that was interrupted.
@@ -117,6 +120,13 @@ struct LateWrite {
     now: Time,
     address: u64,
     data: Vec<u8>,
+}
+
+/// A block of registers on the CPUs' bus.
+#[derive(Clone)]
+struct Block {
+    name: &'static str,
+    device: Rc<dyn MmioDevice>,
 }
 
 impl World {
@@ -183,6 +193,7 @@ impl World {
             pause,
             interrupts,
             mmio: Bus::new(),
+            unmodelled: UnmodelledRegisters::default(),
             present: Cell::default(),
             unfinished: Cell::default(),
             later: RefCell::default(),
@@ -193,12 +204,13 @@ impl World {
         Ok(world)
     }
 
-    /// Puts a device on the CPUs' bus. An engine does so with what it models itself.
-    pub(crate) fn map(&mut self, region: Region, device: Rc<dyn MmioDevice>) {
+    /// Puts a device on the CPUs' bus, by a name for the user. An engine does so with what it models
+    /// itself.
+    pub(crate) fn map(&mut self, name: &'static str, region: Region, device: Rc<dyn MmioDevice>) {
         let range = BusRange::new(MmioAddress(region.base), region.bytes)
             .expect("the memory map has no empty or wrapping block");
         self.mmio
-            .register(range, device)
+            .register(range, Block { name, device })
             .expect("the memory map's blocks do not overlap");
     }
 
@@ -209,10 +221,11 @@ impl World {
             Box::new(control::Port(self.control.clone())),
         ));
         let rtc = Rc::new(Rtc::new(&self.timeline, line(spi::RTC), epoch_seconds));
-        self.map(layout::SERIAL0, self.console_port.clone());
-        self.map(layout::SERIAL1, control);
-        self.map(layout::RTC, rtc);
-        self.map(layout::SMMU, Rc::new(smmu::Registers(self.smmu.clone())));
+        self.map("serial0", layout::SERIAL0, self.console_port.clone());
+        self.map("serial1", layout::SERIAL1, control);
+        self.map("rtc", layout::RTC, rtc);
+        let registers = smmu::Registers(self.smmu.clone());
+        self.map("smmu", layout::SMMU, Rc::new(registers));
     }
 
     /// The way of the function at `requester` to memory.
@@ -249,11 +262,18 @@ impl World {
                 requester: ACCELERATOR,
                 dma: self.port(ACCELERATOR, memory, latency),
             };
+            let revision = match accelerator.revision {
+                Revision::V2 => hisi::Revision::V2,
+                Revision::V3 => hisi::Revision::V3,
+            };
             let zip = hisi::Zip::new(
-                hisi::ZipConfig::new(match accelerator.revision {
-                    Revision::V2 => hisi::Revision::V2,
-                    Revision::V3 => hisi::Revision::V3,
-                }),
+                hisi::ZipConfig {
+                    dma_errors: match accelerator.dma_errors {
+                        DmaErrors::Status => hisi::DmaErrors::Status,
+                        DmaErrors::Ras => hisi::DmaErrors::Ras,
+                    },
+                    ..hisi::ZipConfig::new(revision)
+                },
                 slot,
                 self.timeline.clone(),
                 Rc::new(probe::AcceleratorProbe::new(
@@ -275,13 +295,13 @@ impl World {
         }
         let points = self.checkers.attach(&self.devices);
         self.faults.attach(&self.devices, points);
-        self.map(layout::PCI_ECAM, bridge.ecam());
+        self.map("pcie-ecam", layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
             let region = Region {
                 base: *range.start(),
                 bytes: range.end() - range.start() + 1,
             };
-            self.map(region, device);
+            self.map("pcie-window", region, device);
         }
     }
 
@@ -297,13 +317,16 @@ impl World {
 
     /// A CPU's read of device registers at `now`; false if nothing answers there.
     pub fn read_device(&self, now: Time, address: u64, data: &mut [u8]) -> bool {
-        let Some((range, device)) = self.mmio.device(MmioAddress(address)) else {
+        let Some((range, block)) = self.mmio.device(MmioAddress(address)) else {
             return false;
         };
         // Reads set nothing going that takes long, and no instruction reads after it has written.
         while self.go_on() == Progress::Interrupted {}
         self.timeline.set_now(now);
-        device.read(address - range.base().0, data);
+        if let Some(register) = block.device.read(address - range.base().0, data) {
+            self.unmodelled
+                .met(&self.tracer, block.name, register, &Access::Read(data));
+        }
         self.settle();
         true
     }
@@ -317,7 +340,7 @@ impl World {
     /// A CPU's write to device registers at `now`; false if nothing answers there. What it sets going
     /// may be interrupted, which [`World::is_unfinished`] tells.
     pub fn write_device(&self, now: Time, address: u64, data: &[u8]) -> bool {
-        let Some((range, device)) = self.mmio.device(MmioAddress(address)) else {
+        let Some((range, block)) = self.mmio.device(MmioAddress(address)) else {
             return false;
         };
         if self.unfinished.get() {
@@ -329,7 +352,10 @@ impl World {
             return true;
         }
         self.timeline.set_now(now);
-        device.write(address - range.base().0, data);
+        if let Some(register) = block.device.write(address - range.base().0, data) {
+            self.unmodelled
+                .met(&self.tracer, block.name, register, &Access::Write(data));
+        }
         self.settle();
         true
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use stallbox_devices::irq::IrqLine;
-use stallbox_devices::mmio::MmioDevice;
+use stallbox_devices::mmio::{MmioDevice, Part, Unmodelled};
 use stallbox_faultplan::{SmmuSettings, StallTags};
 use stallbox_firmware::layout::spi;
 use stallbox_smmu::{Config, Httu, Interrupts, Line, Memory, Smmu};
@@ -95,11 +95,18 @@ impl Interrupts for Wires {
 pub(super) struct Registers(pub(super) Smmu);
 
 impl MmioDevice for Registers {
-    fn read(&self, offset: u64, data: &mut [u8]) {
-        self.0.read(offset, data);
+    fn read(&self, offset: u64, data: &mut [u8]) -> Option<Unmodelled> {
+        self.0.read(offset, data).map(unmodelled)
     }
 
-    fn write(&self, offset: u64, data: &[u8]) {
-        self.0.write(offset, data);
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Unmodelled> {
+        self.0.write(offset, data).map(unmodelled)
+    }
+}
+
+fn unmodelled(offset: u64) -> Unmodelled {
+    Unmodelled {
+        part: Part::Block,
+        offset,
     }
 }

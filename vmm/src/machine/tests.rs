@@ -14,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::*;
 use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, FaultMode, HardwareUpdate, MemoryBackend, TestEngineConfig,
+    AcceleratorConfig, DmaErrors, FaultMode, HardwareUpdate, MemoryBackend, TestEngineConfig,
 };
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
@@ -103,6 +103,7 @@ fn config(fault: FaultMode) -> MachineConfig {
         nodes: 1,
         accelerator: Some(AcceleratorConfig {
             revision: Revision::V3,
+            dma_errors: DmaErrors::default(),
         }),
         test_engine: Some(TestEngineConfig {
             fault,

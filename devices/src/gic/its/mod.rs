@@ -86,9 +86,9 @@ impl Its {
         }
     }
 
-    /// Reads a word of the control frame.
-    pub fn read(&self, offset: u64) -> u32 {
-        match offset {
+    /// Reads a word of the control frame; `None` if there is no register.
+    pub fn read(&self, offset: u64) -> Option<u32> {
+        Some(match offset {
             // Commands are done at once, so an ITS that is off has nothing under way.
             gits::CTLR => {
                 if self.enabled {
@@ -120,8 +120,10 @@ impl Its {
                 half(register, offset % 8 == 4)
             }
             spec::PIDR2_OFFSET => spec::PIDR2,
-            _ => 0,
-        }
+            // The upper halves are RES0. GITS_TRANSLATER is write-only.
+            gits::CWRITER_HIGH | gits::CREADR_HIGH | super::ITS_TRANSLATER => 0,
+            _ => return None,
+        })
     }
 
     /// Writes a word of the control frame. Returns whether commands are to be run.

@@ -110,7 +110,7 @@ fn perform(rig: &Rig, act: &Act) {
             device,
             offset,
             data,
-        } => devices[*device as usize].write(*offset, data),
+        } => _ = devices[*device as usize].write(*offset, data),
         Act::Read {
             device,
             offset,

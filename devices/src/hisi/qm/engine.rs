@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::queue::{Fetch, Serving};
 use super::spec::{self, Event, SQE_BYTES};
 use super::{EventKind, Job, Qm};
+use crate::hisi::counters::QmEvent;
 use crate::hisi::master::{DmaError, Lease, Requester, Revoked};
 use crate::hisi::probe::{DeviceNote, DeviceStep};
 use crate::verdict::Purpose;
@@ -111,6 +112,7 @@ impl Qm {
             .await?;
         let mut entry = [0; SQE_BYTES];
         self.master.read(&rings, fetch.address, &mut entry).await?;
+        self.counters.qm(QmEvent::Fetched(number));
 
         let job = Job {
             queue: number,
@@ -119,13 +121,16 @@ impl Qm {
             pasid_enabled: fetch.context.pasid_enabled(),
             lease: lease.clone(),
         };
+        self.counters.qm(QmEvent::Sent);
         self.engine.run(&job, &mut entry).await?;
+        self.counters.qm(QmEvent::Finished);
 
         self.master
             .spend(DeviceStep::CompletionWrite, number, lease)
             .await?;
         // The entry first: user space polls the completion's phase and then reads the entry.
         self.master.write(&rings, fetch.address, &entry).await?;
+        self.counters.qm(QmEvent::WrittenBack);
         let completions = rings.for_purpose(Purpose::Completion);
         self.complete(number, fetch, &completions).await
     }
@@ -149,7 +154,12 @@ impl Qm {
         };
 
         let entry = spec::completion(fetch.slot, number, place.phase);
-        self.master.write(rings, place.address, &entry).await?;
+        let written = self.master.write(rings, place.address, &entry).await;
+        if matches!(written, Err(DmaError::Aborted(_))) {
+            self.counters.qm(QmEvent::CompletionFailed);
+        }
+        written?;
+        self.counters.qm(QmEvent::Completed(target));
 
         {
             let mut state = self.state.borrow_mut();

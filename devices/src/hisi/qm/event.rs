@@ -142,9 +142,14 @@ impl EventRing {
         true
     }
 
+    /// Whether an event is in memory that no doorbell has taken.
+    pub(super) fn is_pending(&self) -> bool {
+        self.written > self.head
+    }
+
     /// Whether to send the interrupt now; if so it counts as sent.
     pub(super) fn take_interrupt(&mut self) -> bool {
-        let due = !self.masked && !self.interrupted && self.written > self.head;
+        let due = !self.masked && !self.interrupted && self.is_pending();
         self.interrupted |= due;
         due
     }

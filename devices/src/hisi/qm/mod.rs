@@ -30,6 +30,7 @@ use std::rc::Rc;
 
 use stallbox_timeline::Notify;
 
+use super::counters::{Counters, QmEvent};
 use super::master::{DmaError, Lease, Master, Requester, Revoked};
 use super::probe::DeviceNote;
 use crate::verdict::{DeviceAct, Purpose};
@@ -82,6 +83,7 @@ pub(super) enum EventKind {
 
 pub(super) struct Qm {
     master: Rc<Master>,
+    counters: Rc<Counters>,
     interrupts: Rc<dyn Interrupts>,
     engine: Rc<dyn Engine>,
     state: RefCell<State>,
@@ -245,6 +247,7 @@ impl From<Revoked> for CommandError {
 impl Qm {
     pub(super) fn new(
         master: Rc<Master>,
+        counters: Rc<Counters>,
         interrupts: Rc<dyn Interrupts>,
         engine: Rc<dyn Engine>,
         queue_count: u16,
@@ -252,6 +255,7 @@ impl Qm {
     ) -> Rc<Qm> {
         Rc::new(Qm {
             master,
+            counters,
             interrupts,
             engine,
             state: RefCell::new(State::new(queue_count)),
@@ -303,6 +307,7 @@ impl Qm {
         };
         let lease = state.lease.clone();
         drop(state);
+        self.counters.qm(QmEvent::Mailbox);
         let qm = self.clone();
         self.master.timeline.spawn(async move {
             let verdict = qm.master.probe.on_mailbox(command.number, command.queue);
@@ -452,6 +457,7 @@ impl Qm {
     /// A doorbell of a submission or completion ring. With isolated windows, `window` is the
     /// queue whose window it was written to.
     pub(super) fn doorbell(self: &Rc<Self>, window: Option<u16>, doorbell: Doorbell) {
+        self.counters.qm(QmEvent::Doorbell);
         let number = doorbell.queue();
         let in_window = window.is_none_or(|window| window == number);
         let accepted = in_window
@@ -507,6 +513,7 @@ impl Qm {
 
     /// A doorbell of an event ring: its interrupt may come again.
     pub(super) fn event_doorbell(self: &Rc<Self>, doorbell: Doorbell) {
+        self.counters.qm(QmEvent::Doorbell);
         let kind = match doorbell.command() {
             spec::DOORBELL_EQ => EventKind::Completion,
             spec::DOORBELL_AEQ => EventKind::Async,
@@ -535,6 +542,11 @@ impl Qm {
         let pushed = self.state.borrow_mut().events(kind).push(event).is_some();
         self.write_events(kind);
         pushed
+    }
+
+    /// An event is in memory that no doorbell has taken.
+    pub(super) fn event_pending(&self, kind: EventKind) -> bool {
+        self.state.borrow_mut().events(kind).is_pending()
     }
 
     pub(super) fn event_masked(&self, kind: EventKind) -> bool {

@@ -8,7 +8,7 @@ use super::guest::{
     XQC, ZLIB, text,
 };
 use super::{Guest, Job};
-use crate::hisi::{DeviceNote, Revision};
+use crate::hisi::{DeviceNote, DmaErrors, Revision, ZipConfig};
 use crate::pcie::PciFunction;
 
 const SUCCESS: [u32; 3] = [0x00, 0x0d, 0x13];
@@ -63,7 +63,7 @@ fn an_abort_on_data_is_an_error_in_the_completion() {
             guest.memory.aborts.borrow_mut().push(abort.clone());
             guest.recorder.notes.take();
             let done = guest.run(&mut queue, &entry);
-            assert!(!SUCCESS.contains(&(done[3] & 0xff)), "{name}");
+            assert_eq!(done[3] & 0xff, 0x41, "{name}");
             let aborted = guest.recorder.notes.borrow().iter().any(|note| {
                 matches!(note, DeviceNote::DmaAborted { queue: Some(0), pasid: Some(_), address, .. }
                     if *address == abort.start)
@@ -72,8 +72,12 @@ fn an_abort_on_data_is_an_error_in_the_completion() {
             assert_eq!(
                 guest.read32(0x10_0008) | guest.read32(0x30_10ac),
                 0,
-                "no device error"
+                "no device error that the driver would see"
             );
+            // Where the hardware's firmware finds it.
+            assert_eq!((guest.read32(0x10_0000), guest.read32(0x30_10a0)), (0, 0xc));
+            guest.write32(0x30_10a0, 0xc);
+            assert_eq!(guest.read32(0x30_10a0), 0);
             // The queue goes on.
             guest.memory.aborts.borrow_mut().clear();
             assert_eq!(
@@ -331,4 +335,36 @@ fn a_reset_frees_jobs_that_wait_for_a_stopped_master() {
     flr(&guest);
     guest.advance(Span::from_us(1));
     assert_eq!(guest.timeline.live_tasks(), 0);
+}
+
+/// `dma_error=ras`: as the driver would hear of it, were there no firmware (`qm_abnormal_irq`).
+#[test]
+fn a_refused_access_can_raise_the_abnormal_interrupt() {
+    for revision in [Revision::V2, Revision::V3] {
+        let guest = Guest::with(ZipConfig {
+            dma_errors: DmaErrors::Ras,
+            ..ZipConfig::new(revision)
+        });
+        // `hisi_zip_hw_error_enable`, `qm_hw_error_init_v2`
+        guest.write32(0x30_10a4, 0);
+        guest.write32(0x10_0004, 0);
+        let mut queue = guest.start_queue(0, COMPRESS);
+        let entry = Job::new(GZIP, 1000, 5000).entry(revision, 0);
+        guest.memory.aborts.borrow_mut().push(SOURCE..SOURCE + 1);
+        assert_eq!(guest.run(&mut queue, &entry)[3] & 0xff, 0x41);
+        assert!(guest.msis().contains(&(MSI_DATA + 3)));
+        assert_eq!((guest.read32(0x10_0008), guest.read32(0x30_10ac)), (0, 0xc));
+        assert_eq!((guest.read32(0x30_0180), guest.read32(0x30_0184)), (1, 0));
+        assert_eq!(guest.read32(0x30_2084), 1, "HZIP_GET_BD_AXI_ERR_NUM");
+        // A ring: the queue manager's own error, named after the access.
+        guest.write32(0x30_10a0, 0xc);
+        let mut aborts = guest.memory.aborts.borrow_mut();
+        aborts.clear();
+        aborts.push(queue.cq..queue.cq + 0x4000);
+        drop(aborts);
+        guest.send(&mut queue, &entry);
+        guest.advance(Span::from_ms(1));
+        assert_eq!((guest.read32(0x10_0008), guest.read32(0x30_10ac)), (2, 0));
+        assert_eq!(guest.read32(0x10_40b4), 1, "QM_DFX_CQE_ERR_CNT");
+    }
 }

@@ -167,7 +167,9 @@ proptest! {
                 Act::Read { bar, at, width } => {
                     guest.zip.bar_read(bar, at, &mut vec![0; width]);
                 }
-                Act::Config { at, data } => guest.zip.config_write(at, &data.to_le_bytes()),
+                Act::Config { at, data } => {
+                    guest.zip.config_write(at, &data.to_le_bytes());
+                }
                 Act::Doorbell { queue, command, tag, index, priority } => {
                     let value = u64::from(queue)
                         | u64::from(command) << 12

@@ -4,8 +4,9 @@
 use stallbox_timeline::Span;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::Guest;
-use super::guest::{EQ, MSI_DATA, XQC};
+use super::guest::{COMPRESS, EQ, MSI_DATA, XQC, ZLIB};
+use super::{Guest, Job};
+use crate::hisi::spec::REGISTERS;
 use crate::hisi::{DeviceNote, Revision, ZipConfig};
 use crate::pcie::PciFunction;
 
@@ -134,6 +135,7 @@ fn the_probe_finds_what_it_polls_for() {
             (0x30_120c, 0x7fe),
             (0x30_1000, 5),
             (0x10_0118, 1),
+            (0x60, 1),
         ] {
             guest.write32(offset, value);
             assert_eq!(guest.read32(offset), value, "{offset:#x}");
@@ -172,7 +174,7 @@ fn reads_disturb_nothing_and_unknown_registers_are_zero() {
     let first = snapshot();
     assert_eq!(snapshot(), first);
     for offset in [
-        0x1000, 0x2000, 0x340, 0x60, 0x200, 0x10_00fc, 0x10_0100, 0x30_0104, 0x30_2000,
+        0x1000, 0x2000, 0x340, 0x200, 0x10_00fc, 0x10_0100, 0x30_0104, 0x30_2000,
     ] {
         guest.write32(offset, !0);
         assert_eq!(guest.read32(offset), 0, "{offset:#x}");
@@ -341,4 +343,167 @@ fn no_request_leaves_without_bus_master() {
     assert_ne!(guest.mailbox(0, 0, XQC, true), 0);
     assert!(guest.memory.log.borrow().is_empty());
     let _: u32 = guest.memory.ram.read_obj(GuestAddress(XQC)).expect("RAM");
+}
+
+/// What Linux 6.1 does with an interrupt of the EQ: `do_qm_irq` (is it mine?), `qm_get_complete_eqe_num`
+/// (take what there is, then the doorbell). Later kernels do not read the source.
+#[test]
+fn linux_6_1_takes_the_interrupts_of_both_event_rings_for_its_own() {
+    for revision in both() {
+        let guest = Guest::new(revision);
+        let mut queue = guest.start_queue(0, COMPRESS);
+        assert_eq!((guest.read32(0x0), guest.read32(0x8)), (0, 0));
+        let entry = Job::new(ZLIB, 100, 500).entry(revision, 0);
+        guest.run(&mut queue, &entry);
+        assert_eq!(guest.msis(), [MSI_DATA]);
+        assert_ne!(guest.read32(0x8), 0, "QM_VF_EQ_INT_SOURCE");
+        assert_ne!(guest.read32(0x8), 0, "reading it takes nothing");
+        assert_eq!(guest.read32(0x0), 0);
+        guest.event_doorbell(2, 1);
+        assert_eq!(guest.read32(0x8), 0);
+        assert!(guest.msis().is_empty(), "the message does not come again");
+
+        // The AEQ, by `qm_aeq_irq`: a completion ring out of reach.
+        guest
+            .memory
+            .aborts
+            .borrow_mut()
+            .push(queue.cq..queue.cq + 0x4000);
+        guest.send(&mut queue, &entry);
+        guest.advance(Span::from_ms(1));
+        assert_eq!(guest.msis(), [MSI_DATA + 1]);
+        assert_ne!(guest.read32(0x0), 0, "QM_VF_AEQ_INT_SOURCE");
+        guest.event_doorbell(3, 1);
+        assert_eq!(guest.read32(0x0), 0);
+        // One that nothing gave cause for is nobody's.
+        assert!(guest.zip.inject_interrupt(0));
+        assert_eq!(guest.msis(), [MSI_DATA]);
+        assert_eq!(guest.read32(0x8), 0);
+    }
+}
+
+#[test]
+fn counters_count_and_clear_when_they_are_told_to() {
+    let guest = Guest::new(Revision::V3);
+    let mailbox = guest.read32(0x10_4018);
+    let doorbells = guest.read32(0x10_4028);
+    let mut queues = [
+        guest.start_queue(4, COMPRESS),
+        guest.start_queue(5, COMPRESS),
+    ];
+    assert!(guest.read32(0x10_4018) > mailbox);
+    let job = Job::new(ZLIB, 1000, 5000);
+    let mut produced = 0;
+    for queue in [0, 0, 1] {
+        let done = guest.run(&mut queues[queue], &job.entry(Revision::V3, 0));
+        produced += done[1];
+    }
+    // Three of submission rings, three of completion rings.
+    assert_eq!(guest.read32(0x10_4028), doorbells + 6);
+    // Of which queue: `current_q_write`.
+    for (queue, entries) in [(4, 2), (5, 1), (6, 0)] {
+        for (select, counter) in [(0x10_4030, 0x10_4038), (0x10_4040, 0x10_4048)] {
+            guest.write32(select, queue << 16);
+            assert_eq!(guest.read32(counter), entries, "{counter:#x}");
+            // Of a virtual function there is nothing.
+            guest.write32(select, queue << 16 | 1);
+            assert_eq!(guest.read32(counter), 0);
+        }
+    }
+    for (counter, value) in [
+        (0x10_4050, 3),
+        (0x10_4058, 3),
+        (0x10_4060, 3),
+        (0x10_40b4, 0),
+        (0x30_2000, 3),
+        (0x30_2004, 3),
+        (0x30_2008, 0),
+        (0x30_200c, 3),
+        (0x30_2038, 3000),
+        (0x30_203c, 0),
+        (0x30_2040, produced),
+        (0x30_3000, 0),
+        (0x30_4000, 0),
+    ] {
+        assert_eq!(guest.read32(counter), value, "{counter:#x}");
+    }
+    let (longest, shortest) = (guest.read32(0x30_2020), guest.read32(0x30_2024));
+    assert!(0 < shortest && shortest <= guest.read32(0x30_2028));
+    assert!(guest.read32(0x30_2028) <= longest);
+    let (worked, idle) = (guest.read32(0x30_2010), guest.read32(0x30_2018));
+    assert!(3 * u64::from(shortest) <= worked.into() && worked <= 3 * longest);
+    assert_eq!(
+        u64::from(worked) + u64::from(idle),
+        guest.timeline.now().as_ns()
+    );
+
+    // An entry that makes no sense.
+    let mut bad = job.entry(Revision::V3, 0);
+    bad[9] |= 0xff;
+    guest.run(&mut queues[0], &bad);
+    assert_eq!((guest.read32(0x30_2008), guest.read32(0x30_2088)), (1, 1));
+
+    // `hisi_zip_debug_regs_clear`, `hisi_qm_debug_regs_clear`: read-clear on, read, off.
+    guest.write32(0x30_1000, 1);
+    assert_eq!(guest.read32(0x30_2000), 4);
+    assert_eq!(guest.read32(0x30_2000), 0);
+    guest.read32(0x30_2010);
+    assert_eq!(guest.read32(0x30_2010), 0);
+    guest.write32(0x30_1000, 0);
+    assert_eq!(guest.read32(0x30_2004), 3, "not read");
+    guest.write32(0x10_0118, 1);
+    assert_eq!(guest.read32(0x10_4050), 4);
+    assert_eq!(guest.read32(0x10_4050), 0);
+    guest.write32(0x10_0118, 0);
+    guest.zip.inject_reset();
+    guest.enable_pci();
+    assert_eq!((guest.read32(0x10_4058), guest.read32(0x30_2004)), (0, 0));
+}
+
+/// Jobs that run at once are counted by a core each.
+#[test]
+fn cores_count_for_themselves() {
+    let guest = Guest::new(Revision::V2);
+    let mut queues: Vec<_> = (0..3)
+        .map(|number| guest.start_queue(number, COMPRESS))
+        .collect();
+    for queue in &mut queues {
+        guest.send(queue, &Job::new(ZLIB, 1000, 5000).entry(Revision::V2, 0));
+    }
+    guest.advance(Span::from_ms(1));
+    let counts = [0x30_2000, 0x30_3000].map(|core| guest.read32(core));
+    assert_eq!(counts.iter().sum::<u32>(), 3);
+    assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+}
+
+/// An access says which register it met that is not there. Those that a kernel names are.
+#[test]
+fn registers_that_are_not_modelled_are_told_of() {
+    for revision in both() {
+        let guest = Guest::new(revision);
+        let read = |bar, offset| guest.zip.bar_read(bar, offset, &mut [0; 4]);
+        let write = |bar, offset| guest.zip.bar_write(bar, offset, &[0; 4]);
+        for (offset, name, _) in REGISTERS {
+            assert_eq!(read(2, u64::from(*offset)), None, "{name}");
+        }
+        // 7.x: DAE, of later revisions; the doorbell of the first; what nobody names.
+        for offset in [0x33_1c84, 0x340, 0x3f_0000] {
+            assert_eq!(read(2, offset), Some(offset), "{offset:#x}");
+            assert_eq!(write(2, offset), Some(offset), "{offset:#x}");
+        }
+        // Copied as a whole, but not to be written.
+        assert_eq!(read(2, 0x10), None);
+        assert_eq!(write(2, 0x10), Some(0x10));
+        assert_eq!(
+            guest.zip.bar_read(2, 0x33_1c80, &mut [0; 8]),
+            Some(0x33_1c80)
+        );
+        assert_eq!(guest.zip.config_read(0x800, &mut [0; 4]), Some(0x800));
+        assert_eq!(guest.zip.config_read(0x2c, &mut [0; 4]), None);
+    }
+    let guest = Guest::new(Revision::V3);
+    assert_eq!(guest.zip.bar_read(4, 0x5_1000, &mut [0; 8]), None);
+    assert_eq!(guest.zip.bar_write(4, 0x5_1008, &[0; 8]), Some(0x5_1008));
+    // Cores that this revision does not have.
+    assert_eq!(guest.zip.bar_write(2, 0x30_7000, &[0; 4]), Some(0x30_7000));
 }

@@ -60,7 +60,7 @@ impl Walk {
                 Segments::Flat(at) => {
                     let address = *at;
                     let after = address.checked_add(wanted as u64);
-                    *at = after.ok_or(Failure::Status(Status::Address))?;
+                    *at = after.ok_or(Failure::Status(Status::Refused))?;
                     return Ok(Some((address, wanted)));
                 }
                 Segments::List { entries, skip, .. } => {

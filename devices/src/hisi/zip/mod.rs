@@ -25,6 +25,7 @@ mod tests;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::counters::{CoreKind, CoreName, Counters, Ending};
 use super::master::{DmaError, Master, Requester, Revoked};
 use super::probe::DeviceNote;
 use super::qm::{Engine, Entry, Job, JobFuture};
@@ -45,10 +46,11 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(super) struct ZipEngine {
     master: Rc<Master>,
     registers: Rc<Registers>,
+    counters: Rc<Counters>,
     revision: Revision,
     level: u32,
-    compress_cores: u32,
-    decompress_cores: u32,
+    compress_cores: usize,
+    decompress_cores: usize,
     cores: RefCell<(Cores, Cores)>,
 }
 
@@ -61,7 +63,7 @@ enum Failure {
 impl From<DmaError> for Failure {
     fn from(error: DmaError) -> Failure {
         match error {
-            DmaError::Aborted(_) => Failure::Status(Status::Address),
+            DmaError::Aborted(_) => Failure::Status(Status::Refused),
             DmaError::Revoked => Failure::Revoked,
         }
     }
@@ -88,16 +90,20 @@ impl ZipEngine {
     pub(super) fn new(
         master: Rc<Master>,
         registers: Rc<Registers>,
+        counters: Rc<Counters>,
         config: &ZipConfig,
     ) -> ZipEngine {
+        let cores = config.cores();
+        let none = |kind| Cores::new(kind, 0, &counters);
         let engine = ZipEngine {
             master,
             registers,
+            cores: RefCell::new((none(CoreKind::Compress), none(CoreKind::Decompress))),
+            counters,
             revision: config.revision,
             level: config.level.min(9),
-            compress_cores: config.compress_cores.max(1),
-            decompress_cores: config.decompress_cores.max(1),
-            cores: RefCell::new((Cores::new(0), Cores::new(0))),
+            compress_cores: cores.compress,
+            decompress_cores: cores.decompress,
         };
         engine.reset();
         engine
@@ -105,11 +111,14 @@ impl ZipEngine {
 
     /// All cores are free. Jobs that still hold one of before give that one back to nobody.
     pub(super) fn reset(&self) {
+        let cores = |kind, count| Cores::new(kind, count, &self.counters);
         let fresh = (
-            Cores::new(self.compress_cores),
-            Cores::new(self.decompress_cores),
+            cores(CoreKind::Compress, self.compress_cores),
+            cores(CoreKind::Decompress, self.decompress_cores),
         );
         let before = self.cores.replace(fresh);
+        before.0.retire();
+        before.1.retire();
         before.0.recheck();
         before.1.recheck();
     }
@@ -135,9 +144,21 @@ impl ZipEngine {
         }
     }
 
-    async fn execute(&self, job: &Job, access: &Access, entry: &Entry) -> Result<Outcome, Failure> {
-        let request =
-            Request::parse(entry, job.algorithm, self.revision).map_err(Failure::Status)?;
+    /// Executes an entry; `used` becomes the core that did.
+    async fn execute(
+        &self,
+        job: &Job,
+        access: &Access,
+        entry: &Entry,
+        used: &mut Option<CoreName>,
+    ) -> Result<Outcome, Failure> {
+        let request = Request::parse(entry, job.algorithm, self.revision).map_err(|status| {
+            self.counters.rejected(match job.algorithm {
+                spec::ALGORITHM_DECOMPRESS => CoreKind::Decompress,
+                _ => CoreKind::Compress,
+            });
+            Failure::Status(status)
+        })?;
         let cores = {
             let cores = self.cores.borrow();
             match request.direction {
@@ -145,7 +166,8 @@ impl ZipEngine {
                 Direction::Decompress => cores.1.clone(),
             }
         };
-        let _core = cores.acquire(&job.lease).await?;
+        let core = cores.acquire(&job.lease).await?;
+        *used = Some(core.name());
         match request.direction {
             Direction::Compress => self.compress(access, &request).await,
             Direction::Decompress => self.decompress(access, &request).await,
@@ -162,7 +184,9 @@ impl ZipEngine {
             input,
             output,
         });
-        let (status, consumed, produced) = match self.execute(job, &access, entry).await {
+        let mut core = None;
+        let result = self.execute(job, &access, entry, &mut core).await;
+        let (status, consumed, produced) = match result {
             Ok(outcome) => {
                 fill(entry, &outcome);
                 (outcome.status, outcome.consumed, outcome.produced)
@@ -173,6 +197,14 @@ impl ZipEngine {
             }
             Err(Failure::Revoked) => return Err(Revoked),
         };
+        if let Some(core) = core {
+            let ending = match status {
+                Status::Refused => Ending::Refused,
+                Status::BadRequest | Status::BadList | Status::TooLarge => Ending::Unparsable,
+                _ => Ending::Done,
+            };
+            self.counters.ended(core, ending, consumed, produced);
+        }
         self.master.note(DeviceNote::JobDone {
             queue: job.queue,
             status: status as u8,

@@ -91,8 +91,6 @@ pub enum Status {
     Done = 0x00,
     /// The entry asks for what this device does not do.
     BadRequest = 0x01,
-    /// A transaction of the job was terminated.
-    Address = 0x02,
     /// A scatter-gather list makes no sense or ends too early.
     BadList = 0x03,
     /// Input or output is larger than the device takes.
@@ -104,6 +102,10 @@ pub enum Status {
     /// The compressed data is invalid or incomplete.
     BadData = 0x11,
     StreamEnd = 0x13,
+    /// An access to the job's memory was refused. No driver names it: it is what UADK printed on hardware
+    /// whose SMMU refused (Linaro/uadk issue 226, "5.12 kernel has issue": `bad status(ctx_st=0x0,
+    /// s=0x41, t=3)`).
+    Refused = 0x41,
 }
 
 /// ctx_dw0: `HZ_CTX_ST_MASK` and its values, and `HZ_CTX_BFINAL_MASK`.

@@ -21,31 +21,34 @@ struct Function {
 }
 
 impl PciFunction for Function {
-    fn config_read(&self, offset: u16, data: &mut [u8]) {
+    fn config_read(&self, offset: u16, data: &mut [u8]) -> Option<u64> {
         assert!(offset < 4096 && data.len() <= 4);
-        self.config.borrow().read(offset, data);
+        self.config.borrow().read(offset, data)
     }
 
-    fn config_write(&self, offset: u16, data: &[u8]) {
+    fn config_write(&self, offset: u16, data: &[u8]) -> Option<u64> {
         assert!(offset < 4096 && data.len() <= 4);
         let effects = self.config.borrow_mut().write(offset, data);
         if effects.flr {
             self.config.borrow_mut().reset();
         }
+        effects.absent
     }
 
     fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
         self.config.borrow().decoded_bars()
     }
 
-    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> Option<u64> {
         data.fill(0);
         data[0] = bar;
         data[1] = offset as u8;
+        None
     }
 
-    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> Option<u64> {
         self.arrived.borrow_mut().push((bar, offset, data.to_vec()));
+        None
     }
 }
 

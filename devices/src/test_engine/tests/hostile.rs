@@ -278,9 +278,11 @@ proptest! {
         let mut queue = guest.start(0, Setup::default());
         for step in steps {
             match step {
-                Step::Config(at, data) => guest.function.config_write(at, &data),
-                Step::Bar(bar, at, data) => guest.function.bar_write(bar, at, &data),
-                Step::Read(bar, at, bytes) => guest.function.bar_read(bar, at, &mut vec![0; bytes]),
+                Step::Config(at, data) => _ = guest.function.config_write(at, &data),
+                Step::Bar(bar, at, data) => _ = guest.function.bar_write(bar, at, &data),
+                Step::Read(bar, at, bytes) => {
+                    guest.function.bar_read(bar, at, &mut vec![0; bytes]);
+                }
                 Step::Descriptor(words) => {
                     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
                     guest.put(&mut queue, &nop(0));

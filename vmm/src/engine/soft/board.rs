@@ -106,14 +106,22 @@ impl Engine for Rc<Board> {
 
     fn plug(&self, world: &mut World) {
         debug_assert_eq!(layout::GIC_DISTRIBUTOR.bytes, DISTRIBUTOR_BYTES);
-        world.map(layout::GIC_DISTRIBUTOR, self.gic.distributor());
+        world.map(
+            "gic-distributor",
+            layout::GIC_DISTRIBUTOR,
+            self.gic.distributor(),
+        );
         let redistributors = Region {
             base: layout::GIC_REDISTRIBUTORS_BASE,
             bytes: self.gic.redistributors_bytes(),
         };
-        world.map(redistributors, self.gic.redistributors());
+        world.map(
+            "gic-redistributors",
+            redistributors,
+            self.gic.redistributors(),
+        );
         debug_assert_eq!(layout::GIC_ITS.bytes, ITS_BYTES);
-        world.map(layout::GIC_ITS, self.gic.its());
+        world.map("gic-its", layout::GIC_ITS, self.gic.its());
     }
 
     fn vcpus<'a>(
