@@ -29,6 +29,7 @@ mod plans;
 mod plans_engine;
 mod probe;
 mod programs;
+mod registers;
 mod signals;
 mod terminal;
 mod test_engine;
