@@ -221,7 +221,9 @@ static int cell_main(const struct options *o, const struct preparation *row)
 		.pin_fd = -1,
 		.file = -1,
 		.child = -1,
-		.sample_room = (row->device->passes_max + PASSES_BESIDE) * o->regions * o->slots,
+		/* The activity has a step for each region. */
+		.sample_room = (row->device->passes_max * o->regions + PASSES_BESIDE) *
+			       o->regions * o->slots,
 	};
 	run_on(0);
 	/* With one CPU the kernel's page-fault worker would have to wait for this one; faultbench. */
