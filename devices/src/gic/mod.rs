@@ -116,7 +116,7 @@ impl Shared {
 }
 
 impl Gic {
-    /// A GIC after reset.
+    /// A GIC as firmware leaves it: after reset, with its redistributors awake.
     ///
     /// # Panics
     ///
@@ -215,6 +215,11 @@ impl Gic {
     pub fn sysreg_write(&self, cpu: usize, register: u16, value: u64) -> Option<()> {
         self.0
             .change(|state| state.sysreg_write(cpu, register, value))
+    }
+
+    /// Wakes a CPU's redistributor (`GICR_WAKER`), as firmware does when it switches the CPU on.
+    pub fn wake(&self, cpu: usize) {
+        self.0.change(|state| state.wake(cpu));
     }
 
     /// Whether a group 1 interrupt is signalled to `cpu`.

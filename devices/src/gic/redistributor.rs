@@ -14,7 +14,8 @@ use crate::GuestRam;
 pub struct Redistributor {
     cpu: usize,
     last: bool,
-    /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded to the CPU interface.
+    /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded to the CPU interface. It resets to 1, and
+    /// firmware clears it; with one Security state, software may set it again.
     pub asleep: bool,
     propbaser: u64,
     pendbaser: u64,
@@ -25,12 +26,12 @@ pub struct Redistributor {
 }
 
 impl Redistributor {
-    /// The redistributor of `cpu` after reset; `last` if its frames are the last of the region.
+    /// The redistributor of `cpu` as firmware leaves it: awake; `last` if its frames are the last of the region.
     pub fn new(cpu: usize, last: bool, ram: GuestRam, lpi_id_bits: u32) -> Redistributor {
         Redistributor {
             cpu,
             last,
-            asleep: true,
+            asleep: false,
             propbaser: 0,
             pendbaser: 0,
             private: Bank::new(32, true),

@@ -117,6 +117,16 @@ impl State {
         highest
     }
 
+    /// Wakes the redistributor of `cpu`, if there is one.
+    pub fn wake(&mut self, cpu: usize) {
+        if let Some(redistributor) = self.redistributors.get_mut(cpu)
+            && redistributor.asleep
+        {
+            redistributor.asleep = false;
+            self.touch(cpu);
+        }
+    }
+
     /// Drives the wire of an SPI.
     pub fn set_spi(&mut self, intid: u32, asserted: bool) {
         let index = intid - FIRST_SPI;

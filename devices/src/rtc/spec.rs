@@ -19,6 +19,6 @@ pub const INTERRUPT_CLEAR: u64 = 0x1c;
 /// First of the eight identification registers.
 pub const IDENTIFICATION: u64 = 0xfe0;
 
-/// Peripheral identification (part 0x031, designer 0x41, revision 0) and PrimeCell identification,
+/// Peripheral identification (part 0x031, designer 0x41, revision 1) and PrimeCell identification,
 /// a byte each.
-pub const IDENTIFICATION_BYTES: [u8; 8] = [0x31, 0x10, 0x04, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
+pub const IDENTIFICATION_BYTES: [u8; 8] = [0x31, 0x10, 0x14, 0x00, 0x0d, 0xf0, 0x05, 0xb1];

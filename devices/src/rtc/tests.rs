@@ -46,6 +46,11 @@ fn the_amba_bus_recognises_it() {
     let (_, rtc, _) = clock(0);
     let id = |first: u64| (0..4).fold(0, |id, i| id | (read(&rtc, first + 4 * i) & 255) << (8 * i));
     assert_eq!(id(0xfe0) & 0x000f_ffff, 0x0004_1031);
+    assert_eq!(
+        read(&rtc, 0xfe8),
+        0x14,
+        "PeriphID2: revision 1, and a digit of the designer"
+    );
     assert_eq!(id(0xff0), 0xb105_f00d);
 }
 

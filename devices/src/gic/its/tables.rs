@@ -74,10 +74,13 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of `table_type` without memory.
+    /// A table of `table_type` without memory. Pages have 64 KiB until software chooses: the value
+    /// after reset is UNKNOWN, and what looks for a table without writing first expects this
+    /// (Linux, `INITIAL_BASER_VALUE` in arch/arm64/kvm/vgic/vgic-its.c).
     pub fn new(table_type: u8, id_bits: u32) -> Table {
         let register = Baser::new()
             .with_table_type(table_type)
+            .with_page_size(2)
             .with_entry_size(ENTRY_BYTES as u8 - 1);
         Table { register, id_bits }
     }

@@ -96,6 +96,7 @@ impl Driver {
             let reset = read64(&rig.its, offset);
             assert_eq!(reset >> 56 & 7, kind, "GITS_BASER_TYPE");
             assert_eq!((reset >> 48 & 0x1f) + 1, 8, "GITS_BASER_ENTRY_SIZE");
+            assert_eq!(reset >> 8 & 3, 2, "GITS_BASER_PAGE_SIZE_64K");
             for page_size in [2, 1, 0] {
                 write64(&rig.its, offset, reset & !0x300 | page_size << 8);
                 assert_eq!(read64(&rig.its, offset) >> 8 & 3, page_size);

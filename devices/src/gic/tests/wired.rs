@@ -478,6 +478,10 @@ fn group_enables_are_needed_on_both_sides() {
     write32(&rig.redist, GICR_WAKER, 2);
     assert_eq!(read32(&rig.redist, GICR_WAKER), 6);
     assert!(!rig.gic.irq(0));
+    // CPU_ON: firmware wakes it.
+    rig.gic.wake(0);
+    assert_eq!(read32(&rig.redist, GICR_WAKER), 0);
+    assert!(rig.gic.irq(0));
 }
 
 #[test]
