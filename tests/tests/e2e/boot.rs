@@ -57,6 +57,21 @@ fn cpu_features_are_those_that_are_modelled() {
     }
 }
 
+/// `spectre_v4_get_cpu_fw_mitigation_state`: firmware that knows no SMCCC_ARCH_WORKAROUND_2 leaves a CPU
+/// "Vulnerable".
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "with kvm, the host's kernel plays firmware")]
+fn firmware_says_that_no_workaround_is_required() {
+    let run = Guest::new()
+        .run("cd /sys/devices/system/cpu/vulnerabilities && cat spec_store_bypass spectre_v2")
+        .success();
+    let affected = run
+        .output()
+        .lines()
+        .filter(|line| line.trim() == "Not affected");
+    assert_eq!(affected.count(), 2, "{run}");
+}
+
 #[test]
 fn memory_is_as_asked_for() {
     let script = "awk '/MemTotal/ {print $2}' /proc/meminfo";

@@ -382,6 +382,8 @@ impl<'a> Soft<'a> {
                 let now = self.cores[index].now;
                 let target = &mut self.cores[on.cpu];
                 if target.power == Power::Off {
+                    // As firmware does on a CPU's way to its entry.
+                    self.board.gic.wake(on.cpu);
                     target.switch_on(now, on.entry, on.context);
                     psci::SUCCESS
                 } else {
