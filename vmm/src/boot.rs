@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::config::{Ats, FaultMode, GuestConfig, MachineConfig};
 use crate::machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
 
-/// What every guest's command line begins with. `panic=-1` makes a panic end the run at once; the
+/// What every guest's command line begins with, unless `--bootargs` says otherwise. `panic=-1` makes a panic end the run at once; the
 /// ZIP driver offers user queues only if told so; `cryptomgr.notests=0` behind it brings the crypto
 /// API's self-tests back.
 const BOOTARGS: &str = "console=ttyS0,115200 earlycon=uart8250,mmio,0x9000000 panic=-1 \
@@ -29,6 +29,7 @@ pub struct Files {
     /// What a message names that is about the initial RAM disk.
     initrd_path: PathBuf,
     initrd: Option<Vec<u8>>,
+    bootargs: Option<String>,
 }
 
 impl Files {
@@ -49,6 +50,7 @@ impl Files {
             kernel,
             initrd_path: initrd_path.map_or_else(|| "/stallbox/command".into(), Clone::clone),
             initrd: initrd(guest, room)?,
+            bootargs: guest.bootargs.clone(),
         })
     }
 
@@ -103,7 +105,8 @@ pub fn place(
         machine.memory_bytes,
         machine.nodes.into(),
     );
-    board.bootargs = format!("{BOOTARGS} {append}").trim_end().to_owned();
+    let bootargs = files.bootargs.as_deref().unwrap_or(BOOTARGS);
+    board.bootargs = format!("{bootargs} {append}").trim().to_owned();
     board.initrd = plan.initrd.clone();
     board.rng_seed = Some(rng_seed(machine.seed));
     if machine.smmu_msi

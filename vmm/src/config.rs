@@ -172,7 +172,9 @@ pub struct GuestConfig {
     pub initrd: Vec<PathBuf>,
     /// Folders whose content the guest finds in its `/`, on top of these.
     pub added: Vec<PathBuf>,
-    /// Added to the kernel command line.
+    /// The kernel command line, if it is not the one that every Linux gets.
+    pub bootargs: Option<String>,
+    /// Added to it.
     pub append: String,
     /// Run by the guest's init instead of a shell.
     pub command: Option<String>,

@@ -79,6 +79,7 @@ pub fn measure(kind: EngineKind) -> Result<Vec<(&'static str, f64)>> {
         kernel: image.kernel,
         initrd,
         added: Vec::new(),
+        bootargs: None,
         append: "quiet".to_owned(),
         command: Some(COMMAND.to_owned()),
     };

@@ -25,6 +25,10 @@ pub struct RunArgs {
         allow_hyphen_values = true
     )]
     pub append: String,
+    /// The whole command line of a kernel that is not Linux, in place of the one that names the console
+    /// and the drivers' options.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub bootargs: Option<String>,
     /// What runs guest instructions.
     #[arg(long, value_enum, value_name = "ENGINE", default_value = "soft")]
     pub engine: EngineKind,

@@ -231,6 +231,7 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         kernel,
         initrd,
         added: args.guest.add.clone(),
+        bootargs: None,
         append: String::new(),
         command: None,
     };

@@ -69,6 +69,7 @@ pub fn guest(args: &RunArgs) -> Result<GuestConfig> {
         kernel,
         initrd,
         added: args.guest.add.clone(),
+        bootargs: args.bootargs.clone(),
         append: args.append.clone(),
         command: args.script(),
     })
