@@ -7,6 +7,7 @@ mod cargo;
 mod debian;
 mod demo;
 mod image;
+mod kvm_unit_tests;
 mod prepush;
 mod progress;
 mod stages;
@@ -35,6 +36,8 @@ enum Action {
     Test(test::TestArgs),
     /// Runs the end-to-end tests on the KVM engine, on a machine without it in an emulated host.
     TestKvm(test_kvm::TestKvmArgs),
+    /// Runs kvm-unit-tests, from a checkout that is built for arm64.
+    KvmUnitTests(kvm_unit_tests::KvmUnitTestsArgs),
     /// Runs the benchmarks, each beside its peer; the tables of docs/results.md.
     Bench(bench::BenchArgs),
     /// Runs what continuous integration runs.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Action::Image(args) => image::run(&args),
         Action::Test(args) => test::run(&args),
         Action::TestKvm(args) => test_kvm::run(&args),
+        Action::KvmUnitTests(args) => kvm_unit_tests::run(&args),
         Action::Bench(args) => bench::run(&args),
         Action::Prepush => prepush::run(),
     };

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cargo::{self, cargo};
 use crate::stages::Stages;
-use crate::{debian, image, test_kvm};
+use crate::{debian, image, kvm_unit_tests, test_kvm};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -41,6 +41,7 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
                 .env("STALLBOX", &stallbox),
         )
     })?;
+    kvm_unit_tests::stage(stages, &stallbox)?;
     test_kvm::quick(stages)?;
     // A workspace of its own, which nothing else would keep in step. What fuzzers need beyond this is
     // a nightly compiler.
