@@ -201,7 +201,9 @@ impl Command {
 
 /// *TLB invalidation*: whose entries, and at which addresses.
 fn parse_tlbi(raw: &Raw, features: &Config, e2h: bool) -> Result<Command, CommandError> {
-    let (asid, opcode) = (raw.tlbi_asid(), raw.opcode());
+    let opcode = raw.opcode();
+    // With ASIDs or VMIDs of 8 bits the others are RES0.
+    let asid = raw.tlbi_asid() & if features.asid16 { 0xffff } else { 0xff };
     let (present, world) = match opcode {
         op::TLBI_EL2_ALL | op::TLBI_EL2_ASID | op::TLBI_EL2_VA | op::TLBI_EL2_VAA => {
             (features.hyp, if e2h { World::El2E2h } else { World::El2 })
@@ -215,7 +217,7 @@ fn parse_tlbi(raw: &Raw, features: &Config, e2h: bool) -> Result<Command, Comman
     }
     // Without stage 2 nothing has a VMID, and EL2's has none anyway.
     let vmid = if features.stage2 && world == World::El1 {
-        raw.tlbi_vmid()
+        raw.tlbi_vmid() & if features.vmid16 { 0xffff } else { 0xff }
     } else {
         0
     };
@@ -470,7 +472,7 @@ impl Inner {
                 let error = self.regs.cmdq_cons.get() & mask::CMDQ_CONS_ERR;
                 self.regs.cmdq_cons.set(ring.next(cons) | error);
                 if was_full {
-                    self.interrupts.send_event();
+                    self.wake();
                 }
                 if let Some((_, Command::Sync(signal))) = command {
                     self.signal(signal);
@@ -557,11 +559,18 @@ impl Inner {
         self.note(&Note::TlbInvalidated { entries });
     }
 
+    /// Wakes CPUs that wait in WFE, if they are woken at all.
+    fn wake(&self) {
+        if self.features.sev {
+            self.interrupts.send_event();
+        }
+    }
+
     /// The completion signal of a CMD_SYNC, which has no enable of its own.
     fn signal(&self, signal: Signal) {
         match signal {
             Signal::None => {}
-            Signal::Event => self.interrupts.send_event(),
+            Signal::Event => self.wake(),
             Signal::Interrupt { address, data } => {
                 self.interrupt_by(address, data, Line::CommandSync, gerror::MSI_CMDQ_ABT_ERR);
             }

@@ -224,6 +224,7 @@ impl Contexts {
             return None;
         }
         let leaf_log2 = match ste.s1_fmt() {
+            1 | 2 if count_log2 != 0 && !features.two_level_contexts => return None,
             1 if count_log2 != 0 => Some(6),
             2 if count_log2 != 0 => Some(10),
             _ => None,
@@ -403,6 +404,9 @@ impl Context {
             return None;
         }
         if !cd.a() && !features.raz_wi || !stalls_as_it_must(cd.s(), features) {
+            return None;
+        }
+        if !features.asid16 && cd.asid() > 0xff {
             return None;
         }
         let half = |table| parse_half(cd, table, disabled(table), features);

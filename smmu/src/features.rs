@@ -56,6 +56,18 @@ pub struct Config {
     pub hyp: bool,
     /// Whether VMIDs have 16 bits; otherwise 8.
     pub vmid16: bool,
+    /// Whether ASIDs have 16 bits; otherwise 8.
+    pub asid16: bool,
+    /// Whether tables of context descriptors can have two levels (IDR0.CD2L).
+    pub two_level_contexts: bool,
+    /// Whether stream tables can have two levels (IDR0.ST_LEVEL). They must, with 7 bits of StreamID
+    /// or more.
+    pub two_level_streams: bool,
+    /// Whether accesses to tables and queues are coherent with the CPUs' caches (IDR0.COHACC). There
+    /// are no caches of memory here: this is what software is told.
+    pub coherent: bool,
+    /// Whether CPUs that wait in WFE are woken (IDR0.SEV).
+    pub sev: bool,
     /// What the SMMU writes to descriptors.
     pub httu: Httu,
     /// What becomes of transactions that fault.
@@ -120,6 +132,11 @@ impl Default for Config {
             stage2: true,
             hyp: false,
             vmid16: true,
+            asid16: true,
+            two_level_contexts: true,
+            two_level_streams: true,
+            coherent: true,
+            sev: true,
             httu: Httu::None,
             stall_model: StallModel::Both,
             raz_wi: false,
@@ -194,6 +211,12 @@ impl Config {
             self.ssid_bits.into(),
             self.ssid_bits <= 20,
             "at most 20",
+        )?;
+        must(
+            "two_level_streams",
+            0,
+            self.two_level_streams || self.sid_bits <= 6,
+            "set, unless sid_bits is at most 6",
         )?;
         let (stage1, stage2) = (self.stage1, self.stage2);
         must("stage1", 0, stage1 || stage2, "set, unless stage2 is")?;
@@ -273,18 +296,18 @@ impl Config {
         value |= u32::from(self.stage2); // S2P
         value |= u32::from(self.stage1) << 1; // S1P
         value |= 2 << 2; // TTF: VMSAv8-64 only
-        value |= 1 << 4; // COHACC
+        value |= u32::from(self.coherent) << 4; // COHACC
         value |= (self.httu as u32) << 6; // HTTU
         value |= u32::from(self.hyp) << 9; // HYP
         value |= u32::from(self.ats) << 10; // ATS
         // NS1ATS: split-stage ATS is not supported.
         value |= u32::from(self.ats) << 11;
-        value |= 1 << 12; // ASID16
+        value |= u32::from(self.asid16) << 12; // ASID16
         value |= u32::from(self.msi) << 13; // MSI
-        value |= 1 << 14; // SEV
+        value |= u32::from(self.sev) << 14; // SEV
         value |= u32::from(self.pri) << 16; // PRI
         value |= u32::from(self.stage2 && self.vmid16) << 18; // VMID16
-        value |= 1 << 19; // CD2L
+        value |= u32::from(self.two_level_contexts) << 19; // CD2L
         value |= 2 << 21; // TTENDIAN: little-endian only
         value |= u32::from(self.ats) << 23; // ATSRECERR
         value |= match self.stall_model {
@@ -294,7 +317,7 @@ impl Config {
         } << 24; // STALL_MODEL
         // TERM_MODEL: faults terminate with an abort, never as RAZ/WI.
         value |= u32::from(!self.raz_wi) << 26;
-        value |= 1 << 27; // ST_LEVEL: 2-level tables too
+        value |= u32::from(self.two_level_streams) << 27; // ST_LEVEL: 2-level tables too
         value
     }
 

@@ -105,12 +105,27 @@ fn config(bytes: &mut Unstructured<'_>) -> Result<Config> {
         StallModel::Terminate,
         StallModel::Stall,
     ])?;
+    let httu = *bytes.choose(&[Httu::None, Httu::AccessFlag, Httu::Dirty, Httu::Dirty])?;
+    // A small one has few features: seldom, or little gets as far as a translation.
+    let (oas_bits, small) = *bytes.choose(&[
+        (32, false),
+        (40, true),
+        (48, false),
+        (48, false),
+        (52, false),
+    ])?;
     Ok(Config {
         stage1: stage1 || !stage2,
         stage2,
         hyp: hyp && stage1 && stage2,
         vmid16,
-        httu: *bytes.choose(&[Httu::None, Httu::AccessFlag, Httu::Dirty, Httu::Dirty])?,
+        asid16: !small,
+        two_level_contexts: !small,
+        two_level_streams: !small,
+        sid_bits: if small { 6 } else { 16 },
+        coherent: !small,
+        sev: !small,
+        httu,
         stall_model,
         stall_max: match stall_model {
             StallModel::Terminate => 0,
@@ -128,7 +143,7 @@ fn config(bytes: &mut Unstructured<'_>) -> Result<Config> {
         pri: ats && pri,
         priq_log2: 2,
         pps: msi,
-        oas_bits: *bytes.choose(&[32, 40, 48, 48, 52])?,
+        oas_bits,
         granules: Granules { k4, k16: true, k64 },
         tlb_entries: 4,
         ste_cache_entries: 1,

@@ -193,7 +193,13 @@ impl Registers {
                 set_half(&self.strtab_base, high, value, mask::STRTAB_BASE);
             }
             spec::STRTAB_BASE_CFG if self.free(offset, cr0::SMMUEN) => {
-                self.strtab_base_cfg.set(value & mask::STRTAB_BASE_CFG);
+                // FMT and SPLIT are RES0 where tables have one level.
+                let implemented = if features.two_level_streams {
+                    mask::STRTAB_BASE_CFG
+                } else {
+                    mask::STRTAB_BASE_CFG_LOG2SIZE
+                };
+                self.strtab_base_cfg.set(value & implemented);
             }
             0x90 | 0x94 if self.free(offset, cr0::CMDQEN) => {
                 set_half(&self.cmdq_base, high, value, mask::QUEUE_BASE);

@@ -177,6 +177,8 @@ pub mod mask {
     pub const STRTAB_BASE: u64 = 0x400f_ffff_ffff_ffc0;
     /// SMMU_STRTAB_BASE_CFG: format, split and size of the stream table.
     pub const STRTAB_BASE_CFG: u32 = 0x0003_07ff;
+    /// SMMU_STRTAB_BASE_CFG.LOG2SIZE.
+    pub const STRTAB_BASE_CFG_LOG2SIZE: u32 = 0x3f;
     /// SMMU_*Q_BASE.
     pub const QUEUE_BASE: u64 = 0x400f_ffff_ffff_ffff;
     /// An index with its wrap flag.

@@ -11,6 +11,7 @@ mod events;
 mod first_light;
 mod fuzzed;
 mod invalidation;
+mod left_out;
 mod prefetches;
 mod pri;
 mod queues;

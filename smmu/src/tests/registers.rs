@@ -86,6 +86,41 @@ fn identification_follows_the_stages_and_the_stall_model() {
     assert_eq!(driver.read32(0x14), 0x75);
 }
 
+/// Each of the bits that say how software and the SMMU work together, left out alone.
+#[test]
+fn identification_follows_what_is_left_out() {
+    type Lack = fn(&mut Config);
+    let all = Driver::new(Config::default()).read32(0x00);
+    let lacks: [(u32, Lack); 5] = [
+        (1 << 4, |config| config.coherent = false),
+        (1 << 12, |config| config.asid16 = false),
+        (1 << 14, |config| config.sev = false),
+        (1 << 19, |config| config.two_level_contexts = false),
+        (1 << 27, |config| {
+            (config.two_level_streams, config.sid_bits) = (false, 6)
+        }),
+    ];
+    for (bit, lack) in lacks {
+        let mut config = Config::default();
+        lack(&mut config);
+        assert_eq!(Driver::new(config).read32(0x00), all & !bit);
+    }
+}
+
+#[test]
+fn stream_tables_of_one_level_have_no_format() {
+    let driver = Driver::new(Config {
+        two_level_streams: false,
+        sid_bits: 6,
+        ..Config::default()
+    });
+
+    // arm_smmu_write_strtab: FMT 2-level, SPLIT 8, LOG2SIZE 6.
+    driver.write32(0x88, 1 << 16 | 8 << 6 | 6);
+
+    assert_eq!(driver.read32(0x88), 6);
+}
+
 #[test]
 fn a_configuration_that_is_no_smmu_is_refused_with_its_field_named() {
     let config = Config {
