@@ -169,7 +169,7 @@ const ROOM_BYTES: usize = 2 << 20;
 /// A kernel Image that begins with a branch to `flat` (Linux,
 /// Documentation/arch/arm64/booting.rst).
 fn image(flat: &[u8]) -> Vec<u8> {
-    let branch = 0b000101 << 26 | HEADER_BYTES as u32 / 4;
+    let branch = (0b000101 << 26) | (HEADER_BYTES as u32 / 4);
     let mut image = vec![0; HEADER_BYTES];
     image[0..4].copy_from_slice(&branch.to_le_bytes());
     let bytes = (HEADER_BYTES + flat.len() + ROOM_BYTES) as u64;
