@@ -91,6 +91,8 @@ pub struct Smmu {
     pub cmdq_sync_spi: u32,
     /// The ITS DeviceID of the SMMU's own MSIs, if it is to use them (`SMMU_IDR0.MSI`).
     pub msi_device_id: Option<u32>,
+    /// Whether its accesses to memory are coherent with the CPUs' caches (`SMMU_IDR0.COHACC`).
+    pub coherent: bool,
 }
 
 /// The PCI Express host bridge. Addresses on the bus are the CPU's.
@@ -234,6 +236,7 @@ impl Board {
                 priq_spi: None,
                 cmdq_sync_spi: layout::spi::SMMU_CMDQ_SYNC,
                 msi_device_id: None,
+                coherent: true,
             }),
             pcie: Some(Pcie {
                 ecam: layout::PCI_ECAM,
@@ -458,7 +461,9 @@ impl Smmu {
         fdt.property_array_u32("interrupts", &cells)?;
         strings(fdt, "interrupt-names", &names)?;
         fdt.property_u32("#iommu-cells", 1)?;
-        fdt.property_null("dma-coherent")?;
+        if self.coherent {
+            fdt.property_null("dma-coherent")?;
+        }
         if let Some(device_id) = self.msi_device_id {
             fdt.property_array_u32("msi-parent", &[ITS_PHANDLE, device_id])?;
         }

@@ -114,6 +114,9 @@ pub fn place(
     {
         smmu.msi_device_id = Some(SMMU_DEVICE_ID);
     }
+    if let Some(smmu) = &mut board.smmu {
+        smmu.coherent = machine.smmu.cohacc.unwrap_or(true);
+    }
     if let Some(engine) = machine.test_engine {
         board.pci_functions.push(PciFunction {
             device: (TEST_ENGINE.0 >> 3) as u8,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use stallbox_faultplan::Plan;
+use stallbox_faultplan::{Plan, SmmuSettings};
 use stallbox_firmware::layout;
 
 use crate::check::{CheckConfig, Symbols};
@@ -33,6 +33,8 @@ pub struct MachineConfig {
     pub smmu_httu: HardwareUpdate,
     /// Whether the SMMU's interrupts are MSIs through the ITS; otherwise wired.
     pub smmu_msi: bool,
+    /// What else the SMMU is to be like: of `--smmu`, and of the plan.
+    pub smmu: SmmuSettings,
     /// Latencies.
     pub latency: LatencyModel,
     /// Seed of every draw.
@@ -46,11 +48,17 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
-    /// What the plugged devices need of the SMMU and the root complex.
+    /// What SMMU and root complex offer to devices that translate addresses themselves: what those
+    /// that are plugged in need, unless the SMMU's properties say otherwise.
     pub fn ats(&self) -> Ats {
-        match self.test_engine.map(|engine| engine.fault) {
-            None | Some(FaultMode::Stall) => Ats::Off,
-            Some(FaultMode::Pri) => Ats::Pri,
+        let needed = self.test_engine.map(|engine| engine.fault) == Some(FaultMode::Pri);
+        match (
+            self.smmu.ats.unwrap_or(needed),
+            self.smmu.pri.unwrap_or(needed),
+        ) {
+            (false, _) => Ats::Off,
+            (true, false) => Ats::Ats,
+            (true, true) => Ats::Pri,
         }
     }
 }

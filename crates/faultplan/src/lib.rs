@@ -47,11 +47,12 @@ mod point;
 mod read;
 mod rule;
 mod schema;
+mod smmu;
 
 pub use error::{Mistake, PlanError};
 pub use gates::{GateState, Gates};
 pub use names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS};
-pub use parse::{Plan, RULES_MAX, SmmuSettings, StallTags};
+pub use parse::{Plan, RULES_MAX};
 pub use player::{Fired, Player, RuleCount};
 pub use point::{Actions, Matches, Point};
 pub use rule::{
@@ -59,3 +60,6 @@ pub use rule::{
     Ring, Rule, Stag, Subject, Touch, When,
 };
 pub use schema::schema;
+pub use smmu::{
+    Granules, Httu, SmmuSettings, Stages, StallModel, StallTags, StreamTables, TermModel,
+};

@@ -9,6 +9,7 @@ use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::parse::{EFFECT_KEYS, LONGEST_NS, RULES_MAX, VECTOR_MAX, WHEN_KEYS};
 use crate::point::{Actions, Matches, Point};
 use crate::rule::{Access, FaultKind, PageAnswer, Ring};
+use crate::smmu::{KEYS, Values};
 
 /// The schema.
 pub fn schema() -> Value {
@@ -25,13 +26,7 @@ pub fn schema() -> Value {
             "smmu": {
                 "type": "object",
                 "additionalProperties": false,
-                "properties": {
-                    "stall_max": integer(1, 65535),
-                    "stall_tags": { "enum": ["in-turn", "lowest-free"] },
-                    "event_queue_log2": integer(1, 19),
-                    "command_queue_log2": integer(1, 19),
-                    "tlb_entries": { "enum": (2..=16).map(|bit| 1 << bit).collect::<Vec<u32>>() },
-                },
+                "properties": smmu(),
             },
             "rule": { "type": "array", "maxItems": RULES_MAX, "items": { "$ref": "#/$defs/rule" } },
         },
@@ -317,4 +312,21 @@ fn delay() -> Value {
             of("pareto", &["min_ns", "alpha", "max_ns"]),
         ],
     })
+}
+
+/// The keys of `[smmu]`.
+fn smmu() -> Map<String, Value> {
+    let value = |values: &Values| match *values {
+        Values::Integer(least, most) => integer(least, most),
+        Values::PowerOfTwo(least, most) => {
+            let powers = (0..64).map(|bit| 1_u64 << bit);
+            json!({ "enum": powers.filter(|it| (least..=most).contains(it)).collect::<Vec<_>>() })
+        }
+        Values::OneOf(known) => json!({ "enum": known }),
+        Values::Word(words) => json!({ "enum": words }),
+        Values::Flag => json!({ "type": "boolean" }),
+    };
+    let keys = KEYS.iter();
+    keys.map(|key| (key.name.to_owned(), value(&key.values)))
+        .collect()
 }

@@ -31,6 +31,7 @@ mod probe;
 mod programs;
 mod registers;
 mod signals;
+mod smmu_properties;
 mod terminal;
 mod test_engine;
 mod uacce;

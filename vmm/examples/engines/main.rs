@@ -56,6 +56,7 @@ fn machine(memory_bytes: u64) -> Result<MachineConfig> {
         smmu_httu: HardwareUpdate::None,
         // So that each fault brings an MSI.
         smmu_msi: true,
+        smmu: stallbox_faultplan::SmmuSettings::default(),
         latency,
         seed: 1,
         plan: stallbox_faultplan::Plan::default(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use stallbox_faultplan::SmmuSettings;
 
 use super::guest::GuestArgs;
 use crate::config::{
@@ -48,6 +49,10 @@ pub struct RunArgs {
     /// Interrupts of the SMMU: wired, or msi through the ITS.
     #[arg(long, value_name = "KIND", default_value = "wired", value_parser = ["wired", "msi"])]
     pub smmu_irq: String,
+    /// Properties of the SMMU, as in ril=false,ssid_bits=8,stall_model=force: what its identification
+    /// registers say, and the sizes of its queues and caches (docs/smmu.md; repeatable).
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = parse_smmu)]
+    pub smmu: Vec<SmmuSettings>,
     /// Seed of every random draw [default: 1].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -158,6 +163,10 @@ pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
 fn unknown<T>(device: &str, (name, value): (&str, &str), known: &str) -> Result<T> {
     let equals = if value.is_empty() { "" } else { "=" };
     bail!("\"{name}{equals}{value}\" is no option of {device}; it has {known}")
+}
+
+fn parse_smmu(text: &str) -> Result<SmmuSettings> {
+    SmmuSettings::parse_pairs(text).map_err(anyhow::Error::msg)
 }
 
 pub(super) fn parse_seconds(text: &str) -> Result<f64> {

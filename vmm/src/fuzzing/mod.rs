@@ -179,6 +179,7 @@ fn machine(cpus: u8, latencies: bool) -> MachineConfig {
         cpu_hafdbs: HardwareUpdate::None,
         smmu_httu: HardwareUpdate::None,
         smmu_msi: true,
+        smmu: stallbox_faultplan::SmmuSettings::default(),
         latency,
         seed: 1,
         plan: stallbox_faultplan::Plan::default(),

@@ -112,6 +112,7 @@ fn config(fault: FaultMode) -> MachineConfig {
         cpu_hafdbs: HardwareUpdate::None,
         smmu_httu: HardwareUpdate::None,
         smmu_msi: true,
+        smmu: stallbox_faultplan::SmmuSettings::default(),
         latency: LatencyModel::built_in(),
         seed: 1,
         plan: Plan::parse(PLAN).unwrap(),

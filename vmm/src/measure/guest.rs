@@ -59,6 +59,7 @@ impl Plan {
             cpu_hafdbs: self.cpu_hafdbs,
             smmu_httu: self.smmu_httu,
             smmu_msi: false,
+            smmu: stallbox_faultplan::SmmuSettings::default(),
             latency: self.latency.clone(),
             seed: self.seed,
             plan: stallbox_faultplan::Plan::default(),

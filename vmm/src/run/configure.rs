@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::check::{CheckConfig, Symbols};
 use crate::cli::RunArgs;
@@ -16,6 +16,14 @@ const DEFAULT_SEED: u64 = 1;
 /// The machine.
 pub fn machine(args: &RunArgs) -> Result<MachineConfig> {
     let (accelerator, test_engine) = args.accelerators()?;
+    let plan = args.plan.as_deref().map(plan::read).transpose()?;
+    let plan = plan.unwrap_or_default();
+    let mut smmu = plan.smmu.clone();
+    for more in &args.smmu {
+        if let Err(key) = smmu.add(more.clone()) {
+            bail!("--smmu: `{key}` is given twice, here or in the plan; leave one out");
+        }
+    }
     Ok(MachineConfig {
         memory_bytes: args.guest.memory,
         memory_backend: args.memory_backend,
@@ -26,14 +34,10 @@ pub fn machine(args: &RunArgs) -> Result<MachineConfig> {
         cpu_hafdbs: args.guest.cpu_hafdbs,
         smmu_httu: args.guest.smmu_httu,
         smmu_msi: args.smmu_irq == "msi",
+        smmu,
         latency: LatencyModel::with(&args.guest.latency)?,
         seed: args.seed.unwrap_or(DEFAULT_SEED),
-        plan: args
-            .plan
-            .as_deref()
-            .map(plan::read)
-            .transpose()?
-            .unwrap_or_default(),
+        plan,
         check: check_config(args)?,
         symbols: symbols(args)?,
     })

@@ -13,6 +13,7 @@ use crate::error::{Mistake, PlanError};
 use crate::point::Point;
 use crate::read::{Reader, Table};
 use crate::rule::{Act, Attempt, Filter, Rule, When};
+use crate::smmu::{self, SmmuSettings};
 
 pub(crate) use effects::EFFECT_KEYS;
 pub(crate) use matches::WHEN_KEYS;
@@ -25,30 +26,6 @@ const TEXT_BYTES_MAX: usize = 4 << 20;
 pub(crate) const LONGEST_NS: u64 = 3_600_000_000_000;
 /// MSI-X has at most 2048 vectors.
 pub(crate) const VECTOR_MAX: u64 = 2047;
-
-/// Which tag a stall gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StallTags {
-    /// The one after the last given.
-    InTurn,
-    /// The lowest that is free.
-    LowestFree,
-}
-
-/// Properties of the SMMU that decide which races can happen. What is not given stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SmmuSettings {
-    /// Stalls that can be open at a time (SMMU_IDR5.STALL_MAX).
-    pub stall_max: Option<u16>,
-    /// Which tag a stall gets.
-    pub stall_tags: Option<StallTags>,
-    /// Greatest event queue, as a power of two of entries (SMMU_IDR1.EVENTQS).
-    pub event_queue_log2: Option<u8>,
-    /// Greatest command queue (SMMU_IDR1.CMDQS).
-    pub command_queue_log2: Option<u8>,
-    /// Entries of the TLB.
-    pub tlb_entries: Option<u32>,
-}
 
 /// A fault plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,11 +96,11 @@ impl<'r, 's> Parser<'r, 's> {
             fault_loop: root.integer("fault_loop", 2..=1_000_000),
             ..Plan::default()
         };
-        if let Some(smmu) = root
+        if let Some(table) = root
             .get("smmu")
             .and_then(|it| self.reader.table(it, "smmu"))
         {
-            plan.smmu = self.smmu(&smmu);
+            plan.smmu = smmu::read(self.reader, &table);
         }
         if let Some(value) = root.get("rule")
             && let Some(rules) = self.reader.array(value, "rule")
@@ -166,39 +143,6 @@ impl<'r, 's> Parser<'r, 's> {
                 self.reader
                     .unknown(open.span(), "open", name, held.iter().copied());
             }
-        }
-    }
-
-    fn smmu(&self, table: &Table<'r, 's>) -> SmmuSettings {
-        table.only(&[
-            "stall_max",
-            "stall_tags",
-            "event_queue_log2",
-            "command_queue_log2",
-            "tlb_entries",
-        ]);
-        let tags = table.get("stall_tags").and_then(|value| {
-            self.reader
-                .choice(value, "stall_tags", &["in-turn", "lowest-free"])
-        });
-        let tlb_entries = table.integer("tlb_entries", 4..=65536);
-        if let (Some(entries), Some(value)) = (tlb_entries, table.get("tlb_entries"))
-            && !entries.is_power_of_two()
-        {
-            self.reader
-                .mistake(value.span(), "`tlb_entries` must be a power of two", None);
-        }
-        SmmuSettings {
-            stall_max: table.integer("stall_max", 1..=65535).map(|it| it as u16),
-            stall_tags: tags.map(|word| match word {
-                "lowest-free" => StallTags::LowestFree,
-                _ => StallTags::InTurn,
-            }),
-            event_queue_log2: table.integer("event_queue_log2", 1..=19).map(|it| it as u8),
-            command_queue_log2: table
-                .integer("command_queue_log2", 1..=19)
-                .map(|it| it as u8),
-            tlb_entries: tlb_entries.map(|it| it as u32),
         }
     }
 
