@@ -27,18 +27,27 @@ pub enum BootError {
         /// The kernel file.
         path: PathBuf,
     },
-    /// The header's sizes make no sense.
+    /// The header's size makes no sense.
     #[error(
-        "{}: the kernel Image header is damaged (text_offset {text_offset:#x}, image_size \
-         {image_size:#x}); build or download it again", path.display()
+        "{}: the kernel Image header is damaged (image_size {image_size:#x}); build or download it again",
+        path.display()
     )]
     DamagedHeader {
         /// The kernel file.
         path: PathBuf,
         /// Field of that name.
-        text_offset: u64,
-        /// Field of that name.
         image_size: u64,
+    },
+    /// No kernel can be built with such an offset.
+    #[error(
+        "{}: text_offset is {text_offset:#x} in the kernel Image header, and must be a multiple of 4 KiB \
+         below 2 MiB: the file is damaged, or its header was changed", path.display()
+    )]
+    TextOffset {
+        /// The kernel file.
+        path: PathBuf,
+        /// Field of that name.
+        text_offset: u64,
     },
     /// It does not fit into RAM.
     #[error(
@@ -79,6 +88,9 @@ const MAGIC: [u8; 4] = *b"ARM\x64";
 /// Kernels before 3.17 have no image_size, and the offset is this whatever the header says.
 const OLD_TEXT_OFFSET: u64 = 0x8_0000;
 const FLAG_BIG_ENDIAN: u64 = 1;
+/// `text_offset` is a multiple of this and less than [`ALIGN_BYTES`]: until Linux 5.7
+/// `arch/arm64/kernel/head.S` refuses to build another, and since then it is 0.
+const TEXT_OFFSET_ALIGN_BYTES: u64 = 4 << 10;
 /// More than any kernel; larger fields come from a damaged file.
 const IMAGE_BYTES_MAX: u64 = 1 << 32;
 /// The initrd lies in a window of this size, aligned to 1 GiB, together with the kernel.
@@ -118,11 +130,16 @@ impl Kernel {
         } else {
             text_offset
         };
-        if text_offset >= IMAGE_BYTES_MAX || image_size >= IMAGE_BYTES_MAX {
+        if image_size >= IMAGE_BYTES_MAX {
             return Err(BootError::DamagedHeader {
                 path: path.into(),
-                text_offset,
                 image_size,
+            });
+        }
+        if text_offset >= ALIGN_BYTES || !text_offset.is_multiple_of(TEXT_OFFSET_ALIGN_BYTES) {
+            return Err(BootError::TextOffset {
+                path: path.into(),
+                text_offset,
             });
         }
         let memory_bytes = image_size.max(file.len() as u64);

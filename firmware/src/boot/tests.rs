@@ -81,7 +81,22 @@ fn what_is_no_image_is_named_with_its_cure() {
 fn a_big_endian_kernel_and_a_damaged_header_are_refused() {
     assert!(message(&image(0, 0x10_0000, 1)).contains("CONFIG_CPU_BIG_ENDIAN"));
     assert!(message(&image(0, u64::MAX, 0)).contains("image_size 0xffffffffffffffff"));
-    assert!(message(&image(1 << 40, 1, 0)).contains("damaged"));
+}
+
+/// Linux 4.14, `arch/arm64/kernel/head.S`: "TEXT_OFFSET must be at least 4KB aligned", "TEXT_OFFSET must be
+/// less than 2MB".
+#[test]
+fn a_text_offset_that_no_kernel_is_built_with_is_refused() {
+    for bad in [1, 3, 0x8, 0x7_ffff, 0x1f_f001, 0x20_0000, 1 << 40, u64::MAX] {
+        let message = message(&image(bad, 0x10_0000, 0));
+        assert!(
+            message.contains(&format!("text_offset is {bad:#x}")),
+            "{message}"
+        );
+    }
+    for good in [0, 0x1000, 0x8_0000, 0x1f_f000] {
+        assert_eq!(parse(&image(good, 0x10_0000, 0)).unwrap().text_offset, good);
+    }
 }
 
 #[test]
