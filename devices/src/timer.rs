@@ -155,6 +155,16 @@ impl Timers {
         self.0.count(now)
     }
 
+    /// Whether a timer would raise its output, but at no time that can be told: it never will.
+    pub fn waits_for_never(&self) -> bool {
+        let timers = self.0.cpus.iter();
+        let mut timers = timers.flat_map(|cpu| [&cpu.virtual_timer, &cpu.physical_timer]);
+        timers.any(|timer| {
+            let waits = timer.enabled.get() && !timer.masked.get();
+            waits && self.0.time_of(timer.compare.get()).is_none()
+        })
+    }
+
     /// `CNTKCTL_EL1` of a CPU, for its checks of accesses from EL0.
     pub fn cntkctl(&self, cpu: usize) -> u64 {
         self.0.cpus.get(cpu).map_or(0, |cpu| cpu.cntkctl.get())

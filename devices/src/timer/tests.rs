@@ -188,10 +188,13 @@ fn deadline_is_never_early_at_any_frequency() {
 fn compare_value_beyond_all_time_never_fires() {
     let rig = Rig::new(HZ, 1);
     rig.set(CNTV_CVAL_EL0, u64::MAX);
+    assert!(!rig.timers.waits_for_never(), "it is off");
     rig.set(CNTV_CTL_EL0, 1);
     assert_eq!(rig.timeline.next_event(), None);
+    assert!(rig.timers.waits_for_never());
     rig.set(CNTV_TVAL_EL0, 0x7fff_ffff);
     assert!(rig.timeline.next_event().is_some());
+    assert!(!rig.timers.waits_for_never());
 }
 
 #[test]
