@@ -4,6 +4,7 @@
 //! ratios, taken pair by pair, depend on that less.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod deflate;
 mod emulator;
@@ -16,8 +17,11 @@ mod smmu_rig;
 mod speed;
 mod translations;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use stallbox_output::{CLOSED, is_closed, tell};
 
 use emulator::Programs;
 use guest::Guest;
@@ -84,17 +88,27 @@ impl Benchmark {
     }
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed(error.as_ref()) => ExitCode::from(CLOSED),
+        Err(error) => {
+            tell!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     let names = match args.names.as_slice() {
         [] => Benchmark::value_variants(),
         names => names,
     };
     let mut figures = Vec::new();
     for benchmark in names {
-        let of_this = benchmark.run(&args)?;
-        print_head(&format!("{benchmark:?}"));
-        of_this.iter().for_each(Figure::print);
+        let of_this = benchmark.run(args)?;
+        print_head(&format!("{benchmark:?}"))?;
+        of_this.iter().try_for_each(Figure::print)?;
         figures.extend(of_this);
     }
     if let Some(path) = &args.json {

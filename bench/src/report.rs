@@ -1,6 +1,7 @@
 //! What is printed: a line for each figure.
 
 use serde::Serialize;
+use stallbox_output::{OutputError, print};
 
 use crate::series::Series;
 
@@ -82,7 +83,7 @@ impl Figure {
     }
 
     /// Prints it as a line of a table.
-    pub fn print(&self) {
+    pub fn print(&self) -> Result<(), OutputError> {
         let (peer, ratio) = match &self.peer {
             Some(peer) => (
                 format!("{} ({})", spread(peer.figure), peer.name),
@@ -90,23 +91,24 @@ impl Figure {
             ),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        println!(
-            "| {} | {} | {} | {} | {} | {} |",
+        print(format_args!(
+            "| {} | {} | {} | {} | {} | {} |\n",
             self.name,
             self.unit,
             spread(self.stallbox),
             peer,
             ratio,
             self.aim.unwrap_or("-"),
-        );
+        ))
     }
 }
 
 /// The table's head.
-pub fn print_head(title: &str) {
-    println!("\n{title}\n");
-    println!("| what | unit | Stallbox | peer | better than the peer by | aim |");
-    println!("|---|---|---|---|---|---|");
+pub fn print_head(title: &str) -> Result<(), OutputError> {
+    print(format_args!(
+        "\n{title}\n\n| what | unit | Stallbox | peer | better than the peer by | aim |\n\
+         |---|---|---|---|---|---|\n"
+    ))
 }
 
 fn spread(spread: Spread) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use stallbox_output::print;
 
 use crate::Lab;
 use crate::emulator::{Emulator, End, Interval, Programs};
@@ -136,7 +137,10 @@ fn instructions_each(programs: &Programs, guest: &Guest) -> Result<Vec<f64>> {
     });
     let each: Vec<f64> = each.collect::<Result<_>>()?;
     for (of_loop, count) in LOOPS.iter().zip(&each) {
-        println!("{}: {count:.1} instructions an iteration", of_loop.name);
+        print(format_args!(
+            "{}: {count:.1} instructions an iteration\n",
+            of_loop.name
+        ))?;
     }
     Ok(each)
 }

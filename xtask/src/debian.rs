@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use stallbox_guest_images as guest_images;
+use stallbox_output::tell;
 
 use crate::cargo;
 
@@ -78,7 +79,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
              sudo apt-get update && sudo {command}\n"
         );
     }
-    eprintln!("Debian packages: installing {}", packages.join(" "));
+    tell!("Debian packages: installing {}", packages.join(" "));
     apt_get(&["update"])?;
     let unknown = unknown(packages, &policy(packages)?);
     if !unknown.is_empty() {

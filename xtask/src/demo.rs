@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, value_parser};
+use stallbox_output::{print, tell};
 
 use crate::{cargo, image};
 use report::Report;
@@ -27,11 +28,11 @@ pub struct DemoArgs {
 /// Sets up, boots, measures and prints. An error if the counts of faults disagree.
 pub fn run(args: &DemoArgs) -> Result<()> {
     image::ensure()?;
-    eprintln!("Stallbox: building it in release");
+    tell!("Stallbox: building it in release");
     let stallbox = cargo::build_stallbox()?;
     let measured = measure::measure(&stallbox, args.ops)?;
     let report = Report::new(&measured)?;
-    println!("{}", table::render(&report, &measured));
+    print(format_args!("{}\n", table::render(&report, &measured)))?;
     if let Some(path) = &args.json {
         let mut text = serde_json::to_string_pretty(&report)?;
         text.push('\n');

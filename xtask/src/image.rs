@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use stallbox_guest_images::{self as guest_images, GuestImage};
+use stallbox_output::print;
 
 use crate::debian;
 use crate::progress::Terminal;
@@ -22,25 +23,29 @@ pub struct ImageArgs {
 pub fn run(args: &ImageArgs) -> Result<()> {
     if args.all {
         for name in guest_images::own_images() {
-            println!("{name}:");
-            print(&ensure_named(name)?);
+            let image = ensure_named(name)?;
+            print(format_args!("{name}:\n{}", lines(&image)))?;
         }
     } else {
-        print(&ensure()?);
+        print(lines(&ensure()?))?;
     }
     Ok(())
 }
 
-fn print(image: &GuestImage) {
-    for (what, path) in [
+fn lines(image: &GuestImage) -> String {
+    let files = [
         ("kernel", &image.kernel),
         ("initrd", &image.initrd),
         ("vmlinux", &image.vmlinux),
         ("System.map", &image.system_map),
-    ] {
-        println!("{what:<11}{}", path.display());
-    }
-    println!("{:<11}{}", "release", image.kernel_version);
+    ];
+    let files = files.map(|(what, path)| format!("{what:<11}{}\n", path.display()));
+    format!(
+        "{}{:<11}{}\n",
+        files.concat(),
+        "release",
+        image.kernel_version
+    )
 }
 
 /// The guest image.

@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask COMMAND`.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod cargo;
@@ -14,9 +15,11 @@ mod stages;
 mod test;
 mod test_kvm;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
 
 /// Developer commands of Stallbox.
 #[derive(Parser)]
@@ -45,7 +48,11 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().action {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return refused(&refusal),
+    };
+    let done = match cli.action {
         Action::Demo(args) => demo::run(&args),
         Action::Image(args) => image::run(&args),
         Action::Test(args) => test::run(&args),
@@ -56,9 +63,23 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// The command line is refused, or asks for help, which is printed here.
+fn refused(refusal: &clap::Error) -> ExitCode {
+    let printed = refusal.print().and_then(|()| std::io::stdout().flush());
+    match printed.map_err(stdout_error) {
+        Err(error) if !refusal.use_stderr() => failed(&error.into()),
+        _ => ExitCode::from(refusal.exit_code() as u8),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if is_closed(error.as_ref()) {
+        return ExitCode::from(CLOSED);
+    }
+    tell!("error: {error:#}");
+    ExitCode::FAILURE
 }

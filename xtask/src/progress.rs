@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use stallbox_guest_images::Progress;
+use stallbox_output::tell;
 
 /// Without a terminal, a step says no more often than this how far it is.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -53,7 +54,7 @@ impl Terminal {
             bar.finish_and_clear();
         }
         let seconds = state.started.elapsed().as_secs_f64();
-        eprintln!("{}: {} ({seconds:.1} s)", self.what, state.name);
+        tell!("{}: {} ({seconds:.1} s)", self.what, state.name);
         state.name.clear();
     }
 }
@@ -67,7 +68,7 @@ impl Progress for Terminal {
         state.started = Instant::now();
         state.said = state.started;
         if state.plain {
-            eprintln!("{}: {name} ...", self.what);
+            tell!("{}: {name} ...", self.what);
         } else {
             state.bar = Some(bar(format!("{}: {name}", self.what), total));
         }
@@ -82,7 +83,7 @@ impl Progress for Terminal {
             && state.said.elapsed() >= INTERVAL
         {
             state.said = Instant::now();
-            eprintln!(
+            tell!(
                 "{}: {} {} %",
                 self.what,
                 state.name,
@@ -94,8 +95,8 @@ impl Progress for Terminal {
     fn say(&self, line: &str) {
         let state = self.state.borrow();
         match &state.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{}: {line}", self.what)),
-            None => eprintln!("{}: {line}", self.what),
+            Some(bar) => bar.suspend(|| tell!("{}: {line}", self.what)),
+            None => tell!("{}: {line}", self.what),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use stallbox_output::tell;
 
 /// The steps so far.
 pub struct Stages {
@@ -28,7 +29,7 @@ impl Stages {
 
     /// Runs a step.
     pub fn run<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Result<T> {
-        eprintln!("\n== {name}");
+        tell!("\n== {name}");
         let started = Instant::now();
         let result = step();
         let remark = if result.is_ok() { "" } else { "FAILED" };
@@ -42,7 +43,7 @@ impl Stages {
 
     /// Notes a step that is left out, and why.
     pub fn skip(&mut self, name: &'static str, why: &'static str) {
-        eprintln!("\n== {name}: skipped, {why}");
+        tell!("\n== {name}: skipped, {why}");
         self.rows.push(Row {
             name,
             took: Duration::ZERO,

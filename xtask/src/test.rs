@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use anyhow::Result;
 use clap::Args;
+use stallbox_output::tell;
 
 use crate::cargo::{self, cargo};
 use crate::stages::Stages;
@@ -21,7 +22,7 @@ pub struct TestArgs {
 pub fn run(args: &TestArgs) -> Result<()> {
     let mut stages = Stages::new();
     let result = prove(&mut stages, args);
-    eprintln!("\n{}", stages.summary());
+    tell!("\n{}", stages.summary());
     result
 }
 

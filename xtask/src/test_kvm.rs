@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use stallbox_guest_images::{self as guest_images, GuestImage, HostImage};
+use stallbox_output::tell;
 
 use crate::cargo::{self, cargo};
 use crate::progress::Terminal;
@@ -103,7 +104,7 @@ impl TestKvmArgs {
 pub fn run(args: &TestKvmArgs) -> Result<()> {
     let mut stages = Stages::new();
     let result = prove(&mut stages, args);
-    eprintln!("\n{}", stages.summary());
+    tell!("\n{}", stages.summary());
     result
 }
 
@@ -112,7 +113,7 @@ pub fn quick(stages: &mut Stages) -> Result<()> {
     if !kvm_is_here()
         && let Err(error) = toolchain::ensure()
     {
-        eprintln!("{error:#}");
+        tell!("{error:#}");
         stages.skip(TESTS_ON_KVM, "no standard library of Rust for arm64");
         return Ok(());
     }
@@ -201,7 +202,7 @@ fn host_image() -> Result<HostImage> {
     let image = guest_images::ensure_host(&guest_images::source_root(), &progress)
         .context("cannot get a kernel for the arm64 host")?;
     progress.finish();
-    eprintln!("{}", image.package);
+    tell!("{}", image.package);
     Ok(image)
 }
 

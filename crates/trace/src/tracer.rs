@@ -67,10 +67,10 @@ pub struct Summary {
     pub device_fault_latency_ns: Quantiles,
 }
 
-/// The trace file could not be written.
+/// The trace file could not be written, for this reason.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the trace file")]
-pub struct TraceError(#[from] std::io::Error);
+pub struct TraceError(#[from] pub std::io::Error);
 
 /// Statuses of a job that went well: done, and end of stream.
 const GOOD: [u8; 2] = [0x00, 0x13];
@@ -108,10 +108,15 @@ impl Tracer {
         if let Some(file) = &mut state.file
             && let Err(error) = file.write_all(&state.line)
         {
-            // The run goes on; the error is told at its end.
+            // Whoever runs the guest looks at it, and tells the error in the end.
             state.failed = Some(error);
             state.file = None;
         }
+    }
+
+    /// Whether the file could not be written.
+    pub fn has_failed(&self) -> bool {
+        self.0.state.borrow().failed.is_some()
     }
 
     /// The time that an event gets now.

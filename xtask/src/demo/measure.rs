@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stallbox_guest_images::Progress;
+use stallbox_output::{remark, tell};
 
 use crate::progress::Terminal;
 
@@ -129,9 +130,9 @@ pub fn measure(stallbox: &Path, ops: u32) -> Result<Measured> {
     let host_total = started.elapsed();
     if !status.success() {
         drop(progress);
-        eprintln!("the console's last lines:");
-        last.iter().for_each(|line| eprintln!("  {line}"));
-        eprint!("{}", text_of(&mut errors));
+        tell!("the console's last lines:");
+        last.iter().for_each(|line| tell!("  {line}"));
+        remark(text_of(&mut errors));
         bail!("the run of faultbench in the guest failed: stallbox ended with {status}");
     }
     progress.finish();
