@@ -1,10 +1,12 @@
 //! `stallbox image`: builds guests and manages the cache of them.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use stallbox_guest_images::{self as guest_images, Clean, Definition, GuestImage, Progress, STOCK};
+use stallbox_output::{print, tell};
 
 use crate::cli::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 
@@ -15,7 +17,7 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
         ImageAction::Build(args) => build(&root, args)?,
         ImageAction::Add(args) => add(&root, args)?,
         ImageAction::List => list(&root)?,
-        ImageAction::Path { name } => print_paths(&guest_images::find(&root, name)?),
+        ImageAction::Path { name } => print_paths(&guest_images::find(&root, name)?)?,
         ImageAction::Clean { names, all } => {
             let what = match (all, names.as_slice()) {
                 (true, _) => Clean::All,
@@ -23,7 +25,7 @@ pub fn run(args: &ImageArgs) -> Result<u8> {
                 (false, names) => Clean::Images(names),
             };
             let bytes = guest_images::clean(&root, what, &Lines)?;
-            println!("{} MB freed", bytes / 1_000_000);
+            print(format_args!("{} MB freed\n", bytes / 1_000_000))?;
         }
     }
     Ok(0)
@@ -85,8 +87,8 @@ fn add(root: &Path, args: &AddArgs) -> Result<()> {
 
 fn build_and_tell(root: &Path, name: &str) -> Result<()> {
     let image = guest_images::build(root, name, &Lines)?;
-    print_paths(&image);
-    eprintln!("boot it: stallbox run --image {name}");
+    print_paths(&image)?;
+    tell!("boot it: stallbox run --image {name}");
     Ok(())
 }
 
@@ -98,19 +100,18 @@ fn name_of(folder: &Path) -> Result<String> {
     Ok(name.into_owned())
 }
 
-fn print_paths(image: &GuestImage) {
-    for (what, path) in [
-        ("kernel", &image.kernel),
-        ("initrd", &image.initrd),
-        ("vmlinux", &image.vmlinux),
-        ("System.map", &image.system_map),
-    ] {
-        println!("{what:<11}{}", path.display());
-    }
+fn print_paths(image: &GuestImage) -> Result<()> {
+    let mut text = String::new();
+    let mut line = |what: &str, is: &dyn Display| text += &format!("{what:<11}{is}\n");
+    line("kernel", &image.kernel.display());
+    line("initrd", &image.initrd.display());
+    line("vmlinux", &image.vmlinux.display());
+    line("System.map", &image.system_map.display());
     for path in &image.overlays {
-        println!("{:<11}{}", "added", path.display());
+        line("added", &path.display());
     }
-    println!("{:<11}{}", "release", image.kernel_version);
+    line("release", &image.kernel_version);
+    Ok(print(text)?)
 }
 
 fn list(root: &Path) -> Result<()> {
@@ -120,13 +121,15 @@ fn list(root: &Path) -> Result<()> {
         .map(|image| image.name.len())
         .max()
         .unwrap_or(0);
+    let mut text = String::new();
     for listed in images {
         let release = listed
             .image
             .map_or_else(|| "not built".to_owned(), |image| image.kernel_version);
-        println!("{:<width$}  {release:<20}  {}", listed.name, listed.about);
+        let (name, about) = (listed.name, listed.about);
+        text += &format!("{name:<width$}  {release:<20}  {about}\n");
     }
-    Ok(())
+    Ok(print(text)?)
 }
 
 /// A line for each step, on standard error.
@@ -134,12 +137,12 @@ struct Lines;
 
 impl Progress for Lines {
     fn step(&self, name: &str, _total: Option<u64>) {
-        eprintln!("stallbox: {name} ...");
+        tell!("stallbox: {name} ...");
     }
 
     fn advance(&self, _done: u64) {}
 
     fn say(&self, line: &str) {
-        eprintln!("{line}");
+        tell!("{line}");
     }
 }

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use stallbox_timeline::{Dist, Sampler, Span};
 
+use crate::cli::given_twice;
+
 /// The built-in profile; a user's file replaces parts of it.
 const DEFAULT_PROFILE: &str = include_str!("../profiles/default.toml");
 
@@ -148,6 +150,10 @@ impl LatencyModel {
 
     /// The built-in profile, changed by `--latency` options in their order.
     pub fn with(options: &[String]) -> Result<LatencyModel> {
+        let parts = options.iter().filter_map(|option| part_and_spec(option));
+        if let Some(part) = given_twice(parts.map(|(part, _)| part)) {
+            bail!("--latency {part} is given twice; leave one out");
+        }
         let mut model = LatencyModel::built_in();
         for option in options {
             model.apply(option)?;
@@ -157,9 +163,11 @@ impl LatencyModel {
 
     /// Applies one `--latency` option: a TOML file, or `part=distribution:numbers`.
     pub fn apply(&mut self, option: &str) -> Result<()> {
-        match option.split_once('=') {
+        match part_and_spec(option) {
             Some((name, spec)) => {
-                let part = Part::named(name)?;
+                let part = Part::named(name).with_context(|| {
+                    format!("--latency {option} (a file with = in its name: ./{option})")
+                })?;
                 let dist = parse_flag(spec).with_context(|| {
                     format!("--latency {option}: \"{spec}\" is no distribution")
                 })?;
@@ -223,6 +231,13 @@ impl Latency {
     pub fn draw(&self, part: Part) -> Span {
         self.0[part as usize].draw()
     }
+}
+
+/// Takes `part=distribution` apart; `None` is a file, whose path may have a = in it, too.
+fn part_and_spec(option: &str) -> Option<(&str, &str)> {
+    option
+        .split_once('=')
+        .filter(|(part, _)| !part.contains('/'))
 }
 
 /// `fixed:100`, `uniform:50,200`, `normal:100,10`, `lognormal:100,0.3`, `pareto:100,2.5,10000`,
@@ -298,5 +313,27 @@ mod tests {
         assert!(text(model.apply("walkstep=fixed:1")).contains("there are: doorbell"));
         assert!(text(model.apply("tlb_hit=fixed")).contains("fixed:NS"));
         assert!(text(model.apply("/no/such/file.toml")).contains("/no/such/file.toml"));
+        assert!(text(model.apply("a=b.toml")).contains("./a=b.toml"));
+    }
+
+    #[test]
+    fn a_file_may_have_an_equals_sign_in_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a=b.toml");
+        std::fs::write(&path, "latency.walk_step = { dist = 'fixed', ns = 77 }").unwrap();
+        let mut model = LatencyModel::built_in();
+        model.apply(path.to_str().unwrap()).unwrap();
+        assert_eq!(model.sampler(1).draw(Part::WalkStep), Span::from_ns(77));
+    }
+
+    #[test]
+    fn a_part_is_given_once() {
+        let options = ["walk_step=fixed:1", "tlb_hit=fixed:2", "walk_step=fixed:3"];
+        let error = LatencyModel::with(&options.map(str::to_owned)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("--latency walk_step is given twice")
+        );
     }
 }

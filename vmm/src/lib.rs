@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod boot;
 pub mod check;
@@ -23,6 +24,7 @@ pub mod latency;
 pub mod machine;
 pub mod measure;
 pub mod outcome;
+mod output;
 pub mod plan;
 pub mod run;
 mod signals;

@@ -1,10 +1,13 @@
 //! `stallbox`, the command.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
 use stallbox_vmm::cli::{Action, Cli, PlanAction};
 use stallbox_vmm::outcome::Outcome;
 use stallbox_vmm::{control, image, measure, plan, run};
@@ -12,12 +15,7 @@ use stallbox_vmm::{control, image, measure, plan, run};
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(refusal) => {
-            // A closed terminal leaves nowhere to complain to. Help and version come here too.
-            let _ = refusal.print();
-            let failed = refusal.use_stderr();
-            return ExitCode::from(if failed { Outcome::ERROR } else { 0 });
-        }
+        Err(refusal) => return refused(&refusal),
     };
     let done = match &cli.action {
         Action::Run(args) => run::run(args),
@@ -29,9 +27,26 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            eprintln!("stallbox: {error:#}");
-            ExitCode::from(Outcome::ERROR)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// The command line is refused, or asks for help or the version, which are printed here.
+fn refused(refusal: &clap::Error) -> ExitCode {
+    let printed = refusal.print().and_then(|()| std::io::stdout().flush());
+    match printed.map_err(stdout_error) {
+        // A closed terminal leaves nowhere to complain to.
+        _ if refusal.use_stderr() => ExitCode::from(Outcome::ERROR),
+        Err(error) => failed(&error.into()),
+        Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+/// Who reads the first lines only has seen what they wanted.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if is_closed(error.as_ref()) {
+        return ExitCode::from(CLOSED);
+    }
+    tell!("stallbox: {error:#}");
+    ExitCode::from(Outcome::ERROR)
 }

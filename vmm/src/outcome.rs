@@ -13,10 +13,14 @@ pub enum Outcome {
     Panic,
     /// All CPUs sleep, and nothing will ever wake them.
     Asleep,
+    /// Virtual time has no later point, or the guest waits for one.
+    EndOfTime,
     /// The time limit was reached.
     Timeout,
     /// The user left.
     Quit,
+    /// What the guest prints, or the trace, cannot be written; which and why is told apart from this.
+    Unheard,
 }
 
 impl Outcome {
@@ -36,9 +40,12 @@ impl Outcome {
         match self {
             Outcome::Command(status) => *status,
             Outcome::PowerOff | Outcome::Quit if !command => 0,
-            Outcome::PowerOff | Outcome::Quit | Outcome::Reset | Outcome::Asleep => {
-                Outcome::NO_STATUS
-            }
+            Outcome::PowerOff
+            | Outcome::Quit
+            | Outcome::Reset
+            | Outcome::Asleep
+            | Outcome::EndOfTime => Outcome::NO_STATUS,
+            Outcome::Unheard => Outcome::ERROR,
             Outcome::Panic => Outcome::PANIC,
             Outcome::Timeout => Outcome::TIMEOUT,
         }
@@ -57,6 +64,11 @@ impl Outcome {
             Outcome::Reset => Some("the guest asked for a reset"),
             Outcome::Panic => Some("the guest's kernel panicked"),
             Outcome::Asleep => Some("all CPUs of the guest sleep, and nothing will wake them"),
+            Outcome::EndOfTime => Some(
+                "the guest waits for a time that virtual time does not reach: it ends 213 days after \
+                 power-on",
+            ),
+            Outcome::Unheard => Some("what the guest prints, or the trace, could not be written"),
             Outcome::Timeout => Some("the time limit (--timeout) was reached"),
         }
     }

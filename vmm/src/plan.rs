@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use stallbox_faultplan::{Effect, Plan};
+use stallbox_output::print;
 
 use crate::cli::PlanCheckArgs;
 
@@ -22,17 +23,19 @@ pub fn check(args: &PlanCheckArgs) -> Result<u8> {
             1 => "1 rule".to_owned(),
             rules => format!("{rules} rules"),
         };
-        println!("{}: {rules}", path.display());
+        let mut text = format!("{}: {rules}\n", path.display());
         for rule in &plan.rules {
-            println!("  line {}: {} at {}", rule.line, rule.name, rule.at.name());
+            let (line, name, at) = (rule.line, &rule.name, rule.at.name());
+            text += &format!("  line {line}: {name} at {at}\n");
         }
+        print(text)?;
     }
     Ok(0)
 }
 
 /// `stallbox plan schema`.
 pub fn schema() -> Result<u8> {
-    println!("{:#}", stallbox_faultplan::schema());
+    print(format_args!("{:#}\n", stallbox_faultplan::schema()))?;
     Ok(0)
 }
 

@@ -6,9 +6,10 @@ mod report;
 mod terminal;
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
+use stallbox_output::{Screen, tell};
 
 use crate::boot;
 use crate::cli::RunArgs;
@@ -22,21 +23,24 @@ use crate::plan;
 use crate::signals;
 use outside::Outside;
 use report::Outputs;
-pub(crate) use report::create;
-use terminal::{Screen, Terminal};
+use terminal::Terminal;
 
 /// Runs, and gives Stallbox's exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
     let machine = configure::machine(args)?;
     let guest = configure::guest(args)?;
     let command = guest.command.is_some();
-    let mut outputs = Outputs::create(args)?;
+    let mut outputs = Outputs::open(args)?;
     let terminal = Terminal::open(!command)?;
-    let console = (!args.quiet).then(|| Box::new(Screen(std::io::stdout())) as Box<dyn Write>);
+    let console = (!args.quiet).then(|| Box::new(Screen::new()) as Box<dyn Write>);
+
+    if terminal.is_interactive() && !args.quiet {
+        tell!("stallbox: Ctrl-A X leaves, Ctrl-A H tells all keys");
+    }
 
     let engine = engine::open(args.engine, &machine)?;
     if !engine.is_repeatable() && args.seed.is_some() {
-        eprintln!(
+        tell!(
             "stallbox: with --engine {}, --seed repeats the draws of latencies and of the fault plan, \
              but not when they are made; only the soft engine repeats a run",
             engine.name()
@@ -54,25 +58,32 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             && args.guest.kernel.is_none()
             && !terminal.is_interactive(),
         terminal,
-        deadline: args
-            .timeout
-            .map(|seconds| started + Duration::from_secs_f64(seconds)),
+        deadline: args.timeout.map(|timeout| started + timeout),
         told_to_end: signals::flag()?,
         quit: false,
         idle: None,
+        kept: Vec::new(),
     };
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    // The start has succeeded. Once the process is confined it could undo nothing.
+    outputs.begin()?;
+    if let Some(control) = &mut watch.control {
+        control.begin();
+    }
     if !args.unconfined {
         let lock = confine::process()?;
         if let Some(remark) = lock.remark().filter(|_| !args.quiet) {
-            eprintln!("stallbox: {remark}");
+            tell!("stallbox: {remark}");
         }
     }
 
-    let outcome = world.concluded(vcpus.run(&mut watch)?);
+    let ended = vcpus.run(&mut watch);
     watch.terminal.close();
     world.checkers.finish();
-    outputs.finish(&*engine, &world, &*vcpus, started.elapsed())?;
+    // What there is is written, however the run ended.
+    let written = outputs.finish(&*engine, &world, &*vcpus, started.elapsed());
+    let outcome = world.concluded(ended?);
+    written?;
     report::tell(&outcome, command, !args.quiet, &world, &*vcpus);
     Ok(match outcome.status(command) {
         0 if world.checkers.reports() > 0 => Outcome::REPORTED,

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use stallbox_output::print;
 
 use crate::cargo;
 use crate::stages::Stages;
@@ -105,9 +106,12 @@ fn run_all(stallbox: &Path, checkout: &Path, name: Option<&str>) -> Result<()> {
     for test in tests {
         let report = run_one(stallbox, checkout, folder.path(), test)?;
         match report.verdict(&test.expected) {
-            Ok(line) => println!("ok      {:<32} {line}", test.name),
+            Ok(line) => print(format_args!("ok      {:<32} {line}\n", test.name))?,
             Err(why) => {
-                println!("FAILED  {:<32} {why}\n\n{}", test.name, report.output);
+                print(format_args!(
+                    "FAILED  {:<32} {why}\n\n{}\n",
+                    test.name, report.output
+                ))?;
                 failed.push(test.name);
             }
         }
@@ -115,12 +119,12 @@ fn run_all(stallbox: &Path, checkout: &Path, name: Option<&str>) -> Result<()> {
     }
     if name.is_none() {
         for (name, why) in NOT_RUN {
-            println!("skipped {name:<32} {why}");
+            print(format_args!("skipped {name:<32} {why}\n"))?;
         }
-        println!(
-            "{passed} checks passed; {} tests are skipped",
+        print(format_args!(
+            "{passed} checks passed; {} tests are skipped\n",
             NOT_RUN.len()
-        );
+        ))?;
     }
     if !failed.is_empty() {
         bail!("kvm-unit-tests: failed: {}", failed.join(", "));

@@ -220,9 +220,119 @@ fn options_that_make_no_sense_are_refused_with_a_hint() {
         &["walkstep", "walk_step"],
     );
     assert_error(&["run", "--latency", "walk_step=fixed"], &["fixed:NS"]);
-    assert_error(&["run", "--timeout", "0"], &["--timeout"]);
+    for seconds in [
+        "0",
+        "-1",
+        "1e300",
+        "NaN",
+        "inf",
+        "18446744073709551615",
+        "1m",
+        "",
+    ] {
+        for command in ["run", "measure"] {
+            let words = [command, "--timeout", seconds];
+            assert_error(&words, &["--timeout", "from 0.001 to 31536000"]);
+        }
+        let words = ["inspect", "/no/socket", "--timeout", seconds, "status"];
+        assert_error(&words, &["--timeout", "from 0.001 to 31536000"]);
+    }
+    for size in ["-1", "0", "1e3M", "NaN", "", "M", "1.5G"] {
+        assert_error(&["run", "--memory", size], &["--memory"]);
+    }
+    assert_error(
+        &["run", "--memory", "18446744073709551615G"],
+        &["--memory", "255G"],
+    );
+    for (option, number) in [
+        ("--cpus", "-1"),
+        ("--nodes", "0"),
+        ("--seed", "-1"),
+        ("--seed", "1e3"),
+    ] {
+        assert_error(&["run", option, number], &[option, "invalid value"]);
+    }
+    assert_error(
+        &["run", "--accel", "zip,rev=0x21,rev=0x30"],
+        &["rev is given twice"],
+    );
+    assert_error(&["run", "--check", "tlb,tlb=5"], &["tlb is given twice"]);
+    assert_error(&["run", "--seed", "1", "--seed", "2"], &["--seed"]);
+    let twice = [
+        "run",
+        "--latency",
+        "tlb_hit=fixed:1",
+        "--latency",
+        "tlb_hit=fixed:2",
+    ];
+    assert_error(&twice, &["tlb_hit is given twice"]);
+    assert_error(
+        &["run", "--latency", "./a=b.toml"],
+        &["./a=b.toml", "No such file"],
+    );
+    assert_error(
+        &["measure", "--rows", "touched,touched"],
+        &["touched is given twice"],
+    );
     assert_error(&["run", "--no-such-option"], &["--no-such-option"]);
     assert_error(&["no-such-command"], &["no-such-command"]);
+}
+
+#[test]
+fn a_text_offset_that_no_kernel_has_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Image");
+    let mut kernel = fs::read(&image().kernel).unwrap();
+    kernel[8..16].copy_from_slice(&3_u64.to_le_bytes());
+    fs::write(&path, kernel).unwrap();
+    assert_error(
+        &["run", "--kernel", path.to_str().unwrap()],
+        &["text_offset is 0x3", "multiple of 4 KiB"],
+    );
+}
+
+/// A kernel Image of these instructions (Linux, `Documentation/arch/arm64/booting.rst`).
+fn bare_metal(instructions: &[u32]) -> Vec<u8> {
+    let mut file = vec![0; 64];
+    // b #64, image_size, magic.
+    file[0..4].copy_from_slice(&0x1400_0010_u32.to_le_bytes());
+    file[16..24].copy_from_slice(&0x1_0000_u64.to_le_bytes());
+    file[56..60].copy_from_slice(b"ARM\x64");
+    file.extend(instructions.iter().flat_map(|it| it.to_le_bytes()));
+    file
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "the host's time does not end")]
+fn the_end_of_virtual_time_has_words_of_its_own() {
+    const WFI: u32 = 0xd503_207f;
+    const BACK: u32 = 0x17ff_ffff;
+    // Assembled: movn x0, #0; msr CNTV_CVAL_EL0, x0; mov x1, #1; msr CNTV_CTL_EL0, x1.
+    let armed = [
+        0x9280_0000,
+        0xd51b_e340,
+        0xd280_0021,
+        0xd51b_e321,
+        WFI,
+        BACK,
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Image");
+    for (code, words) in [
+        (
+            &armed[..],
+            "virtual time does not reach: it ends 213 days after power-on",
+        ),
+        (
+            &[WFI, BACK],
+            "all CPUs of the guest sleep, and nothing will wake them",
+        ),
+    ] {
+        fs::write(&path, bare_metal(code)).unwrap();
+        let guest = Guest::new().option("--kernel", &path).timeout_seconds(30);
+        let run = guest.run_raw(&[]).status(NO_STATUS);
+        assert!(run.errors().contains(words), "{run}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Live control: a machine that is stopped at an event, looked at, and let go.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -288,4 +290,96 @@ fn a_gate_is_opened_from_outside_while_the_machine_runs() {
         assert_eq!(ask(&socket, &["open", "g"]), "open g: 1 released");
         run.join().unwrap().success();
     });
+}
+
+/// A machine that waits before its first instruction.
+fn waiting(look: impl FnOnce(&Path)) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let socket: PathBuf = folder.path().join("s");
+    thread::scope(|scope| {
+        let guest = Guest::new().flag("--paused").option("--control", &socket);
+        let run = scope.spawn(move || guest.run_raw(&["true"]));
+        let end = Instant::now() + Duration::from_secs(200);
+        while inspect(&socket, &["status"]).2 != Some(0) {
+            assert!(
+                Instant::now() < end && !run.is_finished(),
+                "it never listened"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        look(&socket);
+        ask(&socket, &["resume"]);
+        run.join().unwrap()
+    })
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine can be paused")]
+fn a_client_that_floods_is_served_in_portions() {
+    let run = waiting(|socket| {
+        let floods = ["\n", "{\"do\":\"queues\"}\n", "{\"do\":\"resume\""];
+        let floods: Vec<UnixStream> = floods
+            .iter()
+            .map(|piece| {
+                let stream = UnixStream::connect(socket).unwrap();
+                let mut sends = stream.try_clone().unwrap();
+                let text = piece.repeat((4 << 20) / piece.len());
+                // It takes no answer, so it ends when the machine does, or drops it.
+                thread::spawn(move || sends.write_all(text.as_bytes()));
+                stream
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(300));
+        for _ in 0..20 {
+            ask(socket, &["status"]);
+        }
+        drop(floods);
+    });
+    run.success();
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine can be paused")]
+fn clients_that_say_nothing_keep_nobody_out() {
+    let run = waiting(|socket| {
+        let idle: Vec<UnixStream> = (0..20)
+            .map(|_| UnixStream::connect(socket).unwrap())
+            .collect();
+        ask(socket, &["status"]);
+        // The first of them had to go, and was told why.
+        let mut said = String::new();
+        BufReader::new(&idle[0]).read_line(&mut said).unwrap();
+        assert!(said.contains("idlest of 8"), "{said}");
+    });
+    run.success();
+}
+
+#[test]
+fn a_machine_that_does_not_answer_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let late = || {
+        let (_, errors, status) = inspect(&socket, &["--timeout", "0.3", "status"]);
+        assert_eq!(status, Some(125), "{errors}");
+        assert!(errors.contains("within 0.3 s"), "{errors}");
+        assert!(errors.contains("--timeout SECONDS"), "{errors}");
+    };
+    late();
+    // Nor one that accepts nobody, with as many waiting as may wait: one, and those from above.
+    rustix::net::listen(&listener, 0).unwrap();
+    late();
+}
+
+#[test]
+fn what_is_no_socket_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes");
+    fs::write(&file, "precious").unwrap();
+    let run = Guest::new()
+        .option("--control", &file)
+        .run_raw(&["true"])
+        .status(125);
+    assert!(run.errors().contains("is no socket"), "{run}");
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
 }

@@ -23,6 +23,7 @@ mod kernel_log;
 mod measure;
 mod next_kernel;
 mod no_sva;
+mod output;
 mod page_requests;
 mod pin;
 mod plans;

@@ -39,6 +39,16 @@ impl CheckConfig {
                 },
                 None => (word, None),
             };
+            let on = [
+                ("tlb", self.tlb),
+                ("stall", self.stall),
+                ("config", self.config),
+                ("dma", self.dma),
+                ("pasid", self.pasid),
+            ];
+            if on.contains(&(name, true)) {
+                bail!("--check {word}: {name} is given twice");
+            }
             match name {
                 "tlb" => {
                     self.tlb = true;
@@ -87,6 +97,9 @@ mod tests {
             ("stall=0", "from 1 to"),
             ("dma=5", "no limit"),
             ("pasid=5", "no limit"),
+            ("dma,tlb,dma", "dma is given twice"),
+            ("pasid,config,config", "config is given twice"),
+            ("tlb=1,tlb=2", "tlb is given twice"),
         ] {
             let error = CheckConfig::default().add(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -31,6 +31,7 @@ use anyhow::{Result, bail};
 use stallbox_devices::GuestRam;
 use stallbox_devices::hisi::DeviceNote;
 use stallbox_firmware::layout::RAM_BASE;
+use stallbox_output::remark;
 use stallbox_smmu::{Note, OnCommand, Points, Smmu, Transaction, Translation, Verdict};
 use stallbox_timeline::{Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
@@ -315,7 +316,7 @@ impl Checkers {
             output: finding.output,
         });
         if count.get() <= REPORTS_MAX {
-            eprint!("{}", report::block(self, finding));
+            remark(report::block(self, finding));
         }
     }
 

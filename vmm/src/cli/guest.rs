@@ -26,7 +26,7 @@ pub struct GuestArgs {
     #[arg(long, value_name = "DIR")]
     pub add: Vec<PathBuf>,
     /// RAM: a number with K, M or G (1024 each).
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_size, allow_negative_numbers = true)]
     pub memory: u64,
     /// What the CPUs update in descriptors of page tables themselves, where tables ask for it
     /// (ID_AA64MMFR1_EL1.HAFDBS): dirty is the access flag, too. Only --engine soft has the choice.

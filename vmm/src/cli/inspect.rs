@@ -1,9 +1,11 @@
 //! Options of `stallbox inspect`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::run::parse_seconds;
 use crate::control::parse_number;
 
 /// Options of `stallbox inspect`.
@@ -15,6 +17,9 @@ pub struct InspectArgs {
     /// Prints the answer as it came: one line of JSON.
     #[arg(long)]
     pub json: bool,
+    /// Gives up on an answer after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds, allow_negative_numbers = true)]
+    pub timeout: Duration,
     /// What to ask for.
     #[command(subcommand)]
     pub what: What,
@@ -30,7 +35,7 @@ pub enum What {
     /// Lets it go on.
     Resume {
         /// Only for so many nanoseconds of virtual time.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         for_ns: Option<String>,
     },
     /// The transactions that wait for software, with their tags.
@@ -38,28 +43,28 @@ pub enum What {
     /// A stream table entry, or all that are valid and let something through.
     Ste {
         /// StreamID.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         stream: Option<String>,
     },
     /// A context descriptor, or all of a stream that are valid.
     Cd {
         /// StreamID.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         stream: String,
         /// PASID.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         pasid: Option<String>,
     },
     /// The walk of an address through the page tables of a PASID.
     Pt {
         /// StreamID.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         stream: String,
         /// PASID.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         pasid: String,
         /// Input address.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         address: String,
     },
     /// What the TLB holds.
@@ -67,7 +72,7 @@ pub enum What {
     /// What the translation cache of a device holds.
     Atc {
         /// StreamID.
-        #[arg(value_parser = number)]
+        #[arg(value_parser = number, allow_negative_numbers = true)]
         stream: String,
     },
     /// The state of the SMMU's queues, and its errors.

@@ -1,6 +1,7 @@
 //! Options of `stallbox measure`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -35,15 +36,20 @@ pub struct MeasureArgs {
     #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
     pub accel: Accelerator,
     /// Seed of every random draw.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        allow_negative_numbers = true
+    )]
     pub seed: u64,
     /// Guests that run at the same time; without it, as many as the host has CPUs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), allow_negative_numbers = true)]
     pub jobs: Option<u8>,
     /// Does not confine the host process (seccomp, Landlock), for debuggers and profilers.
     #[arg(long)]
     pub unconfined: bool,
     /// Gives up on a guest after so many seconds of the host's time; the others go on.
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
-    pub timeout: f64,
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds, allow_negative_numbers = true)]
+    pub timeout: Duration,
 }

@@ -14,6 +14,7 @@ pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 pub use inspect::{InspectArgs, What};
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
+pub(crate) use run::given_twice;
 pub use run::{Accelerator, RunArgs};
 
 /// An arm64 machine for device page faults.
@@ -32,7 +33,8 @@ pub enum Action {
     ///
     /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
     /// 123 the command succeeded but a checker reported something,
-    /// 124 the time limit was reached, 125 an error of Stallbox or of the command line.
+    /// 124 the time limit was reached, 125 an error of Stallbox or of the command line, or its output
+    /// could not be written, 141 nobody reads its output any more.
     Run(Box<RunArgs>),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
@@ -49,6 +51,6 @@ pub enum Action {
     Image(ImageArgs),
     /// Looks at a machine that runs with --control, and interferes.
     ///
-    /// Exit status: 1 if the machine refused, 125 if there is none.
+    /// Exit status: 1 if the machine refused, 125 if there is none or it does not answer.
     Inspect(InspectArgs),
 }

@@ -1,6 +1,8 @@
 //! Options of `stallbox run`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -37,10 +39,10 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "KIND", default_value = "anon")]
     pub memory_backend: MemoryBackend,
     /// vCPUs: up to 8, with --engine kvm up to what the host's KVM can do.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(CPUS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(CPUS_MAX)), allow_negative_numbers = true)]
     pub cpus: u8,
     /// NUMA nodes over which RAM and vCPUs are spread.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4), allow_negative_numbers = true)]
     pub nodes: u8,
     /// Accelerator: zip, with rev=0x21 or rev=0x30, and dma_error=status or dma_error=ras; test-engine, with fault=stall or fault=pri, and
     /// ats=prefill; or none (repeatable).
@@ -54,7 +56,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = parse_smmu)]
     pub smmu: Vec<SmmuSettings>,
     /// Seed of every random draw [default: 1].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Fault plan: what goes wrong, where and when (docs/fault-plans.md).
     #[arg(long, value_name = "FILE")]
@@ -83,8 +85,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
     /// Ends the run after so many seconds of the host's time.
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
-    pub timeout: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
+    pub timeout: Option<Duration>,
     /// Does not confine the host process (seccomp, Landlock), for debuggers and profilers.
     #[arg(long)]
     pub unconfined: bool,
@@ -110,7 +112,14 @@ pub enum Accelerator {
 pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
     let mut words = text.split(',');
     let name = words.next().unwrap_or_default();
-    let mut options = words.map(|word| word.split_once('=').unwrap_or((word, "")));
+    let options: Vec<(&str, &str)> = words
+        .map(|word| word.split_once('=').unwrap_or((word, "")))
+        .collect();
+    let names = options.iter().map(|(option, _)| *option);
+    if let Some(option) = given_twice(names) {
+        bail!("{option} is given twice for {name}");
+    }
+    let mut options = options.into_iter();
     match name {
         "none" => match options.next() {
             None => Ok(Accelerator::None),
@@ -160,6 +169,12 @@ pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
     }
 }
 
+/// The first that comes a second time.
+pub(crate) fn given_twice<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
 fn unknown<T>(device: &str, (name, value): (&str, &str), known: &str) -> Result<T> {
     let equals = if value.is_empty() { "" } else { "=" };
     bail!("\"{name}{equals}{value}\" is no option of {device}; it has {known}")
@@ -169,10 +184,13 @@ fn parse_smmu(text: &str) -> Result<SmmuSettings> {
     SmmuSettings::parse_pairs(text).map_err(anyhow::Error::msg)
 }
 
-pub(super) fn parse_seconds(text: &str) -> Result<f64> {
+/// A time limit: a year, and as short as somebody may mean it.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration> {
     match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds.is_finite() => Ok(seconds),
-        _ => bail!("write a number of seconds above 0"),
+        Ok(seconds) if (0.001..=31_536_000.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => bail!("write a number of seconds from 0.001 to 31536000 (a year)"),
     }
 }
 
@@ -280,6 +298,35 @@ mod tests {
             "test-engine,fault=no",
         ] {
             assert_eq!(parsed(bad), None, "{bad}");
+        }
+        for (twice, option) in [
+            ("zip,rev=0x21,rev=0x30", "rev"),
+            ("test-engine,fault=pri,ats=prefill,fault=pri", "fault"),
+        ] {
+            let error = parse_accelerator(twice).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{option} is given twice")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn seconds_have_limits() {
+        assert_eq!(parse_seconds("1.5").unwrap(), Duration::from_millis(1500));
+        let bad = [
+            "0",
+            "-1",
+            "1e-300",
+            "1e300",
+            "NaN",
+            "inf",
+            "18446744073709551615",
+            "",
+            "3s",
+        ];
+        for bad in bad {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
         }
     }
 

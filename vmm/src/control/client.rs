@@ -1,50 +1,135 @@
 //! `stallbox inspect`: asks a machine that runs with `--control`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use serde_json::{Map, Value, json};
+use stallbox_output::{print, tell};
 
 use crate::cli::{InspectArgs, What};
 
 /// Asks, shows the answer, and gives the exit status: 1 if the machine refused.
 pub fn inspect(args: &InspectArgs) -> Result<u8> {
-    let request = request(&args.what);
-    let stream = UnixStream::connect(&args.socket).with_context(|| {
-        format!(
-            "no machine listens at {} (start one with `stallbox run --control {}`)",
-            args.socket.display(),
-            args.socket.display()
-        )
-    })?;
-    writeln!(&stream, "{request}").context("cannot ask")?;
-    let mut line = String::new();
-    BufReader::new(&stream)
-        .read_line(&mut line)
-        .context("no answer came")?;
-    if line.is_empty() {
-        bail!("the machine ended without an answer");
-    }
+    let line = ask(&args.socket, &request(&args.what), args.timeout)?;
     if args.json {
-        print!("{line}");
+        print(&line)?;
     }
     let answer: Value = serde_json::from_str(&line).context("the answer is not understood")?;
     if answer["ok"] != true {
         if !args.json {
-            eprintln!(
-                "stallbox: {}",
-                answer["error"].as_str().unwrap_or("refused")
-            );
+            let error = answer["error"].as_str().unwrap_or("refused");
+            tell!("stallbox: {error}");
         }
         return Ok(1);
     }
     if !args.json {
-        println!("at {} ns", answer["time_ns"]);
-        print!("{}", show(&answer["answer"]));
+        let (time_ns, answer) = (&answer["time_ns"], show(&answer["answer"]));
+        print(format_args!("at {time_ns} ns\n{answer}"))?;
     }
     Ok(0)
+}
+
+/// The line that a machine answers.
+fn ask(socket: &Path, request: &Value, timeout: Duration) -> Result<String> {
+    let end = Instant::now() + timeout;
+    let name = socket.display();
+    let late = || {
+        anyhow!(
+            "the machine at {name} has not answered within {} s: its process is stopped, or is busy with \
+             something long (--timeout SECONDS waits longer)",
+            timeout.as_secs_f64()
+        )
+    };
+    let stream = connect(socket, timeout).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => late(),
+        _ => anyhow!(error).context(format!(
+            "no machine listens at {name} (start one with `stallbox run --control {name}`)"
+        )),
+    })?;
+    let (mut to, mut from) = (
+        Until {
+            stream: &stream,
+            end,
+        },
+        Until {
+            stream: &stream,
+            end,
+        },
+    );
+    let mut line = Vec::new();
+    // An answer may be there before all was asked: that this client has to go.
+    let asked = to.write_all(format!("{request}\n").as_bytes());
+    let answered = BufReader::new(&mut from).read_until(b'\n', &mut line);
+    match answered {
+        Ok(_) if line.ends_with(b"\n") => {}
+        Err(error) if is_late(&error) => return Err(late()),
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => {
+            return Err(error).context("no answer came");
+        }
+        _ => match asked {
+            Err(error) if is_late(&error) => return Err(late()),
+            _ => bail!("the machine at {name} ended without an answer"),
+        },
+    }
+    String::from_utf8(line).context("the answer is not understood")
+}
+
+/// Connects within `timeout`, after which it is an error of kind `WouldBlock`: a machine whose process is
+/// stopped accepts nobody, and the kernel keeps only so many waiting.
+fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// A stream that is read and written until `end`.
+struct Until<'a> {
+    stream: &'a UnixStream,
+    end: Instant,
+}
+
+impl Until<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        Ok(Some(left))
+    }
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(bytes)
+    }
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 fn request(what: &What) -> Value {

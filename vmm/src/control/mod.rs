@@ -3,32 +3,44 @@
 //! One line of JSON asks, one line answers; `docs/inspect.md` is the reference and `stallbox inspect`
 //! the client. It is input from outside, taken between slices as keys are: looking changes nothing,
 //! and what changes something is in the trace.
+//!
+//! A turn serves a portion: whatever clients send, the guest, the keys and the time limit have their turns,
+//! too. What is left makes [`Control::ready`] readable again.
 
 mod client;
+mod listen;
 mod queues;
 mod request;
+mod served;
 mod tables;
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::machine::World;
+use served::Served;
 
 pub use client::inspect;
 pub(crate) use request::parse_number;
 
-/// More connections than this wait.
+/// As many clients at a time. One more takes the place of the one that has been idle longest.
 const CLIENTS_MAX: usize = 8;
-/// A longer line is refused.
-const LINE_BYTES_MAX: usize = 1 << 20;
-/// A client that does not take its answers is dropped.
-const UNTAKEN_BYTES_MAX: usize = 64 << 20;
+/// Connections that one turn takes.
+const ACCEPTED_MAX: usize = 4;
+/// Requests that one turn does for all clients together, empty lines included.
+const REQUESTS_MAX: usize = 64;
+/// And for one of them.
+const REQUESTS_EACH_MAX: usize = 16;
+/// After so long a turn begins no further request.
+const TURN: Duration = Duration::from_millis(10);
 
 /// The socket, and who is connected.
 ///
@@ -36,45 +48,40 @@ const UNTAKEN_BYTES_MAX: usize = 64 << 20;
 /// its place.
 pub struct Control {
     listener: UnixListener,
-    clients: Vec<Client>,
+    /// The socket's file, until the guest starts: a start that fails leaves none.
+    unstarted: Option<PathBuf>,
+    /// In the order in which they are served next.
+    clients: Vec<Served>,
     /// Readable when there is something to serve.
     ready: Epoll,
-}
-
-struct Client {
-    stream: UnixStream,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    closed: bool,
+    /// Keeps `ready` readable: the last turn has left something.
+    left: EventFd,
 }
 
 impl Control {
     /// Listens at `path`.
     pub fn listen(path: &Path) -> Result<Control> {
-        let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                // What a run that was killed left behind answers nobody.
-                if UnixStream::connect(path).is_ok() {
-                    bail!("another run listens at {} (--control)", path.display());
-                }
-                fs::remove_file(path)
-                    .and_then(|()| UnixListener::bind(path))
-                    .with_context(|| format!("cannot listen at {} (--control)", path.display()))?
-            }
-            other => {
-                other.with_context(|| format!("cannot listen at {} (--control)", path.display()))?
-            }
-        };
-        listener
-            .set_nonblocking(true)
-            .context("cannot set the control socket up")?;
         let ready = Epoll::new().context("epoll")?;
+        let left = EventFd::new(EFD_NONBLOCK).context("eventfd")?;
+        let always = EpollEvent::new(EventSet::IN, 0);
+        ready
+            .ctl(ControlOperation::Add, left.as_raw_fd(), always)
+            .context("epoll")?;
+        let listener = listen::at(path)?;
+        let unstarted = Some(path.to_owned());
         announce(&ready, &listener).context("epoll")?;
         Ok(Control {
             listener,
+            unstarted,
             clients: Vec::new(),
             ready,
+            left,
         })
+    }
+
+    /// The guest is about to start: from here on the socket's file stays.
+    pub fn begin(&mut self) {
+        self.unstarted = None;
     }
 
     /// Becomes readable when there is something to [`serve`](Control::serve), for an engine that
@@ -83,29 +90,100 @@ impl Control {
         self.ready.as_raw_fd()
     }
 
-    /// Answers what has been asked. Never waits.
+    /// Answers a portion of what has been asked. Never waits.
     pub fn serve(&mut self, world: &World) {
+        let end = Instant::now() + TURN;
         // Each edge is told once; all sockets are looked at below, whatever it was.
-        let mut edges = [EpollEvent::default(); CLIENTS_MAX + 1];
+        let mut edges = [EpollEvent::default(); CLIENTS_MAX + 2];
         let _ = self.ready.wait(0, &mut edges);
-        while self.clients.len() < CLIENTS_MAX
-            && let Ok((stream, _)) = self.listener.accept()
-        {
-            // One that cannot be set up would block the machine.
-            if stream.set_nonblocking(true).is_ok() && announce(&self.ready, &stream).is_ok() {
-                self.clients.push(Client {
-                    stream,
-                    input: Vec::new(),
-                    output: Vec::new(),
-                    closed: false,
-                });
-            }
+        let _ = self.left.read();
+        let waiting = self.accept();
+        for client in &mut self.clients {
+            client.receive();
+        }
+        let answered = self.answer(world, end);
+        if answered {
+            // What was asked may have made tasks ready.
+            let _ = world.timeline.try_run_ready();
         }
         for client in &mut self.clients {
-            client.serve(world);
+            client.send();
         }
-        self.clients
-            .retain(|client| !client.closed || !client.output.is_empty());
+        self.clients.retain(|client| !client.is_gone());
+        if waiting || self.clients.iter().any(Served::has_more) {
+            let _ = self.left.write(1);
+        }
+        // Whoever was first is last the next time.
+        if self.clients.len() > 1 {
+            self.clients.rotate_left(1);
+        }
+    }
+
+    /// Takes new connections; true if there may be more.
+    fn accept(&mut self) -> bool {
+        for _ in 0..ACCEPTED_MAX {
+            match self.listener.accept() {
+                // One that cannot be set up would block the machine.
+                Ok((stream, _))
+                    if stream.set_nonblocking(true).is_ok()
+                        && announce(&self.ready, &stream).is_ok() =>
+                {
+                    if self.clients.len() == CLIENTS_MAX {
+                        self.dismiss_idlest();
+                    }
+                    self.clients.push(Served::new(stream));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                // It has gone already, or the process has no descriptor left: later.
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Makes room: nobody who connects and says nothing keeps others out.
+    fn dismiss_idlest(&mut self) {
+        let idle = self.clients.iter().map(Served::idle_since);
+        let Some((longest, _)) = idle.enumerate().min_by_key(|(_, since)| *since) else {
+            return;
+        };
+        self.clients.remove(longest).dismiss(CLIENTS_MAX);
+    }
+
+    /// Does requests, one of each client after the other; true if there were any.
+    fn answer(&mut self, world: &World, end: Instant) -> bool {
+        let mut left = REQUESTS_MAX;
+        let mut answered = false;
+        for _ in 0..REQUESTS_EACH_MAX {
+            let mut again = false;
+            for client in &mut self.clients {
+                if left == 0 || Instant::now() >= end {
+                    return answered;
+                }
+                if let Some(line) = client.next_line() {
+                    left -= 1;
+                    again = true;
+                    if !line.is_empty() {
+                        client.answer(&request::answer(&line, world));
+                        answered = true;
+                    }
+                }
+            }
+            if !again {
+                break;
+            }
+        }
+        answered
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(path) = self.unstarted.take() {
+            // What ended the start is told.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -115,49 +193,4 @@ fn announce(ready: &Epoll, socket: &impl AsRawFd) -> std::io::Result<()> {
     let wanted = EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED;
     let event = EpollEvent::new(wanted, 0);
     ready.ctl(ControlOperation::Add, socket.as_raw_fd(), event)
-}
-
-impl Client {
-    fn serve(&mut self, world: &World) {
-        let mut piece = [0; 4096];
-        while !self.closed && self.input.len() <= LINE_BYTES_MAX {
-            match self.stream.read(&mut piece) {
-                Ok(0) => self.closed = true,
-                Ok(length) => self.input.extend_from_slice(&piece[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.drop_now(),
-            }
-        }
-        while let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if !line.trim().is_empty() {
-                let answer = request::answer(line.trim(), world);
-                self.output.extend_from_slice(answer.to_string().as_bytes());
-                self.output.push(b'\n');
-            }
-        }
-        if self.input.len() > LINE_BYTES_MAX || self.output.len() > UNTAKEN_BYTES_MAX {
-            self.drop_now();
-        }
-        // What was asked may have made tasks ready.
-        let _ = world.timeline.try_run_ready();
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(length) if length > 0 => {
-                    self.output.drain(..length);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                _ => self.drop_now(),
-            }
-        }
-    }
-
-    fn drop_now(&mut self) {
-        self.closed = true;
-        self.input.clear();
-        self.output.clear();
-    }
 }

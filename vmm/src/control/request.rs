@@ -7,22 +7,24 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use stallbox_devices::atc::AtcEntry;
 use stallbox_faultplan::{Effect, Plan, Rule};
-use stallbox_timeline::Span;
+use stallbox_timeline::{Span, Time};
 
 use super::tables::{Tables, hex};
 use crate::machine::World;
 
 /// A request: one line of JSON. `docs/inspect.md` is the reference.
+///
+/// Those without keys have braces, because serde takes any key for a variant without.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
-    Status,
-    Pause,
+    Status {},
+    Pause {},
     Resume {
         #[serde(default, deserialize_with = "maybe_number")]
         for_ns: Option<u64>,
     },
-    Stalls,
+    Stalls {},
     Ste {
         #[serde(default, deserialize_with = "maybe_number")]
         stream: Option<u64>,
@@ -41,18 +43,18 @@ pub(super) enum Request {
         #[serde(deserialize_with = "number")]
         address: u64,
     },
-    Tlb,
+    Tlb {},
     /// The translation cache of a device.
     Atc {
         #[serde(deserialize_with = "number")]
         stream: u64,
     },
-    Queues,
+    Queues {},
     Queue {
         queue: String,
     },
-    Rules,
-    Gates,
+    Rules {},
+    Gates {},
     Open {
         gate: String,
     },
@@ -87,20 +89,17 @@ pub(crate) fn parse_number(text: &str) -> Option<u64> {
 
 /// A JSON integer, or a string with a decimal or hexadecimal one.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Number {
-        Integer(u64),
-        Text(String),
-    }
-    match Number::deserialize(deserializer)? {
-        Number::Integer(number) => Ok(number),
-        Number::Text(text) => parse_number(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "\"{text}\" is no number: numbers are decimal, or hexadecimal with 0x"
-            ))
-        }),
-    }
+    let value = Value::deserialize(deserializer)?;
+    let number = match &value {
+        Value::String(text) => parse_number(text),
+        other => other.as_u64(),
+    };
+    number.ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "{value} is no number: numbers are integers of 64 bits, or strings with one in decimal, or \
+             in hexadecimal with 0x"
+        ))
+    })
 }
 
 fn maybe_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -134,28 +133,37 @@ fn perform(request: Request, world: &World) -> Result<Value> {
         Err(why) => bail!(why),
     };
     match request {
-        Request::Status => Ok(json!({
+        Request::Status {} => Ok(json!({
             "paused": world.pause.is_paused(),
             "stalls": world.smmu.outstanding_stalls().len(),
             "rules": faults.player().counts().len(),
             "fault_loops": faults.loops(),
             "ready": world.control.ready_ns().is_some(),
         })),
-        Request::Pause | Request::Resume { for_ns: Some(_) } if !world.pause.is_possible() => {
+        Request::Pause {} | Request::Resume { for_ns: Some(_) } if !world.pause.is_possible() => {
             bail!("this engine cannot be paused: only soft can")
         }
-        Request::Pause => {
+        Request::Pause {} => {
             world.pause.set_paused(true);
             Ok(json!("paused"))
         }
         Request::Resume { for_ns } => {
+            if let Some(ns) = for_ns {
+                let left = Time::NEVER.since(world.now());
+                if Span::from_ns(ns) >= left {
+                    bail!(
+                        "for_ns: {ns} is more than virtual time has left, {} ns",
+                        left.as_ns()
+                    );
+                }
+            }
             match for_ns {
                 Some(ns) => world.pause.run_until(world.now() + Span::from_ns(ns)),
                 None => world.pause.set_paused(false),
             }
             Ok(json!("running"))
         }
-        Request::Stalls => Ok(stalls(world)),
+        Request::Stalls {} => Ok(stalls(world)),
         Request::Ste { stream: None } => tables.list_stes(),
         Request::Ste {
             stream: Some(stream),
@@ -173,12 +181,12 @@ fn perform(request: Request, world: &World) -> Result<Value> {
             pasid,
             address,
         } => tables.show_walk(id(stream, "StreamID")?, id(pasid, "PASID")?, address),
-        Request::Tlb => Ok(tlb(world)),
+        Request::Tlb {} => Ok(tlb(world)),
         Request::Atc { stream } => atc(world, id(stream, "StreamID")?),
-        Request::Queues => Ok(tables.show_queues()),
+        Request::Queues {} => Ok(tables.show_queues()),
         Request::Queue { queue } => tables.show_queue(&queue),
-        Request::Rules => Ok(rules(world)),
-        Request::Gates => {
+        Request::Rules {} => Ok(rules(world)),
+        Request::Gates {} => {
             let gates = faults.gates().list();
             Ok(gates
                 .iter()
@@ -328,4 +336,47 @@ fn rules(world: &World) -> Value {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &str) -> String {
+        match serde_json::from_str::<Request>(line) {
+            Ok(request) => panic!("{line} is taken as {request:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_request_does_not_have_is_named() {
+        let without = [
+            "status", "pause", "stalls", "tlb", "queues", "rules", "gates",
+        ];
+        for what in without {
+            let line = format!("{{\"do\":\"{what}\"}}");
+            assert!(serde_json::from_str::<Request>(&line).is_ok(), "{line}");
+            let refusal = refusal(&format!("{{\"do\":\"{what}\",\"for_ns\":5}}"));
+            assert!(refusal.contains("unknown field `for_ns`"), "{refusal}");
+        }
+        let known = refusal(r#"{"do":"pt","stream":8,"pasid":1,"adress":0}"#);
+        for part in ["`adress`", "`stream`", "`pasid`", "`address`"] {
+            assert!(known.contains(part), "{known}");
+        }
+        assert!(refusal(r#"{"do":"pauze"}"#).contains("`pause`"));
+        assert!(refusal(r#"{"do":"resume","for_ns":1,"for_ns":2}"#).contains("duplicate"));
+        assert!(refusal(r#"{"do":"pause","do":"resume"}"#).contains("duplicate"));
+    }
+
+    #[test]
+    fn what_is_no_number_is_shown() {
+        for value in ["{\"ns\":1}", "-5", "1.5", "null", "\"zz\"", "[1]"] {
+            let refusal = refusal(&format!("{{\"do\":\"resume\",\"for_ns\":{value}}}"));
+            assert!(
+                refusal.contains(&format!("{value} is no number")),
+                "{refusal}"
+            );
+        }
+    }
 }

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use stallbox_firmware::boot::EntryState;
+use stallbox_output::tell;
 use stallbox_timeline::Span;
 
 use crate::config::{EngineKind, MachineConfig};
@@ -115,11 +116,11 @@ pub fn open(kind: EngineKind, machine: &MachineConfig) -> Result<Box<dyn Engine>
         EngineKind::Kvm => kvm(machine),
         EngineKind::Auto => match kvm(machine) {
             Ok(engine) => {
-                eprintln!("stallbox: --engine auto: kvm");
+                tell!("stallbox: --engine auto: kvm");
                 Ok(engine)
             }
             Err(reason) => {
-                eprintln!("stallbox: --engine auto: soft, because {reason:#}");
+                tell!("stallbox: --engine auto: soft, because {reason:#}");
                 soft(machine)
             }
         },

@@ -169,6 +169,9 @@ impl<'a> Soft<'a> {
             return self.idle(watch, next_event);
         };
         let now = self.cores[index].now;
+        if now == Time::NEVER {
+            return Some(Outcome::EndOfTime);
+        }
         if let Some(event) = next_event
             && event <= now
         {
@@ -217,15 +220,21 @@ impl<'a> Soft<'a> {
             self.wake();
             return None;
         }
-        match (next_event, until) {
-            (Some(event), Some(until)) if event == until => self.advance_to(event),
-            (_, Some(until)) => timeline.set_now(until),
-            (_, None) => {
-                timeline.tell_all_observers();
-                return Some(Outcome::Asleep);
+        let outcome = match (next_event, until) {
+            (_, Some(Time::NEVER)) => Outcome::EndOfTime,
+            (Some(event), Some(until)) if event == until => {
+                self.advance_to(event);
+                return None;
             }
-        }
-        None
+            (_, Some(until)) => {
+                timeline.set_now(until);
+                return None;
+            }
+            (_, None) if self.board.timers.waits_for_never() => Outcome::EndOfTime,
+            (_, None) => Outcome::Asleep,
+        };
+        timeline.tell_all_observers();
+        Some(outcome)
     }
 
     fn advance_to(&mut self, to: Time) {

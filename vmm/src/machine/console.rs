@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{self, Write};
 use std::rc::Rc;
 
 use stallbox_devices::serial::ConsoleOut;
@@ -20,6 +20,8 @@ pub struct Console(RefCell<State>);
 
 struct State {
     out: Option<Box<dyn Write>>,
+    /// Why `out` is no more.
+    failure: Option<io::Error>,
     tracer: Tracer,
     line: Vec<u8>,
     last: VecDeque<String>,
@@ -30,6 +32,7 @@ impl Console {
     pub(super) fn new(out: Option<Box<dyn Write>>, tracer: Tracer) -> Rc<Console> {
         Rc::new(Console(RefCell::new(State {
             out,
+            failure: None,
             tracer,
             line: Vec::new(),
             last: VecDeque::new(),
@@ -40,6 +43,16 @@ impl Console {
     /// Whether the kernel has said that it panicked.
     pub fn panicked(&self) -> bool {
         self.0.borrow().panicked
+    }
+
+    /// Whether it could not be shown any more, which ends the run.
+    pub fn has_failed(&self) -> bool {
+        self.0.borrow().failure.is_some()
+    }
+
+    /// Tells why it could not be shown to the end, if so.
+    pub fn finish(&self) -> io::Result<()> {
+        self.0.borrow_mut().failure.take().map_or(Ok(()), Err)
     }
 
     /// The last lines, oldest first.
@@ -75,9 +88,11 @@ pub(super) struct Port(pub(super) Rc<Console>);
 impl ConsoleOut for Port {
     fn write(&self, bytes: &[u8]) {
         let mut state = self.0.0.borrow_mut();
-        if let Some(out) = &mut state.out {
-            // A closed terminal is no reason to stop the guest.
-            let _ = out.write_all(bytes).and_then(|()| out.flush());
+        if let Some(out) = &mut state.out
+            && let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
+        {
+            state.failure = Some(error);
+            state.out = None;
         }
         for &byte in bytes {
             if byte == b'\n' || state.line.len() == LINE_BYTES_MAX {

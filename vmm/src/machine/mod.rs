@@ -360,6 +360,11 @@ impl World {
         true
     }
 
+    /// Whether what the guest prints, or the trace, cannot be written any more.
+    pub fn is_unheard(&self) -> bool {
+        self.console.has_failed() || self.tracer.has_failed()
+    }
+
     /// Whether what CPUs' accesses set going was interrupted. Nothing else may happen in the machine
     /// until [`World::go_on`] says that it is done.
     pub fn is_unfinished(&self) -> bool {

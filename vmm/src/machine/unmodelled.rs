@@ -7,6 +7,7 @@ use std::fmt;
 
 use stallbox_devices::mmio::{Part, Unmodelled};
 use stallbox_devices::pcie::RequesterId;
+use stallbox_output::tell;
 use stallbox_trace::{Event, Tracer};
 
 /// So many registers are told of; a guest that sweeps through all of them is not told of for ever.
@@ -66,7 +67,7 @@ impl UnmodelledRegisters {
             return;
         }
         if told.len() > REGISTERS_MAX {
-            eprintln!(
+            tell!(
                 "stallbox: {REGISTERS_MAX} registers that are not modelled were used; no more will be told of"
             );
             return;
@@ -85,12 +86,12 @@ impl UnmodelledRegisters {
         };
         let value = access.value();
         if access.is_write() {
-            eprintln!(
+            tell!(
                 "stallbox: the guest wrote {value:#x} to {place} {offset:#x}, which is not modelled: \
                  ignored (told once)"
             );
         } else {
-            eprintln!(
+            tell!(
                 "stallbox: the guest read {place} {offset:#x}, which is not modelled: {value:#x} \
                  (told once)"
             );

@@ -19,22 +19,22 @@ mod report;
 mod said;
 mod table;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use stallbox_output::{OutputError, print, tell};
 
 use crate::boot;
-use crate::cli::{Accelerator, MeasureArgs};
+use crate::cli::{Accelerator, MeasureArgs, given_twice};
 use crate::config::{GuestConfig, HardwareUpdate};
 use crate::confine::{self, Role};
 use crate::latency::LatencyModel;
 use crate::outcome::Outcome;
-use crate::run::create;
+use crate::output::OutputFile;
 use crate::signals;
 use claims::Beside;
 use gathered::Gathered;
@@ -66,12 +66,14 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let parts = parts(&settings, &rows, &columns);
     let jobs = jobs(args, parts.len() + 1);
     let progress = bar((rows.len() * columns.len()) as u64);
-    let outputs = Outputs::create(args)?;
+    let mut outputs = Outputs::open(args)?;
     let told_to_end = signals::flag()?;
+    // Once the process is confined it could undo nothing.
+    outputs.begin()?;
     if !args.unconfined
         && let Some(remark) = confine::process()?.remark()
     {
-        eprintln!("stallbox: {remark}");
+        tell!("stallbox: {remark}");
     }
     let mut gathered = thread::scope(|scope| -> Result<Gathered> {
         let pool = Pool::start(scope, jobs, &plan, &told_to_end, &progress)?;
@@ -115,12 +117,11 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
         },
     };
     outputs.write(&report)?;
-    // Who reads the first lines only has seen what they wanted.
-    let _ = std::io::stdout().write_all(table::render(&report).as_bytes());
+    print(table::render(&report))?;
     if let Some(incomplete) = &report.incomplete {
-        eprintln!("stallbox: {incomplete}");
+        tell!("stallbox: {incomplete}");
     } else if let Some(trouble) = &gathered.trouble {
-        eprintln!("stallbox: {trouble}");
+        tell!("stallbox: {trouble}");
     }
     let failed = report.claims.iter().any(|claim| claim.pass == Some(false));
     Ok(if status == 0 && failed {
@@ -144,45 +145,48 @@ fn status(gathered: &Gathered) -> u8 {
     }
 }
 
-/// The files that the user asked for.
+/// The files that the user asked for, opened before minutes are spent on what goes into them.
 struct Outputs {
-    json: Option<Box<dyn Write>>,
-    csv: Option<Box<dyn Write>>,
-    html: Option<Box<dyn Write>>,
+    json: Option<OutputFile>,
+    csv: Option<OutputFile>,
+    html: Option<OutputFile>,
 }
 
 impl Outputs {
-    /// Creates all of them: once the process is confined, it opens no file any more.
-    fn create(args: &MeasureArgs) -> Result<Outputs> {
-        let output = |path: &Option<PathBuf>, option| -> Result<_> {
-            path.as_deref().map(|path| create(path, option)).transpose()
+    /// Opens all of them: once the process is confined, it opens no file any more.
+    fn open(args: &MeasureArgs) -> Result<Outputs> {
+        let open = |path: &Option<PathBuf>, option| {
+            let path = path.as_deref();
+            path.map(|path| OutputFile::open(path, option)).transpose()
         };
         Ok(Outputs {
-            json: output(&args.json, "--json")?,
-            csv: output(&args.csv, "--csv")?,
-            html: output(&args.html, "--html")?,
+            json: open(&args.json, "--json")?,
+            csv: open(&args.csv, "--csv")?,
+            html: open(&args.html, "--html")?,
         })
     }
 
-    /// Fills them.
-    fn write(self, report: &Report) -> Result<()> {
-        if let Some(mut file) = self.json {
-            serde_json::to_writer_pretty(&mut file, report).context("cannot write --json")?;
-            file.write_all(b"\n")
-                .and_then(|()| file.flush())
-                .context("cannot write --json")?;
-        }
-        if let Some(mut file) = self.csv {
-            csv::write(report, &mut file)
-                .and_then(|()| file.flush())
-                .context("cannot write --csv")?;
-        }
-        if let Some(mut file) = self.html {
-            file.write_all(html::render(report).as_bytes())
-                .and_then(|()| file.flush())
-                .context("cannot write --html")?;
-        }
-        Ok(())
+    /// The guests are about to start.
+    fn begin(&mut self) -> Result<(), OutputError> {
+        let files = [&mut self.json, &mut self.csv, &mut self.html];
+        files.into_iter().flatten().try_for_each(OutputFile::begin)
+    }
+
+    /// Fills all of them. The first that cannot be written is told.
+    fn write(self, report: &Report) -> Result<(), OutputError> {
+        let json = self.json.map_or(Ok(()), |file| {
+            file.write(|out| {
+                serde_json::to_writer_pretty(&mut *out, report)?;
+                out.write_all(b"\n")
+            })
+        });
+        let csv = self.csv.map_or(Ok(()), |file| {
+            file.write(|mut out| csv::write(report, &mut out))
+        });
+        let html = self.html.map_or(Ok(()), |file| {
+            file.write(|out| out.write_all(html::render(report).as_bytes()))
+        });
+        json.and(csv).and(html)
     }
 }
 
@@ -191,6 +195,9 @@ fn chosen(
     all: &'static [Heading],
     names: &[String],
 ) -> Result<Vec<&'static Heading>> {
+    if let Some(name) = given_twice(names.iter().map(String::as_str)) {
+        bail!("{option}: {name} is given twice");
+    }
     for name in names {
         if matrix::find(all, name).is_none() {
             let known: Vec<&str> = all.iter().map(|heading| heading.name).collect();
@@ -246,7 +253,7 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         latency: LatencyModel::with(&args.guest.latency)?,
         seed: args.seed,
         files,
-        timeout: Duration::from_secs_f64(args.timeout),
+        timeout: args.timeout,
     })
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stallbox_output::tell;
 use stallbox_timeline::{Span, Time};
 
-use super::terminal::{Key, Terminal};
+use super::terminal::{KEYS, Key, STUCK, Terminal};
 use crate::control::Control;
 use crate::engine::Watch;
 use crate::machine::World;
@@ -26,6 +27,8 @@ pub struct Outside {
     pub quit: bool,
     /// The guest idles until this point of its time and of the host's.
     pub idle: Option<(Time, Instant)>,
+    /// Typed while the machine was paused.
+    pub kept: Vec<u8>,
 }
 
 /// How often the terminal is asked for keys while the guest idles.
@@ -33,6 +36,9 @@ const KEY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How often the control socket is looked at while the machine is paused.
 const PAUSE_INTERVAL: Duration = Duration::from_millis(1);
+
+/// As much as somebody may type ahead while the machine is paused; the rest is lost.
+const KEPT_BYTES_MAX: usize = 4096;
 
 /// A guest that would wait so long, in virtual time, may wait for the user: an hour.
 const LONG: Span = Span::from_ms(3_600_000);
@@ -63,20 +69,39 @@ impl Outside {
         if self.is_held(world) {
             return false;
         }
-        let key = self.terminal.poll();
-        self.type_key(world, key)
+        let kept = std::mem::take(&mut self.kept);
+        let keys = self.terminal.poll();
+        let typed = !kept.is_empty() || !keys.is_empty();
+        if !kept.is_empty() {
+            self.type_key(world, Key::Bytes(kept));
+        }
+        keys.into_iter().for_each(|key| self.type_key(world, key));
+        typed
     }
 
-    /// Passes a key on; true if there was one.
-    fn type_key(&mut self, world: &World, key: Option<Key>) -> bool {
+    /// Passes a key on.
+    fn type_key(&mut self, world: &World, key: Key) {
         match key {
-            Some(Key::Quit) => self.quit = true,
-            Some(Key::Bytes(bytes)) => {
-                world.console_port.enqueue(&bytes);
-            }
-            None => return false,
+            Key::Quit => self.quit = true,
+            Key::Help => tell!("{KEYS}"),
+            Key::Stuck => tell!("{STUCK}"),
+            Key::Bytes(bytes) => world.console_port.enqueue(&bytes),
         }
-        true
+    }
+
+    /// What is typed while the machine is paused is the guest's once it goes on.
+    fn keep_keys(&mut self) {
+        for key in self.terminal.poll() {
+            match key {
+                Key::Quit => self.quit = true,
+                Key::Help => tell!("{KEYS}"),
+                Key::Stuck => tell!("{STUCK}"),
+                Key::Bytes(bytes) => {
+                    let room = KEPT_BYTES_MAX - self.kept.len();
+                    self.kept.extend(bytes.iter().take(room));
+                }
+            }
+        }
     }
 }
 
@@ -84,6 +109,9 @@ impl Watch for Outside {
     fn look(&mut self, world: &World) -> Option<Outcome> {
         if has_passed(self.deadline) {
             return Some(Outcome::Timeout);
+        }
+        if world.is_unheard() {
+            return Some(Outcome::Unheard);
         }
         if self.terminal.is_interactive() {
             self.type_keys(world);
@@ -97,7 +125,7 @@ impl Watch for Outside {
             // What is asked for now gets as much time as between two looks.
             world.timeline.yield_request().take();
             self.answer(world);
-            self.quit |= matches!(self.terminal.poll(), Some(Key::Quit));
+            self.keep_keys();
         }
         self.has_quit().then_some(Outcome::Quit)
     }
@@ -138,7 +166,11 @@ impl Watch for Outside {
         if !self.terminal.is_interactive() {
             // It may have missed that its input has ended.
             let key = (span >= LONG).then(|| self.terminal.end_again());
-            return self.type_key(world, key.flatten());
+            let Some(key) = key.flatten() else {
+                return false;
+            };
+            self.type_key(world, key);
+            return true;
         }
         let target = world.timeline.now() + span;
         let until = match self.idle {

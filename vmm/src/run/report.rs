@@ -1,18 +1,19 @@
 //! What a run leaves: its files, and what the user is told at its end.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
-use stallbox_trace::Summary;
+use stallbox_output::{OutputError, stdout_error, tell};
+use stallbox_trace::{Summary, TraceError};
 
 use crate::cli::RunArgs;
 use crate::engine::{Engine, Vcpus};
 use crate::machine::World;
 use crate::outcome::Outcome;
+use crate::output::{OutputFile, Start};
 
 /// What `--summary` writes.
 #[derive(Serialize)]
@@ -42,34 +43,45 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-type Output = Option<Box<dyn Write>>;
-
 /// The files that the user asked for.
 pub struct Outputs {
     /// Where the tracer writes.
-    pub trace: Output,
-    summary: Output,
-    results: Output,
+    pub trace: Option<Box<dyn Write>>,
+    trace_start: Option<Start>,
+    summary: Option<OutputFile>,
+    results: Option<OutputFile>,
 }
 
 impl Outputs {
-    /// Creates all of them: once the process is confined, it opens no file any more.
-    pub fn create(args: &RunArgs) -> Result<Outputs> {
+    /// Opens all of them: once the process is confined, it opens no file any more.
+    pub fn open(args: &RunArgs) -> Result<Outputs> {
+        let trace = open(args.trace.as_deref(), "--trace")?.map(OutputFile::split);
+        let (trace, trace_start) = trace.unzip();
         Ok(Outputs {
-            trace: output(args.trace.as_deref(), "--trace")?,
-            summary: output(args.summary.as_deref(), "--summary")?,
-            results: output(args.results.as_deref(), "--results")?,
+            trace: trace.map(|file| Box::new(file) as Box<dyn Write>),
+            trace_start,
+            summary: open(args.summary.as_deref(), "--summary")?,
+            results: open(args.results.as_deref(), "--results")?,
         })
     }
 
-    /// Fills them.
+    /// The guest is about to start.
+    pub fn begin(&mut self) -> Result<(), OutputError> {
+        if let Some(trace) = &mut self.trace_start {
+            trace.begin()?;
+        }
+        let mut files = self.summary.iter_mut().chain(&mut self.results);
+        files.try_for_each(OutputFile::begin)
+    }
+
+    /// Fills all of them. The first that cannot be written is told.
     pub fn finish(
         self,
         engine: &dyn Engine,
         world: &World,
         vcpus: &dyn Vcpus,
         took: Duration,
-    ) -> Result<()> {
+    ) -> Result<(), OutputError> {
         let report = Report {
             engine: engine.name(),
             repeatable: engine.is_repeatable(),
@@ -81,32 +93,30 @@ impl Outputs {
             guest_status: world.control.exit(),
             host_ms: took.as_millis() as u64,
         };
-        world.tracer.finish().context("--trace")?;
-        if let Some(mut file) = self.summary {
-            serde_json::to_writer_pretty(&mut file, &report).context("cannot write --summary")?;
-            file.write_all(b"\n")
-                .and_then(|()| file.flush())
-                .context("cannot write --summary")?;
-        }
-        if let Some(mut file) = self.results {
-            for result in world.control.results() {
-                writeln!(file, "{result}").context("cannot write --results")?;
+        let console = world.console.finish().map_err(stdout_error);
+        let trace = world.tracer.finish().map_err(|TraceError(error)| {
+            let start = self.trace_start.as_ref();
+            match start {
+                Some(start) => start.error(error),
+                None => OutputError::new("the trace", error),
             }
-            file.flush().context("cannot write --results")?;
-        }
-        Ok(())
+        });
+        let summary = self.summary.map_or(Ok(()), |file| {
+            file.write(|out| {
+                serde_json::to_writer_pretty(&mut *out, &report)?;
+                out.write_all(b"\n")
+            })
+        });
+        let results = self.results.map_or(Ok(()), |file| {
+            let results = world.control.results();
+            file.write(|out| results.iter().try_for_each(|line| writeln!(out, "{line}")))
+        });
+        console.and(trace).and(summary).and(results)
     }
 }
 
-fn output(path: Option<&Path>, option: &str) -> Result<Output> {
-    path.map(|path| create(path, option)).transpose()
-}
-
-/// Creates a file that an option names.
-pub(crate) fn create(path: &Path, option: &str) -> Result<Box<dyn Write>> {
-    let file = File::create(path)
-        .with_context(|| format!("cannot create {} ({option})", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
+fn open(path: Option<&Path>, option: &str) -> Result<Option<OutputFile>> {
+    path.map(|path| OutputFile::open(path, option)).transpose()
 }
 
 /// Says on standard error what did not go as asked; `command` tells whether one was asked for, and
@@ -118,21 +128,21 @@ pub fn tell(outcome: &Outcome, command: bool, shown: bool, world: &World, vcpus:
             0 => String::new(),
             unshown => format!(", {unshown} of them not shown"),
         };
-        eprintln!("stallbox: checkers reported {reports}{unshown}");
+        tell!("stallbox: checkers reported {reports}{unshown}");
     }
     let Some(complaint) = outcome.complaint(command) else {
         return;
     };
-    eprintln!("stallbox: {complaint}");
+    tell!("stallbox: {complaint}");
     if matches!(outcome, Outcome::Timeout | Outcome::Asleep) {
         for position in vcpus.positions() {
-            eprintln!("  {position}");
+            tell!("  {position}");
         }
     }
     if !shown || *outcome == Outcome::Panic {
-        eprintln!("stallbox: the console's last lines:");
+        tell!("stallbox: the console's last lines:");
         for line in world.console.last_lines() {
-            eprintln!("  {line}");
+            tell!("  {line}");
         }
     }
 }

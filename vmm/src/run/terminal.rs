@@ -1,10 +1,13 @@
-//! The user's terminal: keys go to the guest's console, Ctrl-A X leaves.
+//! The user's terminal: keys go to the guest's console, except those after Ctrl-A.
+//!
+//! Ctrl-C is 0x03 for the guest, whose own terminal makes a signal of it for whoever has it as the controlling
+//! terminal. /dev/console can be nobody's (Linux, `drivers/tty/tty_io.c`, tty_open).
 //!
 //! Neither end is made non-blocking. O_NONBLOCK belongs to the open file and not to the descriptor
 //! (open(2)), so standard output, standard error and the shell would share it with standard input.
 
-use std::io::{ErrorKind, IsTerminal, Stdin, Stdout, Write};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io::{IsTerminal, Stdin};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,6 +16,10 @@ use vmm_sys_util::terminal::Terminal as _;
 
 /// Ctrl-A, as in QEMU and screen.
 const ESCAPE: u8 = 1;
+/// Ctrl-C, which is the guest's.
+const INTERRUPT: u8 = 3;
+/// So many in a row do not do what they were typed for.
+const INTERRUPTS_STUCK: u32 = 3;
 /// Ctrl-D: what a terminal makes of the end of its input.
 const END_OF_TRANSMISSION: u8 = 4;
 /// How long a guest has to see that its input has ended until it is told again, and how often at most.
@@ -23,20 +30,45 @@ const END_INTERVAL: Duration = Duration::from_secs(1);
 const ENDS_MAX: u32 = 10;
 
 /// What the user did.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Key {
     /// Typed for the guest.
     Bytes(Vec<u8>),
     /// Ctrl-A X.
     Quit,
+    /// Ctrl-A H.
+    Help,
+    /// Ctrl-C, again and again: it does not do what it is typed for. The bytes come besides.
+    Stuck,
 }
+
+/// What is told then.
+pub const STUCK: &str = "stallbox: Ctrl-C goes to the guest; Ctrl-A X leaves, Ctrl-A H tells more";
+
+/// What Ctrl-A H shows.
+pub const KEYS: &str = "\
+stallbox: after Ctrl-A:
+  X            leaves: the run ends
+  H            shows this
+  A or Ctrl-A  is a Ctrl-A for the guest
+All other keys are the guest's, Ctrl-C, Ctrl-Z and Ctrl-D too. Ctrl-C ends nothing in a shell without a
+controlling terminal, such as one that an initrd of your own starts on /dev/console: start it with
+`setsid sh -c 'exec sh </dev/ttyS0 >/dev/ttyS0 2>&1'`, or busybox's `setsid cttyhack sh`.";
 
 /// The host's standard input, if it belongs to the guest.
 pub struct Terminal {
     stdin: Option<Stdin>,
     /// It is a terminal, and in raw mode; otherwise a pipe or a file.
     raw: bool,
-    escaped: bool,
+    typed: Typed,
     ended: Option<Ended>,
+}
+
+/// What was typed last.
+#[derive(Default)]
+struct Typed {
+    escaped: bool,
+    interrupts: u32,
 }
 
 /// Input that is not a terminal's has ended.
@@ -56,7 +88,7 @@ impl Terminal {
             return Ok(Terminal {
                 stdin: None,
                 raw,
-                escaped: false,
+                typed: Typed::default(),
                 ended: None,
             });
         }
@@ -69,7 +101,7 @@ impl Terminal {
         Ok(Terminal {
             stdin: Some(stdin),
             raw,
-            escaped: false,
+            typed: Typed::default(),
             ended: None,
         })
     }
@@ -86,13 +118,15 @@ impl Terminal {
     }
 
     /// What has been typed since the last call.
-    pub fn poll(&mut self) -> Option<Key> {
+    pub fn poll(&mut self) -> Vec<Key> {
         if self.end_is_due().is_some_and(|due| due <= Instant::now()) {
-            return self.end_again();
+            return Vec::from_iter(self.end_again());
         }
-        let stdin = self.stdin.as_ref().filter(|_| self.ended.is_none())?;
-        if !is_ready(stdin, PollFlags::IN, Some(&Timespec::default())) {
-            return None;
+        let Some(stdin) = self.stdin.as_ref().filter(|_| self.ended.is_none()) else {
+            return Vec::new();
+        };
+        if !is_ready(stdin) {
+            return Vec::new();
         }
         let mut buffer = [0; 256];
         let length = match stdin.lock().read_raw(&mut buffer) {
@@ -102,24 +136,17 @@ impl Terminal {
                     again: Instant::now(),
                     left: ENDS_MAX,
                 });
-                return self.end_again();
+                return Vec::from_iter(self.end_again());
             }
-            Ok(0) | Err(_) => return None,
+            Ok(0) | Err(_) => return Vec::new(),
             Ok(length) => length,
         };
-        let mut bytes = Vec::new();
-        for &byte in &buffer[..length] {
-            match (self.escaped, byte) {
-                (false, ESCAPE) if self.raw => self.escaped = true,
-                (true, b'x' | b'X') => return Some(Key::Quit),
-                // Ctrl-A twice is one for the guest.
-                _ => {
-                    self.escaped = false;
-                    bytes.push(byte);
-                }
-            }
+        let typed = &buffer[..length];
+        if self.raw {
+            self.typed.keys(typed)
+        } else {
+            vec![Key::Bytes(typed.to_owned())]
         }
-        (!bytes.is_empty()).then_some(Key::Bytes(bytes))
     }
 
     /// When the guest is to be told again that its input has ended.
@@ -164,39 +191,61 @@ impl Drop for Terminal {
     }
 }
 
-/// Standard output, which somebody else may have made non-blocking: a console that is full makes the
-/// guest wait and loses nothing.
-pub struct Screen(pub Stdout);
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.patiently(|stdout| stdout.write(bytes))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.patiently(Stdout::flush)
-    }
-}
-
-impl Screen {
-    /// Does it as soon as it can be done.
-    fn patiently<T>(
-        &mut self,
-        mut act: impl FnMut(&mut Stdout) -> std::io::Result<T>,
-    ) -> std::io::Result<T> {
-        loop {
-            match act(&mut self.0) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    is_ready(&self.0, PollFlags::OUT, None);
-                }
-                result => return result,
+impl Typed {
+    /// Takes what is for us out of what is typed.
+    fn keys(&mut self, typed: &[u8]) -> Vec<Key> {
+        let mut keys = Vec::new();
+        let mut bytes = Vec::new();
+        for &byte in typed {
+            match (std::mem::take(&mut self.escaped), byte) {
+                (false, ESCAPE) => self.escaped = true,
+                (false, byte) => bytes.push(byte),
+                (true, ESCAPE | b'a' | b'A') => bytes.push(ESCAPE),
+                (true, b'x' | b'X') => keys.push(Key::Quit),
+                // H, and what is no key: whoever types it wants to know.
+                (true, _) => keys.push(Key::Help),
+            }
+            self.interrupts = if byte == INTERRUPT {
+                self.interrupts + 1
+            } else {
+                0
+            };
+            if self.interrupts == INTERRUPTS_STUCK {
+                self.interrupts = 0;
+                keys.push(Key::Stuck);
             }
         }
+        if !bytes.is_empty() {
+            keys.push(Key::Bytes(bytes));
+        }
+        keys
     }
 }
 
-/// Whether reading or writing would not wait, or fail at once; asked for `patience`, or until it is so.
-fn is_ready(end: impl AsFd, direction: PollFlags, patience: Option<&Timespec>) -> bool {
-    let mut ends = [PollFd::new(&end, direction)];
-    poll(&mut ends, patience).is_ok_and(|ready| ready > 0)
+/// Whether reading would not wait, or fail at once.
+fn is_ready(stdin: &Stdin) -> bool {
+    let mut ends = [PollFd::new(stdin, PollFlags::IN)];
+    poll(&mut ends, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_a_is_for_us_and_twice_for_the_guest() {
+        let mut last = Typed::default();
+        let mut typed = |bytes: &[u8]| last.keys(bytes);
+        assert_eq!(typed(b"ls\x03\n"), [Key::Bytes(b"ls\x03\n".to_vec())]);
+        assert_eq!(typed(b"\x01\x01"), [Key::Bytes(vec![1])]);
+        assert_eq!(typed(b"\x01ab"), [Key::Bytes(b"\x01b".to_vec())]);
+        assert_eq!(typed(b"\x01"), []);
+        assert_eq!(typed(b"x"), [Key::Quit]);
+        let help = [Key::Help, Key::Bytes(b"is".to_vec())];
+        assert_eq!(typed(b"i\x01hs"), help);
+        assert_eq!(typed(b"\x01?"), [Key::Help]);
+        assert_eq!(typed(b"h"), [Key::Bytes(b"h".to_vec())]);
+        assert_eq!(typed(b"\x03\x03"), [Key::Bytes(vec![3, 3])]);
+        assert_eq!(typed(b"\x03"), [Key::Stuck, Key::Bytes(vec![3])]);
+    }
 }

@@ -409,6 +409,7 @@ impl Desk<'_> {
         if is_asked
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || matches!(self.input, Input::Looking(_))
+            || self.world.is_unheard()
         {
             self.look();
         }

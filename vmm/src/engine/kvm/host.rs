@@ -9,6 +9,7 @@ use kvm_bindings::{
     KVM_CAP_ONE_REG, KVM_CAP_SIGNAL_MSI, KVM_CAP_VCPU_EVENTS,
 };
 use kvm_ioctls::Kvm;
+use stallbox_output::tell;
 
 /// Bits of guest physical address that the memory map needs: the 64-bit PCI window ends there.
 pub(super) const IPA_BITS: u32 = 40;
@@ -90,7 +91,7 @@ pub(super) fn open(cpus: u8) -> Result<Kvm> {
     }
     let advised = kvm.get_nr_vcpus();
     if usize::from(cpus) > advised {
-        eprintln!(
+        tell!(
             "stallbox: {cpus} vCPUs share {advised} CPUs of the host (KVM_CAP_NR_VCPUS); they will \
              wait for each other"
         );

@@ -1,0 +1,228 @@
+//! Output that cannot be written, or that nobody reads any more.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use stallbox_tests::{ENGINE, Guest, image, repository, slot, stallbox};
+
+const ERROR: i32 = 125;
+/// What a shell tells of a program that SIGPIPE ended.
+const CLOSED: i32 = 141;
+
+/// A command that would never end, so that what ends the run is the output.
+const ENDLESS: &str = "while :; do echo; done";
+
+fn full() -> File {
+    let full = OpenOptions::new().write(true).open("/dev/full");
+    full.expect("Linux has /dev/full")
+}
+
+/// An error with one line, that has this part.
+#[track_caller]
+fn assert_one_line(output: &Output, part: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(ERROR), "{errors}");
+    assert!(errors.contains(part), "no \"{part}\" in: {errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+/// What prints something and ends, with no guest.
+fn printing() -> Vec<Vec<String>> {
+    let plan = repository("docs/fault-plans/late-answers.toml");
+    let plan = plan.to_str().expect("a path of ours");
+    let commands: [&[&str]; 8] = [
+        &["--help"],
+        &["--version"],
+        &["run", "--help"],
+        &["help", "inspect"],
+        &["plan", "check", plan],
+        &["plan", "schema"],
+        &["image", "list"],
+        &["image", "path"],
+    ];
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    commands.map(words).into()
+}
+
+#[test]
+fn what_is_printed_to_a_full_disk_is_an_error() {
+    let _ = image();
+    for words in printing() {
+        let output = Command::new(stallbox())
+            .args(&words)
+            .stdout(full())
+            .output();
+        assert_one_line(
+            &output.unwrap(),
+            "cannot write to standard output: No space",
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_a_command_quietly() {
+    let _ = image();
+    for words in printing() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(stallbox())
+            .args(&words)
+            .stdout(writer)
+            .output();
+        let output = output.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), &*errors),
+            (Some(CLOSED), ""),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_told_has_its_status_all_the_same() {
+    let run = |words: &[&str]| {
+        let status = Command::new(stallbox()).args(words).stderr(full()).status();
+        status.unwrap().code()
+    };
+    assert_eq!(run(&["run", "--kernel", "/no/such/Image"]), Some(ERROR));
+    assert_eq!(run(&["no-such-command"]), Some(ERROR));
+    assert_eq!(run(&["plan", "check", "/no/such/plan"]), Some(ERROR));
+}
+
+/// `stallbox run` with its standard output there.
+fn console_to(stdout: impl Into<Stdio>, options: &[&str], script: &str) -> Output {
+    let _ = image();
+    let _slot = slot();
+    let mut command = Command::new(stallbox());
+    command
+        .arg("run")
+        .args(ENGINE)
+        .args(["--timeout", "240"])
+        .args(options);
+    let output = command.args(["--", script]).stdout(stdout).output();
+    output.expect("cannot start stallbox")
+}
+
+#[test]
+fn a_console_on_a_full_disk_ends_the_run() {
+    for options in [&[][..], &["--unconfined"]] {
+        let output = console_to(full(), options, ENDLESS);
+        assert_one_line(&output, "cannot write to standard output: No space");
+    }
+}
+
+#[test]
+fn a_console_that_nobody_reads_any_more_ends_the_run_quietly() {
+    let _ = image();
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, summary) = (folder.path().join("t"), folder.path().join("s"));
+    let _slot = slot();
+    let mut child = Command::new(stallbox())
+        .arg("run")
+        .args(ENGINE)
+        .args(["--timeout", "240", "--trace"])
+        .arg(&trace)
+        .arg("--summary")
+        .arg(&summary)
+        .args(["--", ENDLESS])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cannot start stallbox");
+    let mut first = String::new();
+    let mut console = BufReader::new(child.stdout.take().unwrap());
+    console.read_line(&mut first).unwrap();
+    drop(console);
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*errors), (Some(CLOSED), ""));
+    // What there is is whole.
+    let lines = fs::read_to_string(&trace).unwrap();
+    assert!(lines.ends_with("}\n") && lines.lines().count() > 0);
+    let summary = fs::read_to_string(&summary).unwrap();
+    assert!(summary.ends_with("}\n"), "{summary}");
+}
+
+#[test]
+fn a_trace_on_a_full_disk_ends_the_run_at_once() {
+    let options = ["--quiet", "--trace", "/dev/full"];
+    let output = console_to(Stdio::null(), &options, ENDLESS);
+    assert_one_line(&output, "cannot write /dev/full (--trace): No space");
+}
+
+#[test]
+fn a_summary_or_results_on_a_full_disk_are_an_error() {
+    let script = "echo 'result {}' > /dev/ttyS1";
+    for option in ["--summary", "--results"] {
+        let output = console_to(Stdio::null(), &["--quiet", option, "/dev/full"], script);
+        assert_one_line(
+            &output,
+            &format!("cannot write /dev/full ({option}): No space"),
+        );
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let kept = "what was there before";
+    fs::write(path("summary"), kept).unwrap();
+    fs::write(path("kernel"), "no kernel").unwrap();
+    let fails = |kernel: &Path, socket: &Path| {
+        let output = Command::new(stallbox())
+            .arg("run")
+            .args(ENGINE)
+            .arg("--kernel")
+            .arg(kernel)
+            .arg("--control")
+            .arg(socket)
+            .args([
+                "--trace",
+                "trace",
+                "--summary",
+                "summary",
+                "--results",
+                "results",
+            ])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_one_line(&output, "stallbox: ");
+    };
+    fails(&path("kernel"), &path("socket"));
+    fails(&path("no kernel"), &path("socket"));
+    // What is refused after everything was opened.
+    fs::write(path("file"), kept).unwrap();
+    fails(&image().kernel, &path("file"));
+    let mut left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["file", "kernel", "summary"]);
+    for name in ["summary", "file"] {
+        assert_eq!(fs::read_to_string(path(name)).unwrap(), kept);
+    }
+}
+
+#[test]
+fn a_file_that_was_there_is_replaced_by_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = folder.path().join("summary");
+    fs::write(&summary, "x".repeat(1 << 20)).unwrap();
+    let run = Guest::new()
+        .option("--results", &summary)
+        .run_raw(&["true"]);
+    // Given twice by the test's own options: refused, and nothing is lost.
+    run.status(ERROR);
+    assert_eq!(fs::metadata(&summary).unwrap().len(), 1 << 20);
+    let options = ["--quiet", "--summary", summary.to_str().unwrap()];
+    let output = console_to(Stdio::null(), &options, "true");
+    assert_eq!(output.status.code(), Some(0));
+    let text = fs::read_to_string(&summary).unwrap();
+    assert!(text.starts_with('{') && text.ends_with("}\n"), "{text}");
+}
