@@ -27,6 +27,9 @@ const PAGES_MAX: usize = 1 << 16;
 /// Answers that are remembered, to say of a second one that it is.
 const ANSWERS_MAX: usize = 4096;
 
+/// A page of an address space, and whether it was to be written.
+type Faulting = (Space, u64, bool);
+
 pub(super) struct Stalls {
     limit: Span,
     open: RefCell<BTreeMap<(u32, u16), Open>>,
@@ -36,7 +39,7 @@ pub(super) struct Stalls {
     /// Records written to the event queue.
     records: Cell<u64>,
     /// Faults of a page since a walk for it found something.
-    again: RefCell<BTreeMap<(Space, u64, bool), (u32, Time)>>,
+    again: RefCell<BTreeMap<Faulting, (u32, Time)>>,
     groups: PageRequests,
 }
 

@@ -111,7 +111,7 @@ impl Driver {
         set(0x80, STREAM_TABLE);
         set32(0x88, 6);
         set(0x90, COMMANDS | 4);
-        set(0xa0, COMMANDS + 0x1000 | 4);
+        set(0xa0, (COMMANDS + 0x1000) | 4);
         self.words(
             STREAM_TABLE + 64 * u64::from(STREAM),
             &ste_stage1(CONTEXTS, 3),
@@ -120,7 +120,7 @@ impl Driver {
             self.words(root, &[root + 0x1003]);
             self.words(root + 0x1000, &[root + 0x2003]);
             self.words(root + 0x2000, &[root + 0x3003]);
-            self.words(root + 0x3008, &[RAM_BASE + page | 0x0060_0000_0000_0f43]);
+            self.words(root + 0x3008, &[(RAM_BASE + page) | 0x0060_0000_0000_0f43]);
         }
         self.attach(1, ROOTS[0]);
         set32(0x20, 0xd);
