@@ -25,6 +25,22 @@ impl DeviceVerdict {
         Ok(self.act)
     }
 
+    /// The same for what can happen several times.
+    pub(crate) fn carry_out_often(self, timeline: &Timeline, what: impl Fn() + 'static) {
+        let times = match self.act {
+            DeviceAct::Repeat(more) => u64::from(more) + 1,
+            _ => 1,
+        };
+        let verdict = DeviceVerdict {
+            act: match self.act {
+                DeviceAct::Repeat(_) => DeviceAct::Go,
+                act => act,
+            },
+            ..self
+        };
+        verdict.carry_out(timeline, move || (0..times).for_each(|_| what()));
+    }
+
     /// Does what was asked about: at once, behind the gate, or never.
     pub(crate) fn carry_out(self, timeline: &Timeline, what: impl FnOnce() + 'static) {
         if self.act != DeviceAct::Go {
@@ -46,10 +62,23 @@ pub enum DeviceAct {
     /// It goes its way.
     #[default]
     Go,
-    /// An interrupt or a register write is lost; a mailbox command is never answered.
+    /// An interrupt, a doorbell or a register write is lost; a mailbox command is never answered.
     Drop,
     /// An access to memory is aborted; a mailbox command fails, with this status.
     Fail(u8),
+    /// A doorbell arrives so many times more.
+    Repeat(u32),
+}
+
+/// A doorbell that the guest rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorbellWrite {
+    /// Which of the device's rings it is of.
+    pub ring: Purpose,
+    /// The queue, if the ring is one of a queue.
+    pub queue: Option<u16>,
+    /// The new index: a tail of submissions, a head of the others.
+    pub index: u32,
 }
 
 /// What an access to memory is for.

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use clap::ValueEnum;
 use serde::Serialize;
+/// The ZIP accelerator, its revisions, and what it says of refused accesses.
+pub use stallbox_devices::hisi::{DmaErrors, Revision, ZipConfig as AcceleratorConfig};
 use stallbox_faultplan::{Plan, SmmuSettings};
 use stallbox_firmware::layout;
 
@@ -125,41 +127,25 @@ impl fmt::Display for HardwareUpdate {
     }
 }
 
-/// The ZIP accelerator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AcceleratorConfig {
-    /// Revision ID in configuration space.
-    pub revision: Revision,
-    /// How an access to memory that was refused is told.
-    pub dma_errors: DmaErrors,
-}
-
-/// What the ZIP accelerator says of a refused access to memory, beside the completion with status 0x41.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DmaErrors {
-    /// Nothing: its error bits are where firmware would look, not where the driver does.
-    #[default]
-    Status,
-    /// Its error bits raise the abnormal interrupt.
-    Ras,
-}
-
-/// Revisions of the accelerator that are modelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revision {
-    /// 0x21, Kunpeng 920.
-    V2,
-    /// 0x30, Kunpeng 930.
-    V3,
-}
-
 /// The SVA test engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestEngineConfig {
+    /// How many queues, 1 to 256.
+    pub queues: u16,
     /// How it waits for a page.
     pub fault: FaultMode,
     /// Whether it asks for the translations of an operation's memory before it starts.
     pub prefill: bool,
+}
+
+impl Default for TestEngineConfig {
+    fn default() -> TestEngineConfig {
+        TestEngineConfig {
+            queues: 64,
+            fault: FaultMode::Stall,
+            prefill: false,
+        }
+    }
 }
 
 /// How an access waits for a page that is not there.

@@ -101,6 +101,7 @@ mod tests {
             name: "g".into(),
             open_at,
             timeout_ns,
+            after_rule: None,
         }
     }
 

@@ -52,12 +52,12 @@ mod smmu;
 pub use error::{Mistake, PlanError};
 pub use gates::{GateState, Gates};
 pub use names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS};
-pub use parse::{Plan, RULES_MAX};
+pub use parse::{Beside, Plan, RULES_MAX};
 pub use player::{Fired, Player, RuleCount};
 pub use point::{Actions, Matches, Point};
 pub use rule::{
-    Access, Act, Attempt, DeviceError, DeviceEvent, Effect, FaultKind, Filter, GateRef, PageAnswer,
-    Ring, Rule, Stag, Subject, Touch, When,
+    Access, Act, After, Attempt, DeviceError, DeviceEvent, Effect, FaultKind, Filter, GateRef,
+    PageAnswer, Ring, Rule, Stag, Subject, Touch, When,
 };
 pub use schema::schema;
 pub use smmu::{

@@ -1,7 +1,7 @@
 //! A plan at work: asked about each thing that comes by, it says which rule takes it.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use rand_core::Rng as _;
@@ -19,6 +19,8 @@ pub struct Player {
     /// For each point, its rules in order.
     by_point: RefCell<[There; Point::ALL.len()]>,
     markers: RefCell<BTreeSet<String>>,
+    /// By the name of a rule, those that wait for it to fire.
+    followers: RefCell<BTreeMap<String, Vec<Rc<Active>>>>,
 }
 
 /// Fewer rules than this are looked at one by one, which is quicker.
@@ -54,11 +56,15 @@ struct Active {
     on: Cell<bool>,
     matched: Cell<u64>,
     fired: Cell<u64>,
+    /// When it fired first.
+    first: Cell<Option<Time>>,
     rng: RefCell<Rng>,
     delay: Option<Sampler>,
     /// The markers that the rule waits for have, or have not, been told.
     after: Cell<bool>,
     over: Cell<bool>,
+    /// From then on the rule that this one waits for has fired for long enough.
+    since: Cell<Option<Time>>,
 }
 
 /// A rule took something.
@@ -91,6 +97,7 @@ impl Player {
             rules: RefCell::default(),
             by_point: RefCell::default(),
             markers: RefCell::default(),
+            followers: RefCell::default(),
         };
         for rule in &plan.rules {
             player.add(rule.clone());
@@ -110,20 +117,39 @@ impl Player {
             let markers = self.markers.borrow();
             let told =
                 |name: &Option<String>| name.as_ref().is_some_and(|name| markers.contains(name));
+            let first_fired = |name: &str| -> Option<Time> {
+                let named = rules.iter().filter(|active| active.rule.name == name);
+                named.filter_map(|active| active.first.get()).min()
+            };
+            let after = rule.when.after_rule.as_ref();
+            let since = after.and_then(|it| Some(first_fired(&it.rule)? + Span::from_ns(it.ns)));
+            let before = rule.when.before_rule.as_deref();
+            let over = before.is_some_and(|name| first_fired(name).is_some());
             Rc::new(Active {
                 on: Cell::new(true),
                 matched: Cell::new(0),
                 fired: Cell::new(0),
+                first: Cell::default(),
                 rng: RefCell::new(seeded(self.seed, &stream)),
                 delay: rule
                     .delay
                     .clone()
                     .map(|dist| Sampler::new(dist, self.seed, &format!("{stream} delay"))),
                 after: Cell::new(rule.when.after_marker.is_none() || told(&rule.when.after_marker)),
-                over: Cell::new(told(&rule.when.before_marker)),
+                over: Cell::new(told(&rule.when.before_marker) || over),
+                since: Cell::new(since),
                 rule: Rc::new(rule),
             })
         };
+        let mut awaited: Vec<&str> = active.rule.awaits().collect();
+        awaited.dedup();
+        for name in awaited {
+            let mut followers = self.followers.borrow_mut();
+            followers
+                .entry(name.to_owned())
+                .or_default()
+                .push(active.clone());
+        }
         self.by_point.borrow_mut()[active.rule.at as usize].add(active.clone());
         rules.push(active);
         true
@@ -137,7 +163,9 @@ impl Player {
     /// The first rule that takes `subject`, which is what then happens. Rules behind it are not
     /// asked, and do not count it.
     pub fn ask(&self, now: Time, subject: &Subject<'_>) -> Option<Fired> {
-        self.by_point.borrow()[subject.point as usize].ask(now, subject)
+        let fired = self.by_point.borrow()[subject.point as usize].ask(now, subject)?;
+        self.tell(now, &fired.rule.name);
+        Some(fired)
     }
 
     /// Whether this rule, and no other, takes `subject`: for a rule whose time has come.
@@ -145,7 +173,37 @@ impl Player {
         let by_point = self.by_point.borrow();
         let mut there = by_point[subject.point as usize].rules.iter();
         let active = there.find(|active| Rc::ptr_eq(&active.rule, rule))?;
-        active.ask(now, subject)
+        let fired = active.ask(now, subject)?;
+        drop(by_point);
+        self.tell(now, &fired.rule.name);
+        Some(fired)
+    }
+
+    /// A rule of this name has fired: what waits for the first time, waits no more.
+    fn tell(&self, now: Time, name: &str) {
+        let followers = self.followers.borrow();
+        let Some(followers) = followers.get(name) else {
+            return;
+        };
+        for active in followers {
+            let when = &active.rule.when;
+            if let Some(after) = when.after_rule.as_ref().filter(|it| it.rule == name)
+                && active.since.get().is_none()
+            {
+                active.since.set(Some(now + Span::from_ns(after.ns)));
+            }
+            if when.before_rule.as_deref() == Some(name) {
+                active.over.set(true);
+            }
+        }
+    }
+
+    /// The rules that wait for one of this name to fire: those at [`Point::Time`], and those whose gate it
+    /// opens, are the caller's to serve.
+    pub fn followers(&self, name: &str) -> Vec<Rc<Rule>> {
+        let followers = self.followers.borrow();
+        let followers = followers.get(name).into_iter().flatten();
+        followers.map(|active| active.rule.clone()).collect()
     }
 
     /// The guest, a rule or a person told a marker.
@@ -205,6 +263,13 @@ impl Active {
         self.consider(now)
     }
 
+    /// At [`Point::Time`] it is asked when that is so.
+    fn is_long_enough_after(&self, now: Time) -> bool {
+        self.rule.when.after_rule.is_none()
+            || self.rule.at == Point::Time
+            || self.since.get().is_some_and(|since| now >= since)
+    }
+
     /// It matches; whether it is taken.
     fn consider(&self, now: Time) -> Option<Fired> {
         let when = &self.rule.when;
@@ -212,6 +277,7 @@ impl Active {
         let in_time = self.on.get()
             && self.after.get()
             && !self.over.get()
+            && self.is_long_enough_after(now)
             && when.from_ns.is_none_or(|from| ns >= from)
             && when.until_ns.is_none_or(|until| ns < until)
             && when.times.is_none_or(|times| self.fired.get() < times);
@@ -233,6 +299,9 @@ impl Active {
             && unit(&mut self.rng.borrow_mut()) >= probability
         {
             return None;
+        }
+        if self.fired.get() == 0 {
+            self.first.set(Some(now));
         }
         self.fired.set(self.fired.get() + 1);
         Some(Fired {

@@ -167,6 +167,8 @@ pub enum Point {
     Msi,
     /// The guest writes a register of the device.
     RegisterWrite,
+    /// The guest rings a doorbell of the device.
+    DoorbellWrite,
     /// The guest tells a marker.
     Marker,
     /// A time has come.
@@ -175,7 +177,7 @@ pub enum Point {
 
 impl Point {
     /// All, in the order of a fault's way.
-    pub const ALL: [Point; 23] = [
+    pub const ALL: [Point; 24] = [
         Point::Translation,
         Point::TlbHit,
         Point::WalkStep,
@@ -197,6 +199,7 @@ impl Point {
         Point::Mailbox,
         Point::Msi,
         Point::RegisterWrite,
+        Point::DoorbellWrite,
         Point::Marker,
         Point::Time,
     ];
@@ -225,6 +228,7 @@ impl Point {
             Point::Mailbox => "mailbox",
             Point::Msi => "msi",
             Point::RegisterWrite => "register_write",
+            Point::DoorbellWrite => "doorbell_write",
             Point::Marker => "marker",
             Point::Time => "time",
         }
@@ -266,6 +270,9 @@ impl Point {
             Point::Mailbox => Matches::STREAM | Matches::MAILBOX | Matches::QUEUE,
             Point::Msi => Matches::STREAM | Matches::VECTOR,
             Point::RegisterWrite => Matches::STREAM | Matches::REGISTER | Matches::VALUE,
+            Point::DoorbellWrite => {
+                Matches::STREAM | Matches::QUEUE | Matches::RING | Matches::VALUE
+            }
             Point::Marker => Matches::MARKER,
             Point::Time => Matches::default(),
         }
@@ -307,6 +314,7 @@ impl Point {
             Point::Dma => wait | Actions::ABORT,
             Point::Mailbox => wait | Actions::DROP | Actions::FAIL,
             Point::RegisterWrite => Actions::DROP,
+            Point::DoorbellWrite => wait | Actions::DROP | Actions::DUPLICATE,
             Point::Marker | Point::Time => Actions::default(),
         }
     }

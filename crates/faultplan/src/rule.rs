@@ -256,6 +256,19 @@ pub struct When {
     pub before_marker: Option<String>,
     /// At [`Point::Time`]: again and again, so far apart.
     pub period_ns: Option<u64>,
+    /// Only once a rule of this name has fired; at [`Point::Time`], each time that it does.
+    pub after_rule: Option<After>,
+    /// Only until a rule of this name fires.
+    pub before_rule: Option<String>,
+}
+
+/// So long after a rule has fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// The rule's name.
+    pub rule: String,
+    /// Nanoseconds.
+    pub ns: u64,
 }
 
 /// A gate by its name.
@@ -267,6 +280,8 @@ pub struct GateRef {
     pub open_at: Option<u32>,
     /// Opens by itself so long after the first came.
     pub timeout_ns: Option<u64>,
+    /// Opens by itself so long after a rule has fired.
+    pub after_rule: Option<After>,
 }
 
 /// Another tag for a CMD_RESUME.
@@ -352,6 +367,8 @@ pub struct DeviceEvent {
     pub queue: u16,
     /// Its type, for a failure.
     pub kind: u8,
+    /// How often it is written.
+    pub count: u32,
 }
 
 /// What a device reports, though nothing is wrong with it.
@@ -451,4 +468,16 @@ pub struct Rule {
     pub act: Act,
     /// What else happens.
     pub effects: Vec<Effect>,
+    /// How much later that happens.
+    pub effects_after_ns: u64,
+}
+
+impl Rule {
+    /// The names of the rules that it waits for.
+    pub fn awaits(&self) -> impl Iterator<Item = &str> {
+        let gate = self.gate.as_ref().and_then(|gate| gate.after_rule.as_ref());
+        let after = self.when.after_rule.as_ref();
+        let after = after.into_iter().chain(gate).map(|it| it.rule.as_str());
+        after.chain(self.when.before_rule.as_deref())
+    }
 }

@@ -74,6 +74,7 @@ fn rule_at(point: Point) -> Value {
     }
     if point == Point::Time {
         matches.insert("period_ns".to_owned(), integer(1, LONGEST_NS));
+        matches.insert("after_ns".to_owned(), integer(1, LONGEST_NS));
         for key in ["nth", "every", "after_marker", "before_marker"] {
             matches.remove(key);
         }
@@ -94,7 +95,10 @@ fn rule_at(point: Point) -> Value {
     });
     if point == Point::Time {
         then["required"] = json!(["match"]);
-        then["properties"]["match"]["required"] = json!(["from_ns"]);
+        then["properties"]["match"]["anyOf"] = json!([
+            { "required": ["from_ns"] },
+            { "required": ["after_rule", "after_ns"] },
+        ]);
     }
     json!({ "if": { "properties": { "at": { "const": point.name() } } }, "then": then })
 }
@@ -166,6 +170,7 @@ fn match_value(key: &str) -> Value {
         "stalled" => json!({ "type": "boolean" }),
         "nth" | "every" | "times" => integer(1, u64::MAX),
         "probability" => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        "after_ns" => integer(0, LONGEST_NS),
         "from_ns" | "until_ns" => integer(0, u64::MAX / 1000),
         _ => name(),
     }
@@ -187,6 +192,8 @@ fn do_value(key: &str) -> Value {
                         "name": name(),
                         "open_at": integer(1, 1_000_000),
                         "timeout_ns": integer(0, LONGEST_NS),
+                        "after_rule": name(),
+                        "after_ns": integer(0, LONGEST_NS),
                     },
                 },
             ],
@@ -230,6 +237,7 @@ fn do_value(key: &str) -> Value {
                     "ring": { "enum": ["eq", "aeq"] },
                     "queue": integer(0, 4095),
                     "kind": integer(0, 15),
+                    "count": integer(1, 65536),
                 },
             },
         }),
@@ -278,6 +286,7 @@ fn do_value(key: &str) -> Value {
                 },
             ],
         }),
+        "effects_after_ns" => integer(0, LONGEST_NS),
         "pause" => json!({ "type": "boolean" }),
         "open" | "marker" => name(),
         _ => yes,

@@ -1,6 +1,6 @@
 //! Which of what comes by a rule takes.
 
-use stallbox_faultplan::{Access, Fired, Plan, Player, Point, Subject};
+use stallbox_faultplan::{Access, Beside, Fired, Plan, Player, Point, Subject};
 use stallbox_timeline::{Span, Time};
 
 fn player(rules: &str) -> Player {
@@ -234,4 +234,83 @@ fn a_delay_is_drawn_for_each_that_is_taken() {
     assert!(draws.iter().all(|span| (100..=200).contains(&span.as_ns())));
     assert!(draws.windows(2).any(|pair| pair[0] != pair[1]));
     assert_eq!(delay(Point::TlbHit), Some(Span::from_ns(7)));
+}
+
+const FOLLOWERS: &str = "
+    [[rule]]
+    name = 'first'
+    at = 'dma'
+    match = { nth = 2 }
+    do = { delay = 1 }
+    [[rule]]
+    name = 'after'
+    at = 'translation'
+    match = { after_rule = 'first', after_ns = 20_000, times = 1 }
+    do = { abort = true }
+    [[rule]]
+    name = 'before'
+    at = 'translation'
+    match = { before_rule = 'first' }
+    do = { evict = true }
+    [[rule]]
+    name = 'timed'
+    at = 'time'
+    match = { after_rule = 'first', after_ns = 5 }
+    do = { evict_tlb = 'all' }
+";
+
+#[test]
+fn a_rule_can_wait_for_another_and_for_a_time_after_it() {
+    let player = player(FOLLOWERS);
+    let by = |ns| {
+        let fired = player.ask(Time::from_ns(ns), &read(0));
+        fired.map(|fired| fired.rule.name.clone())
+    };
+    let dma = |ns| player.ask(Time::from_ns(ns), &Subject::at(Point::Dma));
+    assert_eq!(by(0).as_deref(), Some("before"));
+    assert!(dma(10).is_none());
+    assert_eq!(
+        by(50_000).as_deref(),
+        Some("before"),
+        "it matched, and has not fired"
+    );
+    assert!(dma(100_000).is_some());
+    assert_eq!(by(100_000), None);
+    assert_eq!(by(119_999), None);
+    assert_eq!(by(120_000).as_deref(), Some("after"));
+    assert_eq!(by(120_001), None, "once");
+}
+
+#[test]
+fn followers_are_told_by_the_name_that_they_wait_for() {
+    let player = player(FOLLOWERS);
+    let followers = player.followers("first");
+    let names: Vec<&str> = followers.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["after", "before", "timed"]);
+    assert!(player.followers("after").is_empty());
+    // The time of a rule that follows is its player's to keep.
+    let timed = player.timed().pop().unwrap();
+    let subject = Subject::at(Point::Time);
+    assert!(player.ask_rule(Time::ZERO, &timed, &subject).is_some());
+}
+
+#[test]
+fn a_rule_that_is_added_later_knows_what_has_fired() {
+    let player = player("[[rule]]\nname = 'x'\nat = 'dma'\ndo.delay = 1");
+    assert!(
+        player
+            .ask(Time::from_ns(7), &Subject::at(Point::Dma))
+            .is_some()
+    );
+    let beside = Beside {
+        rules: vec!["x".to_owned()],
+        gates: Vec::new(),
+    };
+    let text = "[[rule]]\nat = 'translation'\n\
+                match = { after_rule = 'x', after_ns = 3 }\ndo.abort = true";
+    assert!(Plan::parse(text).is_err());
+    let rule = Plan::parse_beside(text, &beside).unwrap().rules.remove(0);
+    assert!(player.add(rule));
+    assert!(player.ask(Time::from_ns(9), &read(0)).is_none());
+    assert!(player.ask(Time::from_ns(10), &read(0)).is_some());
 }

@@ -22,9 +22,11 @@ const REGISTERS: [u64; 32] = [
 
 pub(super) fn run(bytes: &mut Unstructured<'_>) -> Result<Reached> {
     let revision = *bytes.choose(&[Revision::V2, Revision::V3])?;
+    let stop = bytes.arbitrary()?;
     let guest = Guest::with(ZipConfig {
         queues: 8,
-        stop_commands: bytes.arbitrary()?,
+        stop_qp: stop,
+        flush_qm: stop,
         ..ZipConfig::new(revision)
     });
     let noise = pattern(bytes)?;

@@ -8,7 +8,7 @@ use stallbox_timeline::Timeline;
 use super::counters::Counters;
 use super::master::{Alarm, Master};
 use super::probe::{DeviceNote, DeviceProbe};
-use super::qm::{EventKind, Interrupts, Qm};
+use super::qm::{Doorbell, EventKind, Interrupts, Qm};
 use super::regs::{Registers, Request};
 use super::spec::*;
 use super::zip::ZipEngine;
@@ -84,7 +84,7 @@ impl Zip {
     /// A function for `slot`.
     ///
     /// # Panics
-    /// If `config.queues` is not within 2 to 1024.
+    /// If the numbers of queues and cores are not as [`ZipConfig`] has them.
     pub fn new(
         config: ZipConfig,
         slot: Slot,
@@ -95,6 +95,12 @@ impl Zip {
             (2..=1024).contains(&config.queues),
             "{} queues",
             config.queues
+        );
+        let cores = (config.compress_cores, config.decompress_cores);
+        assert!(
+            (1..=COMPRESS_CORES_MAX).contains(&cores.0)
+                && (1..=DECOMPRESS_CORES_MAX).contains(&cores.1),
+            "{cores:?} cores"
         );
         let mut space = ConfigSpace::new(Identity {
             vendor: VENDOR_ID,
@@ -137,6 +143,7 @@ impl Zip {
             wires.clone(),
             engine.clone(),
             config.queues,
+            config.coalesce,
             // The commands exist wherever the revision has them, announced or not.
             config.revision == Revision::V3,
         );
@@ -168,15 +175,15 @@ impl Zip {
         exists
     }
 
-    /// Writes an entry of the ring of completion events or of that of failures, which nothing gave
-    /// cause for; false if the ring takes none now.
-    pub fn inject_event(&self, failure: bool, queue: u16, kind: u8) -> bool {
+    /// Writes entries of the ring of completion events or of that of failures, which nothing gave
+    /// cause for, `count` alike; how many the ring takes now.
+    pub fn inject_events(&self, failure: bool, queue: u16, kind: u8, count: u32) -> u32 {
         let ring = if failure {
             EventKind::Async
         } else {
             EventKind::Completion
         };
-        self.qm.inject_event(ring, queue, kind)
+        self.qm.inject_events(ring, queue, kind, count)
     }
 
     /// Resets the function, as a function level reset does.
@@ -211,6 +218,16 @@ impl Zip {
             }
             _ => false,
         }
+    }
+
+    /// A doorbell arrives; it reaches the queues as a verdict has it.
+    fn ring(&self, doorbell: Doorbell, arrives: impl Fn(&Rc<Qm>) + 'static) {
+        let Some(write) = doorbell.write() else {
+            return arrives(&self.qm);
+        };
+        let verdict = self.master.probe.on_doorbell(&write);
+        let qm = self.qm.clone();
+        verdict.carry_out_often(&self.master.timeline, move || arrives(&qm));
     }
 
     fn register_read(&self, register: u32) -> u32 {
@@ -305,13 +322,17 @@ impl PciFunction for Zip {
         if self.is_doorbell(bar, offset) {
             // It is one 64-bit write; anything else at its address is not one.
             if let Ok(raw) = <[u8; 8]>::try_from(data) {
-                let doorbell = u64::from_le_bytes(raw).into();
+                let doorbell = Doorbell::from(u64::from_le_bytes(raw));
                 match (bar, offset) {
-                    (REGISTER_BAR, DOORBELL_EQ_AEQ) => self.qm.event_doorbell(doorbell),
-                    (REGISTER_BAR, _) => self.qm.doorbell(None, doorbell),
+                    (REGISTER_BAR, DOORBELL_EQ_AEQ) => {
+                        self.ring(doorbell, move |qm| qm.event_doorbell(doorbell));
+                    }
+                    (REGISTER_BAR, _) => {
+                        self.ring(doorbell, move |qm| qm.doorbell(None, doorbell));
+                    }
                     _ => {
                         let window = (offset / DOORBELL_WINDOW_BYTES) as u16;
-                        self.qm.doorbell(Some(window), doorbell);
+                        self.ring(doorbell, move |qm| qm.doorbell(Some(window), doorbell));
                     }
                 }
             }

@@ -54,6 +54,14 @@ impl Revision {
             Revision::V3 => 0x30,
         }
     }
+
+    /// As it is named on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Revision::V2 => "0x21",
+            Revision::V3 => "0x30",
+        }
+    }
 }
 
 /// What the device says of an access to a process's memory that was refused, beside the completion with
@@ -69,24 +77,31 @@ pub enum DmaErrors {
 }
 
 /// What is configurable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ZipConfig {
     /// The device.
     pub revision: Revision,
     /// Queues, at least 2 and at most 1024. With revision 0x21 Linux takes 1024 for granted; its
     /// `pf_q_num` must then not exceed this.
     pub queues: u16,
-    /// Jobs that compress at the same time; others wait in order. A job keeps its core while it
-    /// waits for a page fault.
+    /// Jobs that compress at the same time, 1 or 2; others wait in order. A job keeps its core while it
+    /// waits for a page fault. The driver finds the registers of the cores that decompress behind
+    /// those of two that compress (`HZIP_CORE_DFX_DECOMP_BASE`).
     pub compress_cores: u32,
-    /// The same for decompression.
+    /// The same for decompression, 1 to 6.
     pub decompress_cores: u32,
     /// The library's compression level, 0 to 9. What the hardware achieves is not documented.
     pub level: u32,
-    /// Revision 0x30: announce the mailbox commands that stop a queue and that flush the device.
-    /// Linux 6.12 then gives a queue only 1 ms to stop, which a page fault can exceed; without
-    /// them it polls for about 0.2 s.
-    pub stop_commands: bool,
+    /// A completion ring has at most one entry in the event ring that the driver has not taken. Linux
+    /// takes them in batches (`qm_get_complete_eqe_num`).
+    pub coalesce: bool,
+    /// Revision 0x30: announce the mailbox command that stops a queue (`QM_SUPPORT_STOP_QP`). Linux
+    /// 6.12 then gives a queue only 1 ms to stop, which a page fault can exceed
+    /// (`hisi_qm_wait_mb_ready`); without, it polls for 0.1 to 0.2 s (`qm_wait_qp_empty`).
+    pub stop_qp: bool,
+    /// Revision 0x30: announce the mailbox command that stops all queues before a reset
+    /// (`QM_SUPPORT_STOP_FUNC`).
+    pub flush_qm: bool,
     /// How an access that was refused is told.
     pub dma_errors: DmaErrors,
 }
@@ -112,7 +127,9 @@ impl ZipConfig {
                 Revision::V3 => 3,
             },
             level: 6,
-            stop_commands: false,
+            coalesce: true,
+            stop_qp: false,
+            flush_qm: false,
             dma_errors: DmaErrors::default(),
         }
     }

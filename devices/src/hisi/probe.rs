@@ -3,7 +3,7 @@
 use stallbox_timeline::Span;
 
 use crate::dma::Pasid;
-use crate::verdict::{DeviceVerdict, DmaAccess};
+use crate::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
 /// the [DMA port](crate::dma), not here.
@@ -148,6 +148,10 @@ pub trait DeviceProbe {
     }
     /// An interrupt is about to be raised.
     fn on_msi(&self, _vector: u8) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// The guest rings a doorbell, which is about to arrive.
+    fn on_doorbell(&self, _doorbell: &DoorbellWrite) -> DeviceVerdict {
         DeviceVerdict::default()
     }
     /// The guest writes a register: offset in its BAR, value. A verdict cannot wait here.

@@ -46,12 +46,15 @@ impl Registers {
         if config.revision == Revision::V3 {
             let fixed = CAPABILITIES_V3.iter();
             constants.extend(fixed.map(|&(offset, _, value)| (offset, value)));
-            let stop = if config.stop_commands {
-                FEATURES_STOP
-            } else {
-                0
-            };
+            let feature = |there: bool, bit: u32| if there { bit } else { 0 };
+            let stop = feature(config.stop_qp, FEATURE_STOP_QP)
+                | feature(config.flush_qm, FEATURE_FLUSH_QM);
             constants.insert(FEATURES, FEATURES_VERSION | stop);
+            // Those of the device as sold give way.
+            constants.extend(core_capabilities(
+                config.compress_cores,
+                config.decompress_cores,
+            ));
             let queues = u32::from(config.queues);
             constants.insert(QUEUE_COUNTS, queues << 11 | queues);
         }

@@ -96,8 +96,10 @@ pub(super) const USER_SSV: u32 = 1;
 pub(super) const FEATURES: u32 = 0x3100;
 /// The version byte: not zero, so that the feature bits count and the tables are read.
 pub(super) const FEATURES_VERSION: u32 = 1;
-/// `QM_SUPPORT_STOP_QP`, `QM_SUPPORT_STOP_FUNC`
-pub(super) const FEATURES_STOP: u32 = 1 << 9 | 1 << 10;
+/// `QM_SUPPORT_STOP_QP`
+pub(super) const FEATURE_STOP_QP: u32 = 1 << 9;
+/// `QM_SUPPORT_STOP_FUNC`
+pub(super) const FEATURE_FLUSH_QM: u32 = 1 << 10;
 
 /// Doorbell isolation, bit 0 of `QM_FUNC_CAPS_REG`'s neighbour 0x30 (`qm_get_hw_caps`).
 pub(super) const ISOLATION: u32 = 0x30;
@@ -350,3 +352,31 @@ pub(super) const CORE_REGISTERS: &[(u32, &str, Role)] = &[
     (0x94, "HZIP_DECOMP_STF_RELOAD_CURR_ST", Zero),
     (0x9c, "HZIP_DECOMP_LZ77_CURR_ST", Zero),
 ];
+
+/// Cores that the driver's addresses have room for: `HZIP_CORE_DFX_COMP_0` and `_1`, and
+/// `HZIP_CORE_DFX_DECOMP_0` to `_5`.
+pub(super) const COMPRESS_CORES_MAX: u32 = 2;
+pub(super) const DECOMPRESS_CORES_MAX: u32 = 6;
+
+/// The registers that tell revision 0x30's cores: one cluster of two kinds (`ZIP_CLUSTER_NUM_CAP` to
+/// `ZIP_CLUSTER_DECOMP_NUM_CAP`), all enabled, and what each of the first five can do
+/// (`ZIP_CORE1_ALG_BITMAP` and on).
+pub(super) fn core_capabilities(compress: u32, decompress: u32) -> Vec<(u32, u32)> {
+    let ones = |count: u32| (1 << count) - 1;
+    let mut registers = vec![
+        (
+            0x313c,
+            0x1200_0000 | (compress + decompress) << 16 | compress << 8 | decompress,
+        ),
+        (0x3140, ones(decompress) << (16 + compress) | ones(compress)),
+    ];
+    registers.extend((0..5).map(|core| {
+        let algorithms = match core {
+            _ if core < compress => 0xd5,
+            _ if core < compress + decompress => 0x2a,
+            _ => 0,
+        };
+        (0x314c + 4 * core, algorithms)
+    }));
+    registers
+}

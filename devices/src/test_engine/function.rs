@@ -21,7 +21,7 @@ use crate::pcie::message::MessageSender;
 use crate::pcie::msix::MsiX;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
-use crate::verdict::DeviceAct;
+use crate::verdict::{DeviceAct, DoorbellWrite, Purpose};
 
 /// The test engine. A Root Complex Integrated Endpoint, as [`Zip`](crate::hisi::Zip) is.
 pub struct TestEngine {
@@ -169,6 +169,22 @@ impl TestEngine {
         self.engine.is_idle()
     }
 
+    /// A doorbell arrives; it reaches its queue as a verdict has it.
+    fn ring(&self, doorbell: Doorbell) {
+        let (ring, queue, index) = match doorbell {
+            Doorbell::Submit { queue, tail } => (Purpose::Submission, queue, tail),
+            Doorbell::Take { queue, head } => (Purpose::Completion, queue, head),
+        };
+        let queue = Some(queue);
+        let write = DoorbellWrite { ring, queue, index };
+        let verdict = self.wires.master.probe.on_doorbell(&write);
+        let engine = self.engine.clone();
+        verdict.carry_out_often(&self.wires.master.timeline, move || match doorbell {
+            Doorbell::Submit { queue, tail } => engine.submit(queue, tail),
+            Doorbell::Take { queue, head } => engine.take(queue, head),
+        });
+    }
+
     fn flr(&self) {
         self.wires.config.borrow_mut().reset();
         self.wires.messages.discard();
@@ -210,10 +226,8 @@ impl PciFunction for TestEngine {
 
     fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) -> Option<u64> {
         if bar == DOORBELL_BAR {
-            match regs::write_page(offset, data) {
-                Some(Doorbell::Submit { queue, tail }) => self.engine.submit(queue, tail),
-                Some(Doorbell::Take { queue, head }) => self.engine.take(queue, head),
-                None => {}
+            if let Some(doorbell) = regs::write_page(offset, data) {
+                self.ring(doorbell);
             }
             return write_registers(offset, data, |register, _, _| {
                 regs::read_page(self.identity, &self.engine, register).is_some()

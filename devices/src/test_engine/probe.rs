@@ -3,7 +3,7 @@
 use stallbox_timeline::Span;
 
 use crate::dma::Pasid;
-use crate::verdict::{DeviceVerdict, DmaAccess};
+use crate::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
 /// the [DMA port](crate::dma), not here; moving data takes what the queue's RATE register says.
@@ -131,6 +131,10 @@ pub trait EngineProbe {
     fn dma_ended(&self, _access: &DmaAccess) {}
     /// An interrupt is about to be raised.
     fn on_msi(&self, _vector: u16) -> DeviceVerdict {
+        DeviceVerdict::default()
+    }
+    /// The guest rings a doorbell, which is about to arrive.
+    fn on_doorbell(&self, _doorbell: &DoorbellWrite) -> DeviceVerdict {
         DeviceVerdict::default()
     }
     /// The guest writes a register of BAR0: offset, value. A verdict cannot wait here.

@@ -161,7 +161,7 @@ fn tlb_tells_an_invalidation_that_a_rule_holds_from_one_that_was_not_sent() {
         .option("--plan", &path)
         .option("--check", "tlb")
         .traced()
-        .run("echo marker go > /dev/ttyS1; zipabuse storm --queues 2 --depth 4 --bytes 16384")
+        .run("echo marker go > /dev/ttyS1; zipgone under-unmap")
         .status(REPORTED);
     complains(&run, "sent, not yet executed (rule held)");
     assert!(!run.output().contains("was sent since"), "{run}");

@@ -478,3 +478,41 @@ fn a_plan_with_mistakes_is_refused_before_the_guest_boots() {
     let run = guest.run_raw(&["true"]).status(125);
     assert!(run.errors().contains("--control"), "{run}");
 }
+
+#[test]
+fn doorbells_come_late_and_twice() {
+    let script = format!("echo marker go > /dev/ttyS1; {JOB}");
+    let (run, trace) = under("doorbells", &script);
+    let late = taken(&trace, "late-doorbell");
+    assert!(!late.is_empty(), "{run}");
+    for taken in late {
+        assert_eq!(taken.text("at"), Some("doorbell_write"), "{run}");
+        assert_eq!(taken.number("delay_ns"), Some(20_000), "{run}");
+    }
+}
+
+#[test]
+fn what_follows_a_rule_comes_so_long_after_it() {
+    let (run, trace) = under("after-rule", JOB);
+    let at = |rule: &str| taken(&trace, rule).first().map(|record| record.time_ns);
+    let held = at("held-record").unwrap_or_else(|| panic!("{run}"));
+    assert_eq!(at("forget"), Some(held + 20_000), "{run}");
+    let written = trace.iter().filter(|record| record.event == "event_record");
+    let written: Vec<u64> = written.map(|record| record.time_ns).collect();
+    assert!(written.contains(&(held + 50_000)), "{written:?}\n{run}");
+}
+
+#[test]
+fn many_entries_of_one_queue_are_one_interrupt() {
+    let (run, trace) = under("many-events", "echo marker now > /dev/ttyS1; sleep 0.1");
+    let effects: Vec<&str> = trace
+        .iter()
+        .filter(|record| record.event == "effect")
+        .filter_map(|record| record.text("what"))
+        .collect();
+    assert_eq!(
+        effects,
+        ["device_events eq queue 0 kind 0 count 10"],
+        "{run}"
+    );
+}

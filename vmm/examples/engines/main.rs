@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use stallbox_vmm::check::CheckConfig;
 use stallbox_vmm::config::{
-    AcceleratorConfig, DmaErrors, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend,
-    Revision,
+    AcceleratorConfig, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend, Revision,
 };
 use stallbox_vmm::engine::Watch;
 use stallbox_vmm::latency::{LatencyModel, Part};
@@ -47,10 +46,7 @@ fn machine(memory_bytes: u64) -> Result<MachineConfig> {
         memory_backend: MemoryBackend::Anon,
         cpus: 1,
         nodes: 1,
-        accelerator: Some(AcceleratorConfig {
-            revision: Revision::V3,
-            dma_errors: DmaErrors::Status,
-        }),
+        accelerator: Some(AcceleratorConfig::new(Revision::V3)),
         test_engine: None,
         cpu_hafdbs: HardwareUpdate::None,
         smmu_httu: HardwareUpdate::None,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::accel::{Accelerator, parse_accelerator};
 use super::guest::GuestArgs;
-use super::run::{Accelerator, parse_accelerator, parse_seconds};
+use super::run::parse_seconds;
 
 /// Options of `stallbox measure`.
 #[derive(Debug, Args)]
@@ -32,8 +33,8 @@ pub struct MeasureArgs {
     /// Which guest.
     #[command(flatten)]
     pub guest: GuestArgs,
-    /// Accelerator: zip, zip,rev=0x21 or zip,rev=0x30.
-    #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
+    /// Accelerator: zip, with its options (docs/accelerators.md).
+    #[arg(long, value_name = "DEVICE[,OPTION]...", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
     pub accel: Accelerator,
     /// Seed of every random draw.
     #[arg(

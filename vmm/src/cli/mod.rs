@@ -1,5 +1,6 @@
 //! The command line: a file for each command, and `guest` for what several have in common.
 
+mod accel;
 mod guest;
 mod image;
 mod inspect;
@@ -9,13 +10,14 @@ mod run;
 
 use clap::{Parser, Subcommand};
 
+pub use accel::Accelerator;
 pub use guest::GuestArgs;
 pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 pub use inspect::{InspectArgs, What};
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
+pub use run::RunArgs;
 pub(crate) use run::given_twice;
-pub use run::{Accelerator, RunArgs};
 
 /// An arm64 machine for device page faults.
 #[derive(Debug, Parser)]

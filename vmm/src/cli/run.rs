@@ -8,11 +8,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use stallbox_faultplan::SmmuSettings;
 
+use super::accel::{Accelerator, accelerator_help, parse_accelerator};
 use super::guest::GuestArgs;
-use crate::config::{
-    AcceleratorConfig, CPUS_MAX, DmaErrors, EngineKind, FaultMode, MemoryBackend, Revision,
-    TestEngineConfig,
-};
+use crate::config::{AcceleratorConfig, CPUS_MAX, EngineKind, MemoryBackend, TestEngineConfig};
 
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
@@ -44,9 +42,8 @@ pub struct RunArgs {
     /// NUMA nodes over which RAM and vCPUs are spread.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4), allow_negative_numbers = true)]
     pub nodes: u8,
-    /// Accelerator: zip, with rev=0x21 or rev=0x30, and dma_error=status or dma_error=ras; test-engine, with fault=stall or fault=pri, and
-    /// ats=prefill; or none (repeatable).
-    #[arg(long, value_name = "DEVICE", default_value = "zip,rev=0x30", value_parser = parse_accelerator)]
+    /// Accelerator, with its options (docs/accelerators.md; repeatable).
+    #[arg(long, value_name = "DEVICE[,OPTION]...", default_value = "zip,rev=0x30", value_parser = parse_accelerator, long_help = accelerator_help())]
     pub accel: Vec<Accelerator>,
     /// Interrupts of the SMMU: wired, or msi through the ITS.
     #[arg(long, value_name = "KIND", default_value = "wired", value_parser = ["wired", "msi"])]
@@ -98,86 +95,10 @@ pub struct RunArgs {
     pub command: Vec<String>,
 }
 
-/// What one `--accel` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accelerator {
-    /// No accelerator.
-    None,
-    /// HiSilicon's compressor.
-    Zip(AcceleratorConfig),
-    /// The SVA test engine (`docs/test-engine.md`).
-    TestEngine(TestEngineConfig),
-}
-
-pub(super) fn parse_accelerator(text: &str) -> Result<Accelerator> {
-    let mut words = text.split(',');
-    let name = words.next().unwrap_or_default();
-    let options: Vec<(&str, &str)> = words
-        .map(|word| word.split_once('=').unwrap_or((word, "")))
-        .collect();
-    let names = options.iter().map(|(option, _)| *option);
-    if let Some(option) = given_twice(names) {
-        bail!("{option} is given twice for {name}");
-    }
-    let mut options = options.into_iter();
-    match name {
-        "none" => match options.next() {
-            None => Ok(Accelerator::None),
-            Some((option, _)) => bail!("none has no options such as \"{option}\""),
-        },
-        "zip" => {
-            let (mut revision, mut dma_errors) = (Revision::V3, DmaErrors::default());
-            for option in options {
-                match option {
-                    ("rev", "0x21") => revision = Revision::V2,
-                    ("rev", "0x30") => revision = Revision::V3,
-                    ("dma_error", "status") => dma_errors = DmaErrors::Status,
-                    ("dma_error", "ras") => dma_errors = DmaErrors::Ras,
-                    option => {
-                        let known = "rev=0x21, rev=0x30, dma_error=status and dma_error=ras";
-                        return unknown("zip", option, known);
-                    }
-                }
-            }
-            Ok(Accelerator::Zip(AcceleratorConfig {
-                revision,
-                dma_errors,
-            }))
-        }
-        "test-engine" => {
-            let (mut fault, mut prefill) = (FaultMode::Stall, false);
-            for option in options {
-                match option {
-                    ("fault", "stall") => fault = FaultMode::Stall,
-                    ("fault", "pri") => fault = FaultMode::Pri,
-                    ("ats", "prefill") => prefill = true,
-                    option => {
-                        let known = "fault=stall, fault=pri and ats=prefill";
-                        return unknown("test-engine", option, known);
-                    }
-                }
-            }
-            if prefill && fault != FaultMode::Pri {
-                bail!("ats=prefill needs fault=pri: a device that stalls translates no addresses");
-            }
-            Ok(Accelerator::TestEngine(TestEngineConfig { fault, prefill }))
-        }
-        _ => bail!(
-            "there is zip (with rev=0x21 or rev=0x30, and dma_error=status or dma_error=ras), test-engine (with fault=stall or fault=pri \
-             and ats=prefill) and none"
-        ),
-    }
-}
-
 /// The first that comes a second time.
 pub(crate) fn given_twice<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = BTreeSet::new();
     names.into_iter().find(|name| !seen.insert(*name))
-}
-
-fn unknown<T>(device: &str, (name, value): (&str, &str), known: &str) -> Result<T> {
-    let equals = if value.is_empty() { "" } else { "=" };
-    bail!("\"{name}{equals}{value}\" is no option of {device}; it has {known}")
 }
 
 fn parse_smmu(text: &str) -> Result<SmmuSettings> {
@@ -256,59 +177,6 @@ mod tests {
             panic!("{cli:?} is another command");
         };
         assert_eq!(args.script().unwrap(), r"echo 'a  b' 'it'\''s'");
-    }
-
-    #[test]
-    fn accelerators_are_named_with_their_options() {
-        let of = |revision, dma_errors| {
-            Some(Accelerator::Zip(AcceleratorConfig {
-                revision,
-                dma_errors,
-            }))
-        };
-        let zip = |revision| of(revision, DmaErrors::Status);
-        let parsed = |text| parse_accelerator(text).ok();
-        assert_eq!(parsed("zip"), zip(Revision::V3));
-        assert_eq!(parsed("zip,rev=0x21"), zip(Revision::V2));
-        assert_eq!(parsed("zip,dma_error=status"), zip(Revision::V3));
-        let ras = of(Revision::V2, DmaErrors::Ras);
-        assert_eq!(parsed("zip,dma_error=ras,rev=0x21"), ras);
-        assert_eq!(parsed("none"), Some(Accelerator::None));
-        let engine = |fault, prefill| {
-            let config = TestEngineConfig { fault, prefill };
-            Some(Accelerator::TestEngine(config))
-        };
-        for text in ["test-engine", "test-engine,fault=stall"] {
-            assert_eq!(parsed(text), engine(FaultMode::Stall, false));
-        }
-        assert_eq!(
-            parsed("test-engine,fault=pri"),
-            engine(FaultMode::Pri, false)
-        );
-        assert_eq!(
-            parsed("test-engine,ats=prefill,fault=pri"),
-            engine(FaultMode::Pri, true)
-        );
-        assert_eq!(parsed("test-engine,ats=prefill"), None);
-        for bad in [
-            "zip,rev=0x20",
-            "zip,dma_error=both",
-            "sec",
-            "none,rev=0x21",
-            "test-engine,fault=no",
-        ] {
-            assert_eq!(parsed(bad), None, "{bad}");
-        }
-        for (twice, option) in [
-            ("zip,rev=0x21,rev=0x30", "rev"),
-            ("test-engine,fault=pri,ats=prefill,fault=pri", "fault"),
-        ] {
-            let error = parse_accelerator(twice).unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("{option} is given twice")),
-                "{error}"
-            );
-        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use stallbox_devices::atc::AtcEntry;
-use stallbox_faultplan::{Effect, Plan, Rule};
+use stallbox_faultplan::{Beside, Effect, Plan, Rule};
 use stallbox_timeline::{Span, Time};
 
 use super::tables::{Tables, hex};
@@ -213,7 +213,7 @@ fn perform(request: Request, world: &World) -> Result<Value> {
             count => Ok(json!(format!("{count} switched"))),
         },
         Request::Inject { plan } => {
-            let rules = parse(&plan)?;
+            let rules = parse(world, &plan)?;
             let count = rules.len();
             for rule in rules {
                 if !faults.add(rule) {
@@ -224,7 +224,10 @@ fn perform(request: Request, world: &World) -> Result<Value> {
         }
         Request::Now { effects } => {
             let text = format!("[[rule]]\nat = \"marker\"\n[rule.do]\n{effects}\n");
-            let rules = parse(&text)?;
+            let rules = parse(world, &text)?;
+            if rules.iter().any(|rule| rule.effects_after_ns > 0) {
+                bail!("what is done now cannot wait: leave `effects_after_ns` out, or add a rule");
+            }
             let all = rules.iter().flat_map(|rule| &rule.effects);
             // One that cannot be done ends it; those before it are done.
             all.map(effect).collect()
@@ -232,8 +235,14 @@ fn perform(request: Request, world: &World) -> Result<Value> {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Rule>> {
-    let plan = Plan::parse(text).map_err(|error| error.named("request"))?;
+fn parse(world: &World, text: &str) -> Result<Vec<Rule>> {
+    let counts = world.faults.player().counts();
+    let gates = counts.iter().filter_map(|count| count.rule.gate.as_ref());
+    let beside = Beside {
+        rules: counts.iter().map(|count| count.rule.name.clone()).collect(),
+        gates: gates.map(|gate| gate.name.clone()).collect(),
+    };
+    let plan = Plan::parse_beside(text, &beside).map_err(|error| error.named("request"))?;
     if plan.seed.is_some() || plan.fault_loop.is_some() || plan.smmu != Default::default() {
         bail!("only rules can be added while the machine runs");
     }

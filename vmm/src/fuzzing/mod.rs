@@ -18,8 +18,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, DmaErrors, FaultMode, HardwareUpdate, MachineConfig, MemoryBackend,
-    Revision, TestEngineConfig,
+    AcceleratorConfig, HardwareUpdate, MachineConfig, MemoryBackend, Revision, TestEngineConfig,
 };
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::{LatencyModel, Part};
@@ -168,14 +167,8 @@ fn machine(cpus: u8, latencies: bool) -> MachineConfig {
         memory_backend: MemoryBackend::Anon,
         cpus,
         nodes: 1,
-        accelerator: Some(AcceleratorConfig {
-            revision: Revision::V3,
-            dma_errors: DmaErrors::default(),
-        }),
-        test_engine: Some(TestEngineConfig {
-            fault: FaultMode::Stall,
-            prefill: false,
-        }),
+        accelerator: Some(AcceleratorConfig::new(Revision::V3)),
+        test_engine: Some(TestEngineConfig::default()),
         cpu_hafdbs: HardwareUpdate::None,
         smmu_httu: HardwareUpdate::None,
         smmu_msi: true,

@@ -37,7 +37,7 @@ use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
 use crate::check::Checkers;
-use crate::config::{Ats, DmaErrors, MachineConfig, Revision};
+use crate::config::{Ats, MachineConfig};
 use crate::latency::Latency;
 use crate::outcome::Outcome;
 pub use ats::AtcProbe;
@@ -262,18 +262,8 @@ impl World {
                 requester: ACCELERATOR,
                 dma: self.port(ACCELERATOR, memory, latency),
             };
-            let revision = match accelerator.revision {
-                Revision::V2 => hisi::Revision::V2,
-                Revision::V3 => hisi::Revision::V3,
-            };
             let zip = hisi::Zip::new(
-                hisi::ZipConfig {
-                    dma_errors: match accelerator.dma_errors {
-                        DmaErrors::Status => hisi::DmaErrors::Status,
-                        DmaErrors::Ras => hisi::DmaErrors::Ras,
-                    },
-                    ..hisi::ZipConfig::new(revision)
-                },
+                accelerator,
                 slot,
                 self.timeline.clone(),
                 Rc::new(probe::AcceleratorProbe::new(

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep};
 use stallbox_devices::pcie::RequesterId;
-use stallbox_devices::verdict::{DeviceVerdict, DmaAccess};
+use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
 use stallbox_faultplan::Point;
 use stallbox_smmu::{
     EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation,
@@ -250,6 +250,10 @@ impl DeviceProbe for AcceleratorProbe {
 
     fn on_mailbox(&self, command: u8, queue: u16) -> DeviceVerdict {
         self.faults.on_mailbox(self.stream, command, queue)
+    }
+
+    fn on_doorbell(&self, doorbell: &DoorbellWrite) -> DeviceVerdict {
+        self.faults.on_doorbell(self.stream, doorbell)
     }
 
     fn on_msi(&self, vector: u8) -> DeviceVerdict {

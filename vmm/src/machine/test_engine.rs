@@ -6,7 +6,7 @@ use std::rc::Rc;
 use stallbox_devices::pcie::Slot;
 use stallbox_devices::pcie::host::HostBridge;
 use stallbox_devices::test_engine::{self, EngineNote, EngineProbe, EngineStep, TestEngine};
-use stallbox_devices::verdict::{DeviceVerdict, DmaAccess};
+use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
 use stallbox_faultplan::Point;
 use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
@@ -35,7 +35,7 @@ impl World {
                     prefill: config.prefill,
                 },
             },
-            ..test_engine::TestEngineConfig::default()
+            queues: config.queues,
         };
         let probe = Rc::new(Probe {
             latency: latency.clone(),
@@ -84,6 +84,10 @@ impl EngineProbe for Probe {
 
     fn dma_ended(&self, access: &DmaAccess) {
         self.faults.dma_ended(Probe::STREAM, access);
+    }
+
+    fn on_doorbell(&self, doorbell: &DoorbellWrite) -> DeviceVerdict {
+        self.faults.on_doorbell(Probe::STREAM, doorbell)
     }
 
     fn on_msi(&self, vector: u16) -> DeviceVerdict {

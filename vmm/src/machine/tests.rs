@@ -14,7 +14,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::*;
 use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, DmaErrors, FaultMode, HardwareUpdate, MemoryBackend, TestEngineConfig,
+    AcceleratorConfig, FaultMode, HardwareUpdate, MemoryBackend, Revision, TestEngineConfig,
 };
 use crate::engine::{Engine, Watch, soft};
 use crate::latency::LatencyModel;
@@ -101,13 +101,10 @@ fn config(fault: FaultMode) -> MachineConfig {
         memory_backend: MemoryBackend::Anon,
         cpus: 2,
         nodes: 1,
-        accelerator: Some(AcceleratorConfig {
-            revision: Revision::V3,
-            dma_errors: DmaErrors::default(),
-        }),
+        accelerator: Some(AcceleratorConfig::new(Revision::V3)),
         test_engine: Some(TestEngineConfig {
             fault,
-            prefill: false,
+            ..TestEngineConfig::default()
         }),
         cpu_hafdbs: HardwareUpdate::None,
         smmu_httu: HardwareUpdate::None,

@@ -55,6 +55,7 @@ impl Plan {
             test_engine: device.translates().then_some(TestEngineConfig {
                 fault: FaultMode::Pri,
                 prefill: device == Device::AtsPrefill,
+                ..TestEngineConfig::default()
             }),
             cpu_hafdbs: self.cpu_hafdbs,
             smmu_httu: self.smmu_httu,

@@ -124,10 +124,11 @@ impl<'r, 's> Parser<'r, 's> {
                 name: self.reader.name(value, "gate")?,
                 open_at: None,
                 timeout_ns: None,
+                after_rule: None,
             });
         }
         let table = self.reader.table(value, "gate")?;
-        table.only(&["name", "open_at", "timeout_ns"]);
+        table.only(&["name", "open_at", "timeout_ns", "after_rule", "after_ns"]);
         if table.get("name").is_none() {
             self.reader.mistake(
                 value.span(),
@@ -139,6 +140,7 @@ impl<'r, 's> Parser<'r, 's> {
             name: table.name_of("name")?,
             open_at: table.integer("open_at", 1..=1_000_000).map(|it| it as u32),
             timeout_ns: table.integer("timeout_ns", 0..=LONGEST_NS),
+            after_rule: self.after(&table, 0),
         })
     }
 

@@ -2,12 +2,12 @@
 
 use toml::de::DeValue;
 
-use super::{Parser, VECTOR_MAX};
+use super::{LONGEST_NS, Parser, VECTOR_MAX};
 use crate::point::{Matches, Point};
 use crate::read::{Table, Value};
 use crate::rule::{DeviceError, DeviceEvent, Effect, Rule, Touch};
 
-pub(crate) const EFFECT_KEYS: [&str; 11] = [
+pub(crate) const EFFECT_KEYS: [&str; 12] = [
     "write_records",
     "run_commands",
     "evict_tlb",
@@ -19,6 +19,7 @@ pub(crate) const EFFECT_KEYS: [&str; 11] = [
     "open",
     "marker",
     "pause",
+    "effects_after_ns",
 ];
 
 impl<'r, 's> Parser<'r, 's> {
@@ -77,6 +78,18 @@ impl<'r, 's> Parser<'r, 's> {
         }
         effects.extend(table.name_of("open").map(Effect::Open));
         effects.extend(table.name_of("marker").map(Effect::Marker));
+        rule.effects_after_ns = table
+            .integer("effects_after_ns", 0..=LONGEST_NS)
+            .unwrap_or(0);
+        if let Some(value) = table.get("effects_after_ns")
+            && effects.is_empty()
+        {
+            reader.mistake(
+                value.span(),
+                "`effects_after_ns` delays effects, and there are none",
+                Some("what a rule takes is delayed by `delay`".to_owned()),
+            );
+        }
         rule.effects = effects;
     }
 
@@ -199,10 +212,10 @@ impl<'r, 's> Parser<'r, 's> {
         })
     }
 
-    /// `{ ring = "aeq", queue = 3, kind = 1 }`.
+    /// `{ ring = "aeq", queue = 3, kind = 1, count = 2 }`.
     fn device_event(&self, value: &Value<'s>) -> Option<DeviceEvent> {
         let table = self.reader.table(value, "device_events")?;
-        table.only(&["stream", "ring", "queue", "kind"]);
+        table.only(&["stream", "ring", "queue", "kind", "count"]);
         for key in ["ring", "queue"] {
             if table.get(key).is_none() {
                 self.reader.mistake(
@@ -228,6 +241,10 @@ impl<'r, 's> Parser<'r, 's> {
             failure,
             queue: table.integer("queue", 0..=4095)? as u16,
             kind: table.integer("kind", 0..=15).unwrap_or(0) as u8,
+            count: match table.get("count") {
+                Some(value) => self.reader.integer(value, "count", 1..=65536)? as u32,
+                None => 1,
+            },
         })
     }
 }

@@ -6,9 +6,9 @@ use super::{LONGEST_NS, Parser, VECTOR_MAX};
 use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::point::{Matches, Point};
 use crate::read::{Table, Value, parse_number};
-use crate::rule::{Access, Attempt, Filter, Ring, When};
+use crate::rule::{Access, After, Attempt, Filter, Ring, When};
 
-pub(crate) const WHEN_KEYS: [&str; 8] = [
+pub(crate) const WHEN_KEYS: [&str; 11] = [
     "nth",
     "every",
     "probability",
@@ -17,6 +17,9 @@ pub(crate) const WHEN_KEYS: [&str; 8] = [
     "until_ns",
     "after_marker",
     "before_marker",
+    "after_rule",
+    "after_ns",
+    "before_rule",
 ];
 
 /// The keys that fill [`Filter::codes`]: no point has two of them.
@@ -197,6 +200,9 @@ impl<'r, 's> Parser<'r, 's> {
             after_marker: table.name_of("after_marker"),
             before_marker: table.name_of("before_marker"),
             period_ns: table.integer("period_ns", 1..=LONGEST_NS),
+            // At no distance, rules that follow each other would hold up time.
+            after_rule: self.after(table, u64::from(point == Point::Time)),
+            before_rule: table.name_of("before_rule"),
         };
         if let (Some(from), Some(until), Some(value)) =
             (when.from_ns, when.until_ns, table.get("until_ns"))
@@ -209,6 +215,13 @@ impl<'r, 's> Parser<'r, 's> {
             );
         }
         if point == Point::Time {
+            if let (Some(_), Some(period)) = (&when.after_rule, table.get("period_ns")) {
+                self.reader.mistake(
+                    period.span(),
+                    "`period_ns` and `after_rule` do not go together",
+                    Some("the rule fires each time that the other one does".to_owned()),
+                );
+            }
             for key in ["nth", "every", "after_marker", "before_marker"] {
                 if let Some((_, span)) = table.keys().find(|(name, _)| *name == key) {
                     self.reader.mistake(
@@ -220,6 +233,29 @@ impl<'r, 's> Parser<'r, 's> {
             }
         }
         when
+    }
+
+    /// `after_rule` with `after_ns`, which is at least `min`.
+    pub(super) fn after(&self, table: &Table<'r, 's>, min: u64) -> Option<After> {
+        let ns = table.integer("after_ns", min..=LONGEST_NS);
+        let Some(rule) = table.get("after_rule") else {
+            if let Some(ns) = table.get("after_ns") {
+                self.reader
+                    .mistake(ns.span(), "`after_ns` needs `after_rule`: after what", None);
+            }
+            return None;
+        };
+        if min > 0 && table.get("after_ns").is_none() {
+            self.reader.mistake(
+                rule.span(),
+                "`after_ns` is missing: how long after the rule",
+                None,
+            );
+        }
+        Some(After {
+            rule: self.reader.name(rule, "after_rule")?,
+            ns: ns.unwrap_or(min),
+        })
     }
 
     pub(super) fn stream(&self, table: &Table<'r, 's>) -> Option<u32> {

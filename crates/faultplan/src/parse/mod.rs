@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use crate::error::{Mistake, PlanError};
 use crate::point::Point;
-use crate::read::{Reader, Table};
+use crate::read::{Reader, Table, Value};
 use crate::rule::{Act, Attempt, Filter, Rule, When};
 use crate::smmu::{self, SmmuSettings};
 
@@ -43,6 +43,11 @@ pub struct Plan {
 impl Plan {
     /// Reads a plan. A text that is none gives all its mistakes.
     pub fn parse(text: &str) -> Result<Plan, PlanError> {
+        Plan::parse_beside(text, &Beside::default())
+    }
+
+    /// Reads a plan whose rules are to be added to others.
+    pub fn parse_beside(text: &str, beside: &Beside) -> Result<Plan, PlanError> {
         let error = |mistakes| PlanError {
             name: "plan".to_owned(),
             mistakes,
@@ -69,7 +74,7 @@ impl Plan {
         }
         let reader = Reader::new(text);
         let plan =
-            Parser { reader: &reader }.plan(&Table::root(&reader, root.get_ref(), root.span()));
+            Parser::new(&reader, beside).plan(&Table::root(&reader, root.get_ref(), root.span()));
         let mistakes = reader.into_mistakes();
         if mistakes.is_empty() {
             Ok(plan)
@@ -84,11 +89,25 @@ impl Plan {
     }
 }
 
+/// What is there already, which rules may name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Names of rules.
+    pub rules: Vec<String>,
+    /// Names of gates.
+    pub gates: Vec<String>,
+}
+
 struct Parser<'r, 's> {
     reader: &'r Reader<'s>,
+    beside: &'r Beside,
 }
 
 impl<'r, 's> Parser<'r, 's> {
+    fn new(reader: &'r Reader<'s>, beside: &'r Beside) -> Parser<'r, 's> {
+        Parser { reader, beside }
+    }
+
     fn plan(&self, root: &Table<'r, 's>) -> Plan {
         root.only(&["seed", "fault_loop", "smmu", "rule"]);
         let mut plan = Plan {
@@ -124,13 +143,16 @@ impl<'r, 's> Parser<'r, 's> {
             }
         }
         self.opened_gates_exist(root, &plan);
+        self.awaited_rules_exist(root, &plan);
         plan
     }
 
     /// A rule that opens a gate at which no rule waits has a slip in the name.
     fn opened_gates_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
         let gates = plan.rules.iter().filter_map(|rule| rule.gate.as_ref());
-        let held: Vec<&str> = gates.map(|gate| gate.name.as_str()).collect();
+        let gates = gates.map(|gate| gate.name.as_str());
+        let there = self.beside.gates.iter().map(String::as_str);
+        let held: Vec<&str> = gates.chain(there).collect();
         let rules = root.get("rule").and_then(|it| it.get_ref().as_array());
         let opens = rules
             .into_iter()
@@ -142,6 +164,36 @@ impl<'r, 's> Parser<'r, 's> {
             {
                 self.reader
                     .unknown(open.span(), "open", name, held.iter().copied());
+            }
+        }
+    }
+
+    /// A rule that waits for one that is not there has a slip in the name.
+    fn awaited_rules_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
+        let names = plan.rules.iter().map(|rule| rule.name.as_str());
+        let there = self.beside.rules.iter().map(String::as_str);
+        let names: Vec<&str> = names.chain(there).collect();
+        let rules = root.get("rule").and_then(|it| it.get_ref().as_array());
+        let of = |rule: &'r Value<'s>, path: &[&str], key: &'static str| {
+            let table = path
+                .iter()
+                .try_fold(rule, |at, step| at.get_ref().get(*step));
+            Some((key, table?.get_ref().get(key)?))
+        };
+        let awaited = rules.into_iter().flat_map(|rules| rules.iter());
+        let awaited = awaited.flat_map(|rule| {
+            [
+                of(rule, &["match"], "after_rule"),
+                of(rule, &["match"], "before_rule"),
+                of(rule, &["do", "gate"], "after_rule"),
+            ]
+        });
+        for (key, value) in awaited.flatten() {
+            if let Some(name) = value.get_ref().as_str()
+                && !names.contains(&name)
+            {
+                self.reader
+                    .unknown(value.span(), key, name, names.iter().copied());
             }
         }
     }
@@ -169,10 +221,10 @@ impl<'r, 's> Parser<'r, 's> {
             }
             None => (self.default_filter(point), When::default()),
         };
-        if point == Point::Time && when.from_ns.is_none() {
+        if point == Point::Time && when.from_ns.is_none() && when.after_rule.is_none() {
             self.reader.mistake(
                 self.head(&table.span),
-                "a rule at \"time\" needs `match.from_ns`: when",
+                "a rule at \"time\" needs `match.from_ns`: when; or `match.after_rule`",
                 None,
             );
         }
@@ -186,6 +238,7 @@ impl<'r, 's> Parser<'r, 's> {
             gate: None,
             act: Act::Go,
             effects: Vec::new(),
+            effects_after_ns: 0,
         };
         match table.get("do") {
             Some(value) => {

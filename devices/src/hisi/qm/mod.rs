@@ -38,7 +38,8 @@ use event::EventRing;
 use mailbox::{Action, Command, ContextKind, Mailbox, STATUS_FAILED};
 use queue::{CompletionRing, Serving, SubmissionRing};
 use ring::Position;
-use spec::{CONTEXT_BYTES, Context, Doorbell, Event, SQE_BYTES};
+pub(super) use spec::Doorbell;
+use spec::{CONTEXT_BYTES, Context, Event, SQE_BYTES};
 use vft::Vft;
 
 /// What a submission entry is handed over with.
@@ -95,6 +96,8 @@ pub(super) struct Qm {
 }
 
 struct State {
+    /// A completion ring has one event in the EQ at most.
+    coalesce: bool,
     queues: Vec<QueuePair>,
     eq: EventRing,
     aeq: EventRing,
@@ -116,14 +119,14 @@ struct QueuePair {
     lease: Lease,
     /// Tasks with a transaction of this queue under way, those of revoked leases included.
     tasks: Rc<Cell<u32>>,
-    /// An event of the completion ring is in the EQ. At most one may be: Linux collects a batch of
-    /// events in an array with one element for each queue (`qm_get_complete_eqe_num`).
+    /// An event of the completion ring is in the EQ; see [`ZipConfig::coalesce`](crate::hisi::ZipConfig).
     event_outstanding: bool,
 }
 
 impl State {
-    fn new(queue_count: u16) -> State {
+    fn new(queue_count: u16, coalesce: bool) -> State {
         State {
+            coalesce,
             queues: (0..queue_count).map(|_| QueuePair::default()).collect(),
             eq: EventRing::new(0),
             aeq: EventRing::new(1),
@@ -168,7 +171,7 @@ impl State {
             return;
         };
         let event = Event::new().with_queue(number);
-        let position = if pair.event_outstanding {
+        let position = if self.coalesce && pair.event_outstanding {
             None
         } else {
             self.eq.push(event)
@@ -251,6 +254,7 @@ impl Qm {
         interrupts: Rc<dyn Interrupts>,
         engine: Rc<dyn Engine>,
         queue_count: u16,
+        coalesce: bool,
         stop_commands: bool,
     ) -> Rc<Qm> {
         Rc::new(Qm {
@@ -258,7 +262,7 @@ impl Qm {
             counters,
             interrupts,
             engine,
-            state: RefCell::new(State::new(queue_count)),
+            state: RefCell::new(State::new(queue_count, coalesce)),
             progress: Notify::new(),
             stop_commands,
             queue_count,
@@ -276,7 +280,7 @@ impl Qm {
             for number in 0..state.queues.len() {
                 state.close(number);
             }
-            *state = State::new(self.queue_count);
+            *state = State::new(self.queue_count, state.coalesce);
         }
         self.leases_revoked();
     }
@@ -317,7 +321,7 @@ impl Qm {
             let (status, answer) = match act {
                 DeviceAct::Drop => return,
                 DeviceAct::Fail(status) => (status, None),
-                DeviceAct::Go => match qm.perform(&command, &lease).await {
+                DeviceAct::Go | DeviceAct::Repeat(_) => match qm.perform(&command, &lease).await {
                     Ok(answer) => (0, answer),
                     Err(CommandError::Failed) => (STATUS_FAILED, None),
                     Err(CommandError::Revoked) => return,
@@ -536,12 +540,24 @@ impl Qm {
         self.write_events(kind);
     }
 
-    /// Writes an event that nothing in the device gave cause for: false if its ring takes none.
-    pub(super) fn inject_event(self: &Rc<Self>, kind: EventKind, queue: u16, code: u8) -> bool {
+    /// Writes events that nothing in the device gave cause for: how many its ring takes.
+    pub(super) fn inject_events(
+        self: &Rc<Self>,
+        kind: EventKind,
+        queue: u16,
+        code: u8,
+        count: u32,
+    ) -> u32 {
         let event = Event::new().with_queue(queue).with_kind(code);
-        let pushed = self.state.borrow_mut().events(kind).push(event).is_some();
+        let pushed = {
+            let mut state = self.state.borrow_mut();
+            let ring = state.events(kind);
+            (0..count)
+                .take_while(|_| ring.push(event).is_some())
+                .count()
+        };
         self.write_events(kind);
-        pushed
+        pushed as u32
     }
 
     /// An event is in memory that no doorbell has taken.

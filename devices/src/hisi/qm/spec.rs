@@ -4,6 +4,8 @@
 
 use bitfield_struct::bitfield;
 
+use crate::verdict::{DoorbellWrite, Purpose};
+
 /// Bytes of a submission entry (`HZIP_SQE_SIZE`).
 pub const SQE_BYTES: usize = 128;
 /// Bytes of a completion entry (`struct qm_cqe`).
@@ -27,6 +29,24 @@ pub struct Doorbell {
     pub index: u16,
     /// On a completion ring, 1 asks for an event.
     pub priority: u16,
+}
+
+impl Doorbell {
+    /// What it says; `None` if it is of none of the rings.
+    pub fn write(self) -> Option<DoorbellWrite> {
+        let (ring, of_queue) = match self.command() {
+            DOORBELL_SQ => (Purpose::Submission, true),
+            DOORBELL_CQ => (Purpose::Completion, true),
+            DOORBELL_EQ => (Purpose::Event, false),
+            DOORBELL_AEQ => (Purpose::AsyncEvent, false),
+            _ => return None,
+        };
+        Some(DoorbellWrite {
+            ring,
+            queue: of_queue.then_some(self.queue()),
+            index: self.index().into(),
+        })
+    }
 }
 
 /// `QM_DOORBELL_CMD_SQ`

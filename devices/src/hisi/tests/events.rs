@@ -4,7 +4,7 @@ use stallbox_timeline::Span;
 
 use super::guest::{AEQ, COMPRESS, EQ, MSI_DATA, SOURCE, ZLIB, sq_address};
 use super::{Guest, Job, Queue};
-use crate::hisi::Revision;
+use crate::hisi::{Revision, ZipConfig};
 
 const ENTRY_PHASE: u32 = 1 << 16;
 
@@ -59,6 +59,30 @@ fn an_armed_queue_has_one_event_outstanding_at_most() {
     assert_eq!(guest.msis(), [MSI_DATA]);
     assert_eq!(guest.word(EQ + 4), 5 | ENTRY_PHASE);
     assert_eq!(guest.word(EQ + 8), 0);
+}
+
+/// As a device would have it that does not look what is in its ring already.
+#[test]
+fn without_coalescing_each_completion_of_an_armed_queue_makes_an_event() {
+    let guest = Guest::with(ZipConfig {
+        coalesce: false,
+        ..ZipConfig::new(Revision::V3)
+    });
+    let mut queue = guest.start_queue(5, COMPRESS);
+    complete(&guest, &mut queue);
+    assert_eq!(guest.msis(), [MSI_DATA]);
+    for _ in 0..3 {
+        guest.doorbell(5, 1, queue.head, 1);
+        complete(&guest, &mut queue);
+    }
+    assert!(guest.msis().is_empty(), "one interrupt until the doorbell");
+    for slot in 0..4 {
+        assert_eq!(guest.word(EQ + 4 * slot), 5 | ENTRY_PHASE);
+    }
+    guest.event_doorbell(2, 3);
+    assert_eq!(guest.msis(), [MSI_DATA], "the fourth is still there");
+    guest.event_doorbell(2, 4);
+    assert!(guest.msis().is_empty());
 }
 
 #[test]

@@ -262,7 +262,8 @@ fn cores_limit_how_many_jobs_run_at_once() {
 #[test]
 fn stop_qp_waits_for_the_stall_and_fetches_nothing_more() {
     let config = ZipConfig {
-        stop_commands: true,
+        stop_qp: true,
+        flush_qm: true,
         ..ZipConfig::new(Revision::V3)
     };
     let guest = Guest::with(config);

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stallbox_devices::verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose};
+use stallbox_devices::verdict::{DeviceAct, DeviceVerdict, DmaAccess, DoorbellWrite, Purpose};
 use stallbox_faultplan::{Access, Act, Point, Ring, Subject};
 use stallbox_smmu::Transaction;
 use stallbox_timeline::Span;
@@ -128,6 +128,21 @@ impl Faults {
         self.device_verdict(taken)
     }
 
+    pub(in crate::machine) fn on_doorbell(
+        self: &Rc<Self>,
+        stream: u32,
+        doorbell: &DoorbellWrite,
+    ) -> DeviceVerdict {
+        let taken = self.ask(&Subject {
+            stream: Some(stream),
+            queue: doorbell.queue,
+            ring: Some(ring(doorbell.ring)),
+            value: Some(doorbell.index),
+            ..Subject::at(Point::DoorbellWrite)
+        });
+        self.device_verdict(taken)
+    }
+
     /// How much longer a step of a device takes.
     pub(in crate::machine) fn on_device_step(
         self: &Rc<Self>,
@@ -150,6 +165,7 @@ impl Faults {
             Act::Drop => DeviceAct::Drop,
             Act::Abort => DeviceAct::Fail(0),
             Act::Fail(status) => DeviceAct::Fail(status),
+            Act::Duplicate(more) => DeviceAct::Repeat(more),
             _ => DeviceAct::Go,
         };
         DeviceVerdict {

@@ -70,7 +70,7 @@ impl Faults {
             | Effect::DeviceError { .. }
             | Effect::DeviceReset { .. } => {
                 let accelerator = devices.accelerator(targets::stream(effect));
-                let done = accelerator.and_then(|it| Ok(targets::perform(&it, effect)?));
+                let done = accelerator.and_then(|it| targets::perform(&it, effect));
                 if let Err(reason) = done {
                     return failed(&reason);
                 }
@@ -159,10 +159,15 @@ fn describe(effect: &Effect) -> String {
             failure,
             queue,
             kind,
+            count,
             ..
         }) => {
             let ring = if *failure { "aeq" } else { "eq" };
-            format!("device_events {ring} queue {queue} kind {kind}")
+            let count = match count {
+                1 => String::new(),
+                count => format!(" count {count}"),
+            };
+            format!("device_events {ring} queue {queue} kind {kind}{count}")
         }
         Effect::Touch(touch) => format!(
             "touch {} from {:#x}",

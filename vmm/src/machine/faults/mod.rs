@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use stallbox_faultplan::{Effect, Fired, Gates, Plan, Player, Point, Rule, Subject};
+use stallbox_faultplan::{After, Effect, Fired, Gates, Plan, Player, Point, Rule, Subject};
 use stallbox_smmu::{Points, StreamId};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
@@ -24,6 +24,9 @@ use stallbox_trace::{Event, Tracer};
 use super::{Devices, Pause};
 use device::InFlight;
 pub(crate) use words::{command as command_subject, record as record_subject};
+
+/// More that waits for its time after rules would only fill the host's memory.
+const WAITING_MAX: u32 = 10_000;
 
 /// The fault plan of one machine. A machine without a plan has one too, which does nothing until
 /// somebody adds a rule.
@@ -46,6 +49,8 @@ pub struct Faults {
     touching: Rc<Cell<u32>>,
     /// The last time at which there were effects, and how many.
     effects_at: Cell<(Time, u32)>,
+    /// Effects, rules and gates that wait for their time after a rule.
+    waiting: Cell<u32>,
     /// Points that checkers want to be told of, beside the plan's.
     more_points: Cell<Points>,
 }
@@ -79,6 +84,7 @@ impl Faults {
             loops: Cell::default(),
             touching: Rc::default(),
             effects_at: Cell::default(),
+            waiting: Cell::default(),
             more_points: Cell::default(),
         });
         if !plan.is_empty() {
@@ -97,7 +103,7 @@ impl Faults {
         *self.devices.borrow_mut() = Rc::downgrade(devices);
         self.rules_changed();
         for rule in self.player.timed() {
-            self.plan_next(rule, None);
+            self.begin(rule);
         }
     }
 
@@ -137,7 +143,7 @@ impl Faults {
         }
         self.rules_changed();
         if timed && let Some(rule) = self.player.timed().pop() {
-            self.plan_next(rule, None);
+            self.begin(rule);
         }
         true
     }
@@ -160,6 +166,58 @@ impl Faults {
     /// How many loops of faults were named.
     pub fn loops(&self) -> u64 {
         self.loops.get()
+    }
+
+    /// A rule at a time begins; one that follows another rule waits for that.
+    fn begin(self: &Rc<Self>, rule: Rc<Rule>) {
+        if rule.when.after_rule.is_none() {
+            self.plan_next(rule, None);
+        }
+    }
+
+    /// A rule of this name fired: rules at a time that follow it, and gates that it opens.
+    fn follow(self: &Rc<Self>, name: &str) {
+        for rule in self.player.followers(name) {
+            let follows = |after: &Option<After>| match after {
+                Some(after) if after.rule == name => Some(Span::from_ns(after.ns)),
+                _ => None,
+            };
+            if rule.at == Point::Time
+                && let Some(span) = follows(&rule.when.after_rule)
+            {
+                let rule = rule.clone();
+                self.later(name, span, move |faults| faults.take_rule(&rule));
+            }
+            if let Some(gate) = &rule.gate
+                && let Some(span) = follows(&gate.after_rule)
+            {
+                let gate = gate.name.clone();
+                self.later(name, span, move |faults| {
+                    faults.gates.open(&gate);
+                });
+            }
+        }
+    }
+
+    /// Does something after `span`. What a plan has waiting is bounded: more is left out, and the trace
+    /// says so.
+    fn later(self: &Rc<Self>, by: &str, span: Span, what: impl FnOnce(&Rc<Faults>) + 'static) {
+        if self.waiting.get() >= WAITING_MAX {
+            self.tracer.emit(Event::Effect {
+                by: by.to_owned(),
+                what: "left out: too much waits for its time".to_owned(),
+                stream: None,
+            });
+            return;
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let faults = Rc::downgrade(self);
+        self.timeline.after(span, move || {
+            if let Some(faults) = faults.upgrade() {
+                faults.waiting.set(faults.waiting.get() - 1);
+                what(&faults);
+            }
+        });
     }
 
     /// A rule at a time fires then, and again if it has a period.
@@ -227,10 +285,21 @@ impl Faults {
         if !rule.effects.is_empty()
             && let Some(devices) = self.devices()
         {
+            let later = Span::from_ns(rule.effects_after_ns);
             for effect in &rule.effects {
-                self.do_soon(&rule.name, targets::filled_in(&devices, effect, subject));
+                let effect = targets::filled_in(&devices, effect, subject);
+                if later == Span::ZERO {
+                    self.do_soon(&rule.name, effect);
+                } else {
+                    let by = rule.name.clone();
+                    self.later(&rule.name, later, move |faults| {
+                        // What could not be done is in the trace.
+                        let _ = faults.perform(&by, &effect);
+                    });
+                }
             }
         }
+        self.follow(&rule.name);
         Taken { rule, wait, delay }
     }
 

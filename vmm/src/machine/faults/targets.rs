@@ -5,16 +5,22 @@ use stallbox_faultplan::{DeviceError, DeviceEvent, Effect, Subject, Touch};
 use crate::machine::{Accelerator, Devices};
 
 /// Does what only accelerators can; or says why not.
-pub(super) fn perform(accelerator: &Accelerator, effect: &Effect) -> Result<(), &'static str> {
-    let must = |done: bool, reason| done.then_some(()).ok_or(reason);
+pub(super) fn perform(accelerator: &Accelerator, effect: &Effect) -> Result<(), String> {
+    let must = |done: bool, reason: &str| done.then_some(()).ok_or_else(|| reason.to_owned());
     const NO_VECTOR: &str = "the device has no such vector";
     match (accelerator, effect) {
         (Accelerator::Zip(zip), Effect::DeviceEvent(event)) => {
-            let done = zip.inject_event(event.failure, event.queue, event.kind);
-            must(done, "the ring takes none now")
+            let (ring, kind) = (event.failure, event.kind);
+            match zip.inject_events(ring, event.queue, kind, event.count) {
+                0 => Err("the ring takes none now".to_owned()),
+                written if written < event.count => {
+                    Err(format!("the ring took {written}, and takes no more now"))
+                }
+                _ => Ok(()),
+            }
         }
         (Accelerator::TestEngine(_), Effect::DeviceEvent(_)) => {
-            Err("the test engine has no rings of events")
+            Err("the test engine has no rings of events".to_owned())
         }
         (Accelerator::Zip(zip), Effect::RaiseMsi { vector, .. }) => {
             must(zip.inject_interrupt(*vector), NO_VECTOR)
@@ -35,7 +41,7 @@ pub(super) fn perform(accelerator: &Accelerator, effect: &Effect) -> Result<(), 
                 zip.set_errors(qm, bits);
                 Ok(())
             }
-            DeviceError::Queue { .. } => Err("the ZIP's errors are bits: qm, zip"),
+            DeviceError::Queue { .. } => Err("the ZIP's errors are bits: qm, zip".to_owned()),
         },
         (Accelerator::TestEngine(engine), Effect::DeviceError { error, .. }) => match *error {
             DeviceError::Queue { queue, failure } => {
@@ -43,10 +49,10 @@ pub(super) fn perform(accelerator: &Accelerator, effect: &Effect) -> Result<(), 
                 must(done, "the queue is not enabled")
             }
             DeviceError::Status { .. } => {
-                Err("the test engine's errors are a queue's: queue, failure")
+                Err("the test engine's errors are a queue's: queue, failure".to_owned())
             }
         },
-        _ => Err("this is nothing that an accelerator does"),
+        _ => Err("this is nothing that an accelerator does".to_owned()),
     }
 }
 
