@@ -503,7 +503,7 @@ fn what_follows_a_rule_comes_so_long_after_it() {
 }
 
 #[test]
-fn many_entries_of_one_queue_are_one_interrupt() {
+fn entries_of_an_event_queue_can_be_asked_for_in_numbers() {
     let (run, trace) = under("many-events", "echo marker now > /dev/ttyS1; sleep 0.1");
     let effects: Vec<&str> = trace
         .iter()
