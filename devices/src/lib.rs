@@ -19,6 +19,7 @@ pub mod mmio;
 pub mod pcie;
 pub mod rtc;
 pub mod serial;
+pub mod state;
 pub mod test_engine;
 #[cfg(any(test, feature = "test-utils"))]
 #[cfg_attr(not(test), allow(dead_code))]

@@ -67,6 +67,17 @@ impl Word {
     }
 }
 
+/// How far an interrupt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Pending.
+    pub pending: bool,
+    /// Active.
+    pub active: bool,
+    /// Enabled.
+    pub enabled: bool,
+}
+
 /// A run of interrupts. Indices count from the first of the bank; one out of range has no state,
 /// reads as zero and ignores writes.
 pub struct Bank {
@@ -159,6 +170,26 @@ impl Bank {
                 left &= left - 1;
             }
         }
+    }
+
+    /// Each interrupt that is pending or active, by index.
+    pub fn in_progress(&self) -> impl Iterator<Item = (u32, Progress)> {
+        let bits = |(index, word): (usize, &Word)| {
+            let word = *word;
+            let either = word.pending() | word.active;
+            (0..32)
+                .filter(move |bit| either >> bit & 1 != 0)
+                .map(move |bit| {
+                    let is = |bits: u32| bits >> bit & 1 != 0;
+                    let progress = Progress {
+                        pending: is(word.pending()),
+                        active: is(word.active),
+                        enabled: is(word.enabled),
+                    };
+                    (index as u32 * 32 + bit, progress)
+                })
+        };
+        self.words.iter().enumerate().flat_map(bits)
     }
 
     /// Reads the word of `register` that begins with interrupt `index`.

@@ -145,6 +145,17 @@ impl Lpis {
         self.stale = true;
     }
 
+    /// Those that are pending, with their configuration as far as it was read: the first `max`.
+    pub fn in_progress(&self, max: usize) -> impl Iterator<Item = (u32, Option<LpiConfig>)> {
+        let first = self.pending.iter().take(max);
+        first.map(|intid| (*intid, self.configs.get(intid).copied()))
+    }
+
+    /// How many are pending.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The most urgent LPI that is pending and enabled: priority and INTID.
     pub fn highest(&mut self) -> Option<(u8, u32)> {
         if std::mem::take(&mut self.stale) {

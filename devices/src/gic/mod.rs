@@ -17,6 +17,7 @@ mod lpi;
 mod redistributor;
 mod spec;
 mod state;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use crate::irq::IrqLine;
 use crate::mmio::{MmioDevice, Unmodelled};
 
 pub use spec::{icc, sysreg};
+pub use view::{CpuInterrupts, InterruptState};
 
 /// Most CPUs that can be had: the eight of one `Aff0` group that Stallbox runs.
 pub const MAX_CPUS: usize = 8;

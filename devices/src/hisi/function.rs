@@ -21,6 +21,7 @@ use crate::pcie::message::MessageSender;
 use crate::pcie::msi::Msi;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
+use crate::state::AcceleratorState;
 use crate::verdict::{DeviceAct, Purpose};
 
 /// The accelerator. A Root Complex Integrated Endpoint: on the root bus there is no bridge that
@@ -195,6 +196,11 @@ impl Zip {
     /// No job is under way and no transaction in flight.
     pub fn is_idle(&self) -> bool {
         self.qm.is_idle() && self.master.is_idle()
+    }
+
+    /// What it has under way.
+    pub fn state(&self) -> AcceleratorState {
+        self.qm.state()
     }
 
     fn reset(&self) {

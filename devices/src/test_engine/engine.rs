@@ -16,6 +16,7 @@ use super::spec::{
 };
 use crate::dma::Pasid;
 use crate::lease::Revoked;
+use crate::state::{AcceleratorState, QueueState};
 
 /// Where interrupts go.
 pub(super) trait Interrupts {
@@ -96,6 +97,28 @@ impl Engine {
             .borrow()
             .iter()
             .all(|queue| queue.tasks.get() == 0)
+    }
+
+    /// What is under way.
+    pub(super) fn state(&self) -> AcceleratorState {
+        let queues = self.queues.borrow();
+        let queue = |(number, queue): (usize, &Queue)| {
+            let rings = queue.rings.as_ref();
+            let there = rings.is_some() || queue.tasks.get() > 0 || queue.failure.is_some();
+            there.then(|| QueueState {
+                number: number as u16,
+                pasid: rings.and_then(|rings| rings.pasid).map(|pasid| pasid.0),
+                submission: rings.map(Rings::submission),
+                completion: rings.map(Rings::completion),
+                tasks: queue.tasks.get(),
+                stopped: queue.failure.map(|_| "failed"),
+            })
+        };
+        AcceleratorState {
+            queues: queues.iter().enumerate().filter_map(queue).collect(),
+            completion_events: None,
+            failures: None,
+        }
     }
 
     pub(super) fn reset(&self) {

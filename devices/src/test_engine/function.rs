@@ -21,6 +21,7 @@ use crate::pcie::message::MessageSender;
 use crate::pcie::msix::MsiX;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
+use crate::state::AcceleratorState;
 use crate::verdict::{DeviceAct, DoorbellWrite, Purpose};
 
 /// The test engine. A Root Complex Integrated Endpoint, as [`Zip`](crate::hisi::Zip) is.
@@ -157,6 +158,11 @@ impl TestEngine {
     pub fn inject_reset(&self) {
         self.flr();
         self.wires.update_master();
+    }
+
+    /// What it has under way.
+    pub fn state(&self) -> AcceleratorState {
+        self.engine.state()
     }
 
     /// What its translation cache holds, by address space and address; `None` if it has none.

@@ -13,6 +13,7 @@ use super::master::{Counters, Pace, Requester};
 use super::spec::{self, COMPLETION_BYTES, DESCRIPTOR_BYTES, Failure, Geometry, queue};
 use crate::dma::Pasid;
 use crate::lease::Lease;
+use crate::state::RingState;
 
 /// What the driver programmed. Takes effect when the queue is enabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,6 +195,26 @@ impl Rings {
             self.cq_head = head;
         }
         accepted
+    }
+
+    /// The submission ring, to be shown: what is not fetched.
+    pub(super) fn submission(&self) -> RingState {
+        self.state(self.sq_head, self.sq_tail)
+    }
+
+    /// The completion ring, to be shown.
+    pub(super) fn completion(&self) -> RingState {
+        self.state(self.cq_head, self.cq_tail)
+    }
+
+    fn state(&self, head: u32, tail: u32) -> RingState {
+        let entries = self.geometry.entries();
+        RingState {
+            head: head % entries,
+            tail: tail % entries,
+            entries,
+            queued: tail.wrapping_sub(head).into(),
+        }
     }
 
     /// The next descriptor, if one was submitted and its completion will have a slot.

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
-use super::ring::Position;
+use super::ring::{self, Position};
 use super::spec::{Context, Event};
 use crate::hisi::master::Lease;
+use crate::state::EventRingState;
 
 /// One event ring.
 pub(super) struct EventRing {
@@ -81,6 +82,17 @@ impl EventRing {
         context.set_tail(self.written.slot(self.depth));
         context.set_event_phase(self.phase(self.written));
         context
+    }
+
+    /// The ring as it stands, if there is one.
+    pub(super) fn state(&self) -> Option<EventRingState> {
+        self.context.as_ref()?;
+        Some(EventRingState {
+            ring: ring::state(self.head, self.written, self.depth),
+            unwritten: self.waiting.len(),
+            masked: self.masked,
+            interrupted: self.interrupted,
+        })
     }
 
     pub(super) fn head(&self) -> Position {

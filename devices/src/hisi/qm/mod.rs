@@ -33,6 +33,7 @@ use stallbox_timeline::Notify;
 use super::counters::{Counters, QmEvent};
 use super::master::{DmaError, Lease, Master, Requester, Revoked};
 use super::probe::DeviceNote;
+use crate::state::{AcceleratorState, QueueState};
 use crate::verdict::{DeviceAct, Purpose};
 use event::EventRing;
 use mailbox::{Action, Command, ContextKind, Mailbox, STATUS_FAILED};
@@ -298,6 +299,34 @@ impl Qm {
             .queues
             .iter()
             .all(|pair| pair.tasks.get() == 0)
+    }
+
+    /// What is under way.
+    pub(super) fn state(&self) -> AcceleratorState {
+        let state = self.state.borrow();
+        let queue = |(number, pair): (usize, &QueuePair)| {
+            let submission = pair.submission.as_ref();
+            let there = submission.is_some() || pair.completion.is_some() || pair.tasks.get() > 0;
+            there.then(|| QueueState {
+                number: number as u16,
+                pasid: submission
+                    .filter(|ring| ring.context.pasid_enabled())
+                    .map(|ring| ring.context.pasid().into()),
+                submission: submission.map(SubmissionRing::state),
+                completion: pair.completion.as_ref().map(CompletionRing::state),
+                tasks: pair.tasks.get(),
+                stopped: match submission.map(|ring| ring.serving) {
+                    None | Some(Serving::Yes) => None,
+                    Some(Serving::Stopped) => Some("stopped"),
+                    Some(Serving::Failed) => Some("failed"),
+                },
+            })
+        };
+        AcceleratorState {
+            queues: state.queues.iter().enumerate().filter_map(queue).collect(),
+            completion_events: state.eq.state(),
+            failures: state.aeq.state(),
+        }
     }
 
     pub(super) fn mailbox_read(&self, offset: usize, data: &mut [u8]) {

@@ -1,8 +1,9 @@
 //! Submission and completion rings: what a doorbell may do to them, and what a dump shows.
 
-use super::ring::Position;
+use super::ring::{self, Position};
 use super::spec::{CQE_BYTES, Context, Doorbell, SQE_BYTES};
 use crate::hisi::master::Lease;
+use crate::state::RingState;
 
 /// Whether a submission ring is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,10 @@ impl SubmissionRing {
         context.set_wrap(self.tail.wrap(self.depth));
         context
     }
+
+    pub(super) fn state(&self) -> RingState {
+        ring::state(self.head, self.tail, self.depth)
+    }
 }
 
 pub(super) struct CompletionRing {
@@ -203,5 +208,9 @@ impl CompletionRing {
         context.set_phase(!self.tail.wrap(self.depth) ^ self.phase_flipped);
         context.set_armed(self.armed);
         context
+    }
+
+    pub(super) fn state(&self) -> RingState {
+        ring::state(self.head, self.tail, self.depth)
     }
 }

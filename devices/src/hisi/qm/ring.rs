@@ -1,5 +1,7 @@
 //! A ring's index that does not forget how often it wrapped.
 
+use crate::state::RingState;
+
 /// A position counted from the start of the ring's life. Slot, phase and wrap bit all follow from
 /// it, so that they cannot disagree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,16 @@ impl Position {
         let ahead = (index + depth - self.0 % depth) % depth;
         let position = Position(self.0 + ahead);
         (position <= limit).then_some(position)
+    }
+}
+
+/// A ring between `head` and `tail`, to be shown.
+pub(super) fn state(head: Position, tail: Position, depth: u32) -> RingState {
+    RingState {
+        head: head.slot(depth).into(),
+        tail: tail.slot(depth).into(),
+        entries: depth,
+        queued: tail.0.saturating_sub(head.0),
     }
 }
 
