@@ -50,6 +50,7 @@ pub struct Summary {
     pub virtual_ns: u64,
     pub boot_ns: Option<u64>,
     pub guest_status: Option<u8>,
+    pub kernel_reports: Value,
 }
 
 impl Run {

@@ -20,6 +20,7 @@ pub mod engine;
 pub mod fuzzing;
 mod host;
 pub mod image;
+pub mod kernel_reports;
 pub mod latency;
 pub mod machine;
 pub mod measure;

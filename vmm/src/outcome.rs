@@ -24,6 +24,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Exit status of a run that succeeded, but whose kernel reported a fault of its own.
+    pub const KERNEL_REPORTED: u8 = 120;
     /// Exit status for a guest kernel's panic.
     pub const PANIC: u8 = 121;
     /// Exit status for a guest that ended or stopped without a command's status.

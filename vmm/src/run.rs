@@ -85,8 +85,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let outcome = world.concluded(ended?);
     written?;
     report::tell(&outcome, command, !args.quiet, &world, &*vcpus);
+    let failed = args.fail_on.is_failed_by(&world.console.reports());
+    report::tell_kernel_reports(&world.console.reports(), failed);
     Ok(match outcome.status(command) {
         0 if world.checkers.reports() > 0 => Outcome::REPORTED,
+        0 if failed => Outcome::KERNEL_REPORTED,
         status => status,
     })
 }

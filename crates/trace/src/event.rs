@@ -405,6 +405,13 @@ pub enum Event {
         #[serde(serialize_with = "maybe_hex")]
         output: Option<u64>,
     },
+    /// The guest's kernel reports a fault of its own on the console.
+    KernelReport {
+        /// What, as `--fail-on` calls it.
+        kind: &'static str,
+        /// The report's first line, without its time.
+        line: String,
+    },
     /// Text on the console.
     Console {
         /// One line, without its end.

@@ -15,7 +15,7 @@ fn image(words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn succeed(words: &[&str]) -> String {
+pub fn succeed(words: &[&str]) -> String {
     let output = image(words);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {errors}");
@@ -32,11 +32,11 @@ fn fail(words: &[&str]) -> String {
 }
 
 /// An image in the user's own cache, which is gone in the end.
-struct Named(&'static str);
+pub struct Named(pub &'static str);
 
 impl Named {
     /// What a run that was killed left of it is no part of this one.
-    fn new(name: &'static str) -> Named {
+    pub fn new(name: &'static str) -> Named {
         image(&["clean", name]);
         Named(name)
     }

@@ -18,6 +18,7 @@ mod image;
 mod inspect;
 mod isolation;
 mod kernel_log;
+mod kernel_reports;
 // `stallbox measure` runs the soft engine, whatever the tests run on.
 #[cfg(not(feature = "kvm"))]
 mod measure;

@@ -33,7 +33,8 @@ pub struct Cli {
 pub enum Action {
     /// Boots a guest; its command's exit status becomes Stallbox's.
     ///
-    /// Other exit statuses: 121 the guest's kernel panicked, 122 the guest ended without a status,
+    /// Other exit statuses: 120 the command succeeded but the guest's kernel reported a fault of its own
+    /// (--fail-on), 121 the guest's kernel panicked, 122 the guest ended without a status,
     /// 123 the command succeeded but a checker reported something,
     /// 124 the time limit was reached, 125 an error of Stallbox or of the command line, or its output
     /// could not be written, 141 nobody reads its output any more.

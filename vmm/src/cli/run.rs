@@ -11,6 +11,7 @@ use stallbox_faultplan::SmmuSettings;
 use super::accel::{Accelerator, accelerator_help, parse_accelerator};
 use super::guest::GuestArgs;
 use crate::config::{AcceleratorConfig, CPUS_MAX, EngineKind, MemoryBackend, TestEngineConfig};
+use crate::kernel_reports::FailOn;
 
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
@@ -72,6 +73,11 @@ pub struct RunArgs {
     /// without --kernel, those of the project's own kernel.
     #[arg(long, value_name = "FILE")]
     pub symbols: Option<PathBuf>,
+    /// Fails (exit status 120) if the guest's kernel reports one of these on its console: panic, oops,
+    /// bug, kasan, kmsan, kfence, kcsan, ubsan, warn, lockdep, rcu-stall, lockup, hung-task, irq, all;
+    /// all,-warn is all but one; or none (docs/hangs.md).
+    #[arg(long, value_name = "KIND,...", default_value = "all", value_parser = FailOn::parse)]
+    pub fail_on: FailOn,
     /// Writes the trace, a JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

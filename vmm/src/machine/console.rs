@@ -1,6 +1,6 @@
 //! ttyS0: the guest's console.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -8,14 +8,14 @@ use std::rc::Rc;
 use stallbox_devices::serial::ConsoleOut;
 use stallbox_trace::{Event, Tracer};
 
+use crate::kernel_reports::{KernelReports, Kind};
+
 /// Lines kept to show when the guest dies.
 const LAST_LINES: usize = 40;
 /// A line is cut here, so that a guest that never ends one does not fill the host's memory.
 const LINE_BYTES_MAX: usize = 1024;
-/// What the kernel says when it panics (kernel/panic.c, panic()).
-const PANIC: &[u8] = b"Kernel panic - not syncing";
 
-/// Passes the console on, traces its lines, and keeps the last of them.
+/// Passes the console on, traces its lines, keeps the last of them, and finds what the kernel reports.
 pub struct Console(RefCell<State>);
 
 struct State {
@@ -25,7 +25,7 @@ struct State {
     tracer: Tracer,
     line: Vec<u8>,
     last: VecDeque<String>,
-    panicked: bool,
+    reports: KernelReports,
 }
 
 impl Console {
@@ -36,13 +36,20 @@ impl Console {
             tracer,
             line: Vec::new(),
             last: VecDeque::new(),
-            panicked: false,
+            reports: KernelReports::default(),
         })))
     }
 
     /// Whether the kernel has said that it panicked.
     pub fn panicked(&self) -> bool {
-        self.0.borrow().panicked
+        let state = self.0.borrow();
+        let mut counts = state.reports.counts();
+        counts.any(|(kind, _)| kind == Kind::Panic)
+    }
+
+    /// What the kernel has reported of its own faults.
+    pub fn reports(&self) -> Ref<'_, KernelReports> {
+        Ref::map(self.0.borrow(), |state| &state.reports)
     }
 
     /// Whether it could not be shown any more, which ends the run.
@@ -71,10 +78,14 @@ fn text(line: &[u8]) -> String {
 
 impl State {
     fn end_line(&mut self) {
-        self.panicked |= self.line.windows(PANIC.len()).any(|part| part == PANIC);
         let line = text(&self.line);
         self.line.clear();
         self.tracer.emit(Event::Console { line: line.clone() });
+        let now = self.tracer.now().as_ns();
+        if let Some((kind, line)) = self.reports.line(&line, now) {
+            let kind = kind.name();
+            self.tracer.emit(Event::KernelReport { kind, line });
+        }
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }

@@ -1,5 +1,6 @@
 //! What a run leaves: its files, and what the user is told at its end.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use stallbox_trace::{Summary, TraceError};
 
 use crate::cli::RunArgs;
 use crate::engine::{Engine, Vcpus};
+use crate::kernel_reports::{KernelReport, KernelReports};
 use crate::machine::World;
 use crate::outcome::Outcome;
 use crate::output::{OutputFile, Start};
@@ -30,6 +32,8 @@ struct Report {
     boot_ns: Option<u64>,
     /// Instructions retired by all vCPUs, where the engine counts them.
     instructions: Option<u64>,
+    /// What the guest's kernel reported of its own faults.
+    kernel_reports: Kernel,
     /// Reports of checkers.
     #[serde(skip_serializing_if = "is_zero")]
     check_reports: u32,
@@ -37,6 +41,25 @@ struct Report {
     guest_status: Option<u8>,
     /// Host time, for comparison; not part of what a run repeats.
     host_ms: u64,
+}
+
+/// What the kernel reported.
+#[derive(Serialize)]
+struct Kernel {
+    /// How many, by kind.
+    counts: BTreeMap<&'static str, u64>,
+    /// The first of them.
+    shown: Vec<KernelReport>,
+}
+
+impl Kernel {
+    fn of(reports: &KernelReports) -> Kernel {
+        let counts = reports.counts();
+        Kernel {
+            counts: counts.map(|(kind, count)| (kind.name(), count)).collect(),
+            shown: reports.kept().to_vec(),
+        }
+    }
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -89,6 +112,7 @@ impl Outputs {
             virtual_ns: world.now().as_ns(),
             boot_ns: world.control.ready_ns(),
             instructions: vcpus.retired(),
+            kernel_reports: Kernel::of(&world.console.reports()),
             check_reports: world.checkers.reports(),
             guest_status: world.control.exit(),
             host_ms: took.as_millis() as u64,
@@ -144,5 +168,29 @@ pub fn tell(outcome: &Outcome, command: bool, shown: bool, world: &World, vcpus:
         for line in world.console.last_lines() {
             tell!("  {line}");
         }
+    }
+}
+
+/// Reports of the kernel that are named at the end; the console has shown all of them.
+const NAMED_MAX: usize = 8;
+
+/// Says on standard error what the kernel reported, and whether the run `failed` of it.
+pub fn tell_kernel_reports(reports: &KernelReports, failed: bool) {
+    if reports.total() == 0 {
+        return;
+    }
+    let counts = if failed {
+        ""
+    } else {
+        "; --fail-on leaves them out"
+    };
+    eprintln!("stallbox: the guest's kernel reported {reports}{counts}:");
+    for report in reports.kept().iter().take(NAMED_MAX) {
+        let first = report.lines.first().map_or("", String::as_str);
+        eprintln!("  {} at {} ns: {first}", report.kind.name(), report.time_ns);
+    }
+    let named = NAMED_MAX.min(reports.kept().len()) as u64;
+    if reports.total() > named {
+        eprintln!("  and {} more", reports.total() - named);
     }
 }
