@@ -126,6 +126,13 @@ impl Run {
             .unwrap_or_else(|error| panic!("the summary is not understood: {error}\n{self}"))
     }
 
+    /// All of the summary.
+    #[track_caller]
+    pub fn whole_summary(&self) -> Value {
+        serde_json::from_str(&self.read(Run::SUMMARY))
+            .unwrap_or_else(|error| panic!("the summary is not understood: {error}\n{self}"))
+    }
+
     /// What guest programs reported with `--result`.
     #[track_caller]
     pub fn results(&self) -> Vec<Value> {

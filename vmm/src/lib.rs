@@ -26,6 +26,7 @@ pub mod machine;
 pub mod measure;
 pub mod outcome;
 mod output;
+pub mod outstanding;
 pub mod plan;
 pub mod run;
 mod signals;

@@ -37,6 +37,33 @@ impl Outcome {
     /// Exit status for an error of Stallbox or its user.
     pub const ERROR: u8 = 125;
 
+    /// Its name in the summary.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Command(_) => "command",
+            Outcome::PowerOff => "power-off",
+            Outcome::Reset => "reset",
+            Outcome::Panic => "panic",
+            Outcome::Asleep => "asleep",
+            Outcome::EndOfTime => "end-of-time",
+            Outcome::Unheard => "unheard",
+            Outcome::Timeout => "timeout",
+            Outcome::Quit => "quit",
+        }
+    }
+
+    /// Whether the guest did not come to an end of its own: what it had under way then tells why.
+    pub fn is_cut_off(&self) -> bool {
+        match self {
+            Outcome::Panic
+            | Outcome::Asleep
+            | Outcome::EndOfTime
+            | Outcome::Timeout
+            | Outcome::Quit => true,
+            Outcome::Command(_) | Outcome::PowerOff | Outcome::Reset | Outcome::Unheard => false,
+        }
+    }
+
     /// The exit status; `command` tells whether one was asked for.
     pub fn status(&self, command: bool) -> u8 {
         match self {

@@ -1,6 +1,7 @@
 //! `stallbox run`: boots a guest and tells how it went.
 
 mod configure;
+mod inputs;
 mod outside;
 mod report;
 mod terminal;
@@ -19,10 +20,12 @@ use crate::control::Control;
 use crate::engine::{self, Engine};
 use crate::machine::World;
 use crate::outcome::Outcome;
+use crate::outstanding::Outstanding;
 use crate::plan;
 use crate::signals;
+use inputs::Inputs;
 use outside::Outside;
-use report::Outputs;
+use report::{Ended, Outputs};
 use terminal::Terminal;
 
 /// Runs, and gives Stallbox's exit status.
@@ -31,6 +34,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let guest = configure::guest(args)?;
     let command = guest.command.is_some();
     let mut outputs = Outputs::open(args)?;
+    let inputs = args
+        .summary
+        .is_some()
+        .then(|| Inputs::of(args, &machine, &guest));
+    let inputs = inputs.transpose()?;
     let terminal = Terminal::open(!command)?;
     let console = (!args.quiet).then(|| Box::new(Screen::new()) as Box<dyn Write>);
 
@@ -46,7 +54,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             engine.name()
         );
     }
-    let world = engine.world(&machine, console, outputs.trace.take())?;
+    let mut world = engine.world(&machine, console, outputs.trace.take())?;
+    world.symbols = configure::symbol_source(args, &machine);
     let entry = boot::load(&world, &machine, &guest)?;
     world.checkers.kernel_loaded(entry.pc)?;
     let control = control(args, &machine, &*engine, &world)?;
@@ -77,21 +86,39 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         }
     }
 
-    let ended = vcpus.run(&mut watch);
+    let (outcome, failure) = match vcpus.run(&mut watch) {
+        Ok(outcome) => (Some(world.concluded(outcome)), None),
+        Err(failure) => (None, Some(failure)),
+    };
     watch.terminal.close();
+    let is_cut_off = outcome.as_ref().is_some_and(Outcome::is_cut_off);
+    let outstanding = is_cut_off.then(|| {
+        world.checkers.cut_off();
+        Outstanding::gather(&world, vcpus.states())
+    });
     world.checkers.finish();
+    let kernel_failed = args.fail_on.is_failed_by(&world.console.reports());
+    let status = outcome.as_ref().map(|outcome| outcome.status(command));
+    let ended = Ended {
+        status: match status.unwrap_or(Outcome::ERROR) {
+            0 if world.checkers.reports() > 0 => Outcome::REPORTED,
+            0 if kernel_failed => Outcome::KERNEL_REPORTED,
+            status => status,
+        },
+        outcome,
+        command,
+        kernel_failed,
+        outstanding,
+        took: started.elapsed(),
+    };
     // What there is is written, however the run ended.
-    let written = outputs.finish(&*engine, &world, &*vcpus, started.elapsed());
-    let outcome = world.concluded(ended?);
+    let written = outputs.finish(&*engine, &world, &*vcpus, &ended, inputs);
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     written?;
-    report::tell(&outcome, command, !args.quiet, &world, &*vcpus);
-    let failed = args.fail_on.is_failed_by(&world.console.reports());
-    report::tell_kernel_reports(&world.console.reports(), failed);
-    Ok(match outcome.status(command) {
-        0 if world.checkers.reports() > 0 => Outcome::REPORTED,
-        0 if failed => Outcome::KERNEL_REPORTED,
-        status => status,
-    })
+    report::tell(&ended, !args.quiet, &world);
+    Ok(ended.status)
 }
 
 /// The control socket, if one is asked for, with the world ready to be paused as far as the engine

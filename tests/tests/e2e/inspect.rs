@@ -90,6 +90,20 @@ fn a_paused_machine_is_looked_at_and_let_go() {
         assert_eq!(cd["granule"], "4 KiB");
         assert_eq!(ask(socket, &["cd", "8"]).as_array().unwrap().len(), 2);
 
+        let outstanding = ask(socket, &["outstanding"]);
+        let stall = &outstanding["stalls"]["shown"][0];
+        assert_eq!(stall["address"], address, "{outstanding}");
+        assert_eq!(stall["record_taken"]["rule"], "hold", "{outstanding}");
+        assert_eq!(outstanding["gates"][0]["waiting"], 1, "{outstanding}");
+        assert_eq!(outstanding["vcpus"].as_array().unwrap().len(), 1);
+        assert!(outstanding["vcpus"][0]["registers"].is_object());
+        assert!(
+            outstanding["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("1 stall outstanding:\n")
+        );
+
         // The page is not mapped, which is why it stalls.
         let walk = ask(socket, &["pt", "8", "1", address]);
         let outcome = walk["outcome"].as_str().unwrap();

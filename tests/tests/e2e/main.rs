@@ -12,6 +12,7 @@ mod compress;
 mod confine;
 mod determinism;
 mod faults;
+mod hangs;
 #[cfg(feature = "kvm")]
 mod host;
 mod image;

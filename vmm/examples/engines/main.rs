@@ -22,7 +22,7 @@ use stallbox_vmm::check::CheckConfig;
 use stallbox_vmm::config::{
     AcceleratorConfig, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend, Revision,
 };
-use stallbox_vmm::engine::Watch;
+use stallbox_vmm::engine::{VcpuState, Watch};
 use stallbox_vmm::latency::{LatencyModel, Part};
 use stallbox_vmm::machine::World;
 use stallbox_vmm::outcome::Outcome;
@@ -76,7 +76,7 @@ impl Outside {
 }
 
 impl Watch for Outside {
-    fn look(&mut self, _world: &World) -> Option<Outcome> {
+    fn look(&mut self, _world: &World, _: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
         let late = self.deadline.is_some_and(|at| Instant::now() >= at);
         late.then_some(Outcome::Timeout)
     }

@@ -47,7 +47,7 @@ pub struct Caller {
 impl Caller {
     /// Return addresses, innermost first, by the chain of frame records (AAPCS64, *The Frame
     /// Pointer*).
-    pub(super) fn frames(&self, ram: &GuestRam) -> Vec<u64> {
+    pub(crate) fn frames(&self, ram: &GuestRam) -> Vec<u64> {
         let mut frames = vec![self.pc];
         if self.link != 0 {
             frames.push(self.link);

@@ -45,7 +45,7 @@ use context::Context;
 use history::History;
 pub use kernel::Caller;
 use report::Finding;
-pub use symbols::Symbols;
+pub use symbols::{SymbolSource, Symbols};
 pub use watch::{PageWatch, Store};
 
 /// After so many reports of one checker it only counts.
@@ -279,6 +279,13 @@ impl Checkers {
         }
         if let Some(pasids) = &self.pasids {
             pasids.used(self, transaction, translation);
+        }
+    }
+
+    /// The run is ended while the guest still has things under way.
+    pub fn cut_off(&self) {
+        if let Some(stall) = &self.stall {
+            stall.cut_off(self);
         }
     }
 

@@ -49,6 +49,8 @@ struct Open {
     since: Time,
     /// Its record's number, if that got into the event queue.
     record: Option<u64>,
+    /// It was reported that nobody answers it.
+    reported: bool,
 }
 
 #[derive(Clone)]
@@ -179,6 +181,7 @@ impl Stalls {
             transaction: *transaction,
             since: checkers.now(),
             record: None,
+            reported: false,
         };
         self.open.borrow_mut().insert(key, open);
         // Who makes the context descriptor invalid before the answer is to be known then.
@@ -215,9 +218,33 @@ impl Stalls {
             return;
         };
         let what = format!("a stall has had no answer for {}", in_ms(self.limit));
-        let mut finding = finding(&open.transaction, &what);
+        self.unanswered(checkers, key, &open, &what);
+    }
+
+    /// The run is ended: what is open is open for good.
+    pub(super) fn cut_off(&self, checkers: &Checkers) {
+        let open: Vec<_> = {
+            let open = self.open.borrow();
+            let open = open.iter().filter(|(_, open)| !open.reported);
+            open.map(|(key, open)| (*key, *open)).collect()
+        };
+        for (key, open) in open {
+            let age = checkers.now().since(open.since);
+            let what = format!(
+                "a stall had no answer when the run ended, after {}",
+                in_ms(age)
+            );
+            self.unanswered(checkers, key, &open, &what);
+        }
+    }
+
+    fn unanswered(&self, checkers: &Checkers, key: (u32, u16), open: &Open, what: &str) {
+        if let Some(open) = self.open.borrow_mut().get_mut(&key) {
+            open.reported = true;
+        }
+        let mut finding = finding(&open.transaction, what);
         // CMDQ_RESUME_0_SID and CMDQ_RESUME_1_STAG.
-        let resume = checkers.withheld(since, |words| {
+        let resume = checkers.withheld(open.since, |words| {
             let raw = Raw(*words);
             raw.opcode() == op::RESUME && (raw.sid(), raw.resume_stag()) == key
         });
@@ -226,7 +253,7 @@ impl Stalls {
             "{} of the device; tag {}, stalled at {} ns; {answer}",
             access(&open.transaction),
             key.1,
-            since.as_ns()
+            open.since.as_ns()
         ));
         finding.line(match (open.record, checkers.smmu()) {
             // The last records are those that are still there.
@@ -245,7 +272,7 @@ impl Stalls {
             }
         });
         let unasked = self.unasked.borrow().get(&key.0).copied();
-        if let Some((time, stag)) = unasked.filter(|(time, _)| *time >= since) {
+        if let Some((time, stag)) = unasked.filter(|(time, _)| *time >= open.since) {
             finding.line(format!(
                 "tag {stag}, for which no stall waited, was answered since, at {} ns",
                 time.as_ns()

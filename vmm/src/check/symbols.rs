@@ -1,12 +1,54 @@
 //! The guest kernel's symbols: from a `System.map`, or from the symbol table of a `vmlinux`.
 
+use std::cell::{OnceCell, RefCell};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSymbol, SymbolKind};
 
 /// More than this is no symbol table of a kernel.
 const SYMBOLS_MAX: usize = 4_000_000;
+
+/// Symbols that are read when somebody asks: a run that ends well never does.
+#[derive(Debug, Default)]
+pub struct SymbolSource {
+    read: OnceCell<Option<Rc<Symbols>>>,
+    /// Open already: a confined process opens no file.
+    file: RefCell<Option<File>>,
+}
+
+impl SymbolSource {
+    /// Symbols that are there.
+    pub fn ready(symbols: Rc<Symbols>) -> SymbolSource {
+        SymbolSource {
+            read: OnceCell::from(Some(symbols)),
+            file: RefCell::default(),
+        }
+    }
+
+    /// Those in a file.
+    pub fn file(file: File) -> SymbolSource {
+        SymbolSource {
+            read: OnceCell::new(),
+            file: RefCell::new(Some(file)),
+        }
+    }
+
+    /// The symbols, if there are any.
+    pub fn get(&self) -> Option<&Symbols> {
+        let read = || {
+            let mut bytes = Vec::new();
+            let mut file = self.file.take()?;
+            // What cannot be read leaves addresses without names.
+            file.read_to_end(&mut bytes).ok()?;
+            Symbols::parse(&bytes).ok().map(Rc::new)
+        };
+        self.read.get_or_init(read).as_deref()
+    }
+}
 
 /// Addresses and names, in order.
 #[derive(Debug)]
@@ -18,12 +60,16 @@ impl Symbols {
         let bytes = std::fs::read(path).with_context(|| {
             format!("cannot read the symbols in {} (--symbols)", path.display())
         })?;
-        let parsed = if bytes.starts_with(b"\x7fELF") {
-            Symbols::of_elf(&bytes)
+        Symbols::parse(&bytes)
+            .with_context(|| format!("in the symbols {} (--symbols)", path.display()))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Symbols> {
+        if bytes.starts_with(b"\x7fELF") {
+            Symbols::of_elf(bytes)
         } else {
-            Symbols::of_map(&bytes)
-        };
-        parsed.with_context(|| format!("in the symbols {} (--symbols)", path.display()))
+            Symbols::of_map(bytes)
+        }
     }
 
     fn of_elf(bytes: &[u8]) -> Result<Symbols> {

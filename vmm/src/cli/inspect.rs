@@ -40,6 +40,9 @@ pub enum What {
     },
     /// The transactions that wait for software, with their tags.
     Stalls,
+    /// All that is under way: stalls, requests, jobs, queues, what rules keep, interrupts, and how the
+    /// vCPUs stand (docs/hangs.md).
+    Outstanding,
     /// A stream table entry, or all that are valid and let something through.
     Ste {
         /// StreamID.

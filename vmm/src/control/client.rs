@@ -29,8 +29,12 @@ pub fn inspect(args: &InspectArgs) -> Result<u8> {
         return Ok(1);
     }
     if !args.json {
-        let (time_ns, answer) = (&answer["time_ns"], show(&answer["answer"]));
-        print(format_args!("at {time_ns} ns\n{answer}"))?;
+        let time_ns = &answer["time_ns"];
+        let shown = match (&args.what, answer["answer"]["text"].as_str()) {
+            (What::Outstanding, Some(text)) => text.to_owned(),
+            _ => show(&answer["answer"]),
+        };
+        print(format_args!("at {time_ns} ns\n{shown}"))?;
     }
     Ok(0)
 }
@@ -139,6 +143,7 @@ fn request(what: &What) -> Value {
         What::Resume { for_ns: None } => json!({ "do": "resume" }),
         What::Resume { for_ns: Some(ns) } => json!({ "do": "resume", "for_ns": ns }),
         What::Stalls => json!({ "do": "stalls" }),
+        What::Outstanding => json!({ "do": "outstanding" }),
         What::Ste { stream: None } => json!({ "do": "ste" }),
         What::Ste {
             stream: Some(stream),

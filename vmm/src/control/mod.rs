@@ -22,13 +22,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use stallbox_devices::GuestRam;
+use stallbox_smmu::Smmu;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::engine::VcpuState;
 use crate::machine::World;
 use served::Served;
 
 pub use client::inspect;
+pub use queues::{QueueState, QueueStates};
 pub(crate) use request::parse_number;
 
 /// As many clients at a time. One more takes the place of the one that has been idle longest.
@@ -41,6 +45,12 @@ const REQUESTS_MAX: usize = 64;
 const REQUESTS_EACH_MAX: usize = 16;
 /// After so long a turn begins no further request.
 const TURN: Duration = Duration::from_millis(10);
+
+/// The SMMU's queues and errors; what is next in the command queue.
+pub(crate) fn smmu_queues(smmu: &Smmu, ram: &GuestRam) -> (QueueStates, Option<String>) {
+    let tables = tables::Tables { smmu, ram };
+    (tables.queues(), tables.next_command())
+}
 
 /// The socket, and who is connected.
 ///
@@ -91,7 +101,7 @@ impl Control {
     }
 
     /// Answers a portion of what has been asked. Never waits.
-    pub fn serve(&mut self, world: &World) {
+    pub fn serve(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) {
         let end = Instant::now() + TURN;
         // Each edge is told once; all sockets are looked at below, whatever it was.
         let mut edges = [EpollEvent::default(); CLIENTS_MAX + 2];
@@ -101,7 +111,7 @@ impl Control {
         for client in &mut self.clients {
             client.receive();
         }
-        let answered = self.answer(world, end);
+        let answered = self.answer(world, vcpus, end);
         if answered {
             // What was asked may have made tasks ready.
             let _ = world.timeline.try_run_ready();
@@ -152,7 +162,7 @@ impl Control {
     }
 
     /// Does requests, one of each client after the other; true if there were any.
-    fn answer(&mut self, world: &World, end: Instant) -> bool {
+    fn answer(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>, end: Instant) -> bool {
         let mut left = REQUESTS_MAX;
         let mut answered = false;
         for _ in 0..REQUESTS_EACH_MAX {
@@ -165,7 +175,7 @@ impl Control {
                     left -= 1;
                     again = true;
                     if !line.is_empty() {
-                        client.answer(&request::answer(&line, world));
+                        client.answer(&request::answer(&line, world, vcpus));
                         answered = true;
                     }
                 }

@@ -10,7 +10,9 @@ use stallbox_faultplan::{Beside, Effect, Plan, Rule};
 use stallbox_timeline::{Span, Time};
 
 use super::tables::{Tables, hex};
+use crate::engine::VcpuState;
 use crate::machine::World;
+use crate::outstanding::Outstanding;
 
 /// A request: one line of JSON. `docs/inspect.md` is the reference.
 ///
@@ -25,6 +27,8 @@ pub(super) enum Request {
         for_ns: Option<u64>,
     },
     Stalls {},
+    /// All that is under way, and how the vCPUs stand.
+    Outstanding {},
     Ste {
         #[serde(default, deserialize_with = "maybe_number")]
         stream: Option<u64>,
@@ -107,10 +111,10 @@ fn maybe_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 }
 
 /// The answer to one line.
-pub(super) fn answer(line: &str, world: &World) -> Value {
+pub(super) fn answer(line: &str, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) -> Value {
     let answered = serde_json::from_str(line)
         .context("this is no request")
-        .and_then(|request| perform(request, world));
+        .and_then(|request| perform(request, world, vcpus));
     let time_ns = world.now().as_ns();
     match answered {
         Ok(answer) => json!({ "ok": true, "time_ns": time_ns, "answer": answer }),
@@ -122,7 +126,7 @@ fn id(value: u64, what: &str) -> Result<u32> {
     u32::try_from(value).with_context(|| format!("{value:#x} is no {what}: it has 32 bits"))
 }
 
-fn perform(request: Request, world: &World) -> Result<Value> {
+fn perform(request: Request, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) -> Result<Value> {
     let faults = &world.faults;
     let tables = Tables {
         smmu: &world.smmu,
@@ -164,6 +168,12 @@ fn perform(request: Request, world: &World) -> Result<Value> {
             Ok(json!("running"))
         }
         Request::Stalls {} => Ok(stalls(world)),
+        Request::Outstanding {} => {
+            let outstanding = Outstanding::gather(world, vcpus());
+            let mut answer = serde_json::to_value(&outstanding)?;
+            answer["text"] = json!(outstanding.to_string());
+            Ok(answer)
+        }
         Request::Ste { stream: None } => tables.list_stes(),
         Request::Ste {
             stream: Some(stream),
@@ -183,7 +193,7 @@ fn perform(request: Request, world: &World) -> Result<Value> {
         } => tables.show_walk(id(stream, "StreamID")?, id(pasid, "PASID")?, address),
         Request::Tlb {} => Ok(tlb(world)),
         Request::Atc { stream } => atc(world, id(stream, "StreamID")?),
-        Request::Queues {} => Ok(tables.show_queues()),
+        Request::Queues {} => Ok(serde_json::to_value(tables.queues())?),
         Request::Queue { queue } => tables.show_queue(&queue),
         Request::Rules {} => Ok(rules(world)),
         Request::Gates {} => {

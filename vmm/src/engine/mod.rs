@@ -7,6 +7,7 @@
 pub mod kvm;
 mod psci;
 pub mod soft;
+pub mod state;
 pub(crate) mod ticker;
 
 use std::io::Write;
@@ -21,6 +22,7 @@ use stallbox_timeline::Span;
 use crate::config::{EngineKind, MachineConfig};
 use crate::machine::{Platform, World};
 use crate::outcome::Outcome;
+pub use state::VcpuState;
 
 /// An engine, ready for a world to be built on it.
 pub trait Engine {
@@ -65,16 +67,16 @@ pub trait Vcpus {
     /// Instructions retired by all vCPUs, where they are counted.
     fn retired(&self) -> Option<u64>;
 
-    /// Where each vCPU stands, a line each, for a guest that hangs.
-    fn positions(&self) -> Vec<String>;
+    /// How each vCPU stands, while none of them runs. Looking changes nothing.
+    fn states(&self) -> Vec<VcpuState>;
 }
 
 /// Looks in from outside while the guest runs.
 pub trait Watch {
     /// Called often, at times that are the host's, in the midst of whatever the guest and its devices
     /// do; an outcome ends the run. A run in which nothing was changed by it goes on as if there had
-    /// been none.
-    fn look(&mut self, world: &World) -> Option<Outcome>;
+    /// been none. `vcpus` tells how they stand, where the engine knows that while the machine runs.
+    fn look(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome>;
 
     /// Called now and then, at times that are a matter of the guest alone: for input that is the same
     /// in each run.

@@ -14,14 +14,14 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use anyhow::Result;
-use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, Size};
+use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, SP, Size};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_timeline::{Progress, Span, Time, YieldRequest};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
 use super::ticker::Ticker;
-use super::{Vcpus, Watch, psci};
+use super::{VcpuState, Vcpus, Watch, psci, state};
 use crate::check::{Caller, PageWatch, Store};
 use crate::confine;
 use crate::machine::World;
@@ -429,7 +429,7 @@ impl Soft<'_> {
         let timeline = &self.world.timeline;
         let was_unfinished = timeline.is_unfinished();
         self.tell_present();
-        let outcome = watch.look(self.world);
+        let outcome = watch.look(self.world, &|| self.states());
         if timeline.is_unfinished() && !was_unfinished && self.under_way.is_none() {
             // What was asked for set something going.
             self.under_way = Some(UnderWay::Advance(timeline.now()));
@@ -474,16 +474,30 @@ impl Vcpus for Soft<'_> {
         Some(self.cores.iter().map(|core| core.cpu.retired).sum())
     }
 
-    fn positions(&self) -> Vec<String> {
-        let position = |core: &Core| {
-            let (cpu, power) = (&core.cpu, core.power);
-            let (pc, lr, el) = (cpu.pc, cpu.x[30], cpu.pstate.el);
-            format!(
-                "vCPU {}: {power:?}, PC {pc:#x}, LR {lr:#x}, EL{el}",
-                core.config.index
-            )
+    fn states(&self) -> Vec<VcpuState> {
+        let state = |(index, core): (usize, &Core)| VcpuState {
+            index,
+            power: match core.power {
+                Power::Off => state::Power::Off,
+                Power::Running => state::Power::Running,
+                Power::Waiting => state::Power::Waiting,
+            },
+            core: (core.power != Power::Off).then(|| registers(&core.cpu)),
+            interrupts: self.board.gic.cpu_interrupts(index),
         };
-        self.cores.iter().map(position).collect()
+        self.cores.iter().enumerate().map(state).collect()
+    }
+}
+
+fn registers(cpu: &Cpu) -> state::Core {
+    state::Core {
+        pc: cpu.pc,
+        sp: cpu.x[usize::from(SP)],
+        pstate: cpu.saved_program_status(),
+        x: std::array::from_fn(|index| cpu.x[index]),
+        ttbr0: cpu.sys.ttbr0,
+        ttbr1: cpu.sys.ttbr1,
+        tcr: cpu.sys.tcr,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::check::CheckConfig;
 use crate::config::{
     AcceleratorConfig, HardwareUpdate, MachineConfig, MemoryBackend, Revision, TestEngineConfig,
 };
-use crate::engine::{Engine, Watch, soft};
+use crate::engine::{Engine, VcpuState, Watch, soft};
 use crate::latency::{LatencyModel, Part};
 use crate::machine::World;
 use crate::outcome::Outcome;
@@ -63,7 +63,7 @@ struct Course {
     outcome: Outcome,
     trace_hash: String,
     memory_hash: u64,
-    positions: Vec<String>,
+    vcpus: Vec<VcpuState>,
     instructions: Option<u64>,
     now: Time,
 }
@@ -78,7 +78,7 @@ struct Host {
 }
 
 impl Watch for Host {
-    fn look(&mut self, world: &World) -> Option<Outcome> {
+    fn look(&mut self, world: &World, _: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
         let now = Instant::now();
         self.looks += 1;
         self.longest = self.longest.max(now - self.last);
@@ -143,7 +143,7 @@ fn boot(machine: &MachineConfig, guest: &Guest, until: Time, looks: Looks) -> Ra
             outcome,
             trace_hash: world.tracer.summary().trace_hash,
             memory_hash: memory.as_chunks().0.iter().fold(0, hash),
-            positions: vcpus.positions(),
+            vcpus: vcpus.states(),
             instructions: vcpus.retired(),
             now: world.now(),
         },

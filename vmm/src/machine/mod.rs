@@ -7,6 +7,7 @@ mod devices;
 mod dma;
 pub mod faults;
 mod interrupts;
+pub(crate) mod ledger;
 mod memory;
 mod pause;
 mod probe;
@@ -36,7 +37,7 @@ use stallbox_timeline::{Progress, Time, Timeline};
 use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
-use crate::check::Checkers;
+use crate::check::{Checkers, SymbolSource};
 use crate::config::{Ats, MachineConfig};
 use crate::latency::Latency;
 use crate::outcome::Outcome;
@@ -102,6 +103,8 @@ pub struct World {
     pub console_port: Rc<Serial>,
     /// ttyS1: what the guest's init tells.
     pub control: Rc<Control>,
+    /// The guest kernel's symbols, for backtraces.
+    pub(crate) symbols: SymbolSource,
     interrupts: Rc<dyn InterruptController>,
     mmio: Bus<MmioAddress, Block>,
     unmodelled: UnmodelledRegisters,
@@ -191,6 +194,7 @@ impl World {
             devices: Rc::new(Devices::new(smmu.clone())),
             smmu,
             pause,
+            symbols: SymbolSource::default(),
             interrupts,
             mmio: Bus::new(),
             unmodelled: UnmodelledRegisters::default(),

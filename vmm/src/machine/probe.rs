@@ -15,6 +15,7 @@ use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
 
 use super::ats;
 use super::faults::Faults;
+use super::ledger::OpenJob;
 use crate::check::Checkers;
 use crate::latency::{Latency, Part};
 
@@ -93,6 +94,7 @@ impl Probe for SmmuProbe {
 
     fn note(&self, note: &Note) {
         self.checkers.noted(note);
+        self.faults.ledger().noted(note);
         self.tracer.emit(match note {
             Note::Walk {
                 transaction,
@@ -213,6 +215,34 @@ impl AcceleratorProbe {
             checkers,
         }
     }
+
+    /// Follows the jobs: a queue has one at a time.
+    fn follow(&self, note: &DeviceNote) {
+        let (ledger, stream) = (self.faults.ledger(), self.stream);
+        match *note {
+            DeviceNote::JobStarted {
+                queue,
+                pasid,
+                tag,
+                input,
+                ..
+            } => ledger.job_started(OpenJob {
+                stream,
+                queue,
+                tag,
+                pasid: pasid.map(|pasid| pasid.0),
+                input_bytes: input,
+                since: self.tracer.now(),
+                done: false,
+            }),
+            DeviceNote::JobDone { queue, .. } => ledger.job_done(stream, queue, None),
+            DeviceNote::Completed { queue, .. }
+            | DeviceNote::JobDropped { queue }
+            | DeviceNote::QueueFailed { queue } => ledger.job_ended(stream, queue, None),
+            DeviceNote::Reset => ledger.reset(stream),
+            _ => {}
+        }
+    }
 }
 
 impl DeviceProbe for AcceleratorProbe {
@@ -265,6 +295,7 @@ impl DeviceProbe for AcceleratorProbe {
     }
 
     fn note(&self, note: &DeviceNote) {
+        self.follow(note);
         let stream = self.stream;
         self.checkers.device(stream, note);
         self.tracer.emit(match *note {

@@ -11,6 +11,7 @@ use stallbox_faultplan::Point;
 use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
 
+use super::ledger::OpenJob;
 use super::memory::Physical;
 use super::{AtcProbe, Faults, TEST_ENGINE, World};
 use crate::config::{FaultMode, TestEngineConfig};
@@ -58,6 +59,33 @@ struct Probe {
 
 impl Probe {
     const STREAM: u32 = TEST_ENGINE.0 as u32;
+
+    /// Follows the jobs: a queue has many at a time, each with a tag.
+    fn follow(&self, note: &EngineNote) {
+        let (ledger, stream) = (self.faults.ledger(), Probe::STREAM);
+        match *note {
+            EngineNote::Started {
+                queue,
+                pasid,
+                tag,
+                bytes,
+                ..
+            } => ledger.job_started(OpenJob {
+                stream,
+                queue,
+                tag,
+                pasid: pasid.map(|pasid| pasid.0),
+                input_bytes: bytes,
+                since: self.tracer.now(),
+                done: false,
+            }),
+            EngineNote::Done { queue, tag, .. } => ledger.job_done(stream, queue, Some(tag)),
+            EngineNote::Completed { queue, tag } => ledger.job_ended(stream, queue, Some(tag)),
+            EngineNote::Dropped { queue } => ledger.job_ended(stream, queue, None),
+            EngineNote::Reset => ledger.reset(stream),
+            _ => {}
+        }
+    }
 }
 
 impl EngineProbe for Probe {
@@ -100,6 +128,7 @@ impl EngineProbe for Probe {
     }
 
     fn note(&self, note: &EngineNote) {
+        self.follow(note);
         let stream = Probe::STREAM;
         self.tracer.emit(match *note {
             EngineNote::Doorbell { queue, tail } => Event::Doorbell {

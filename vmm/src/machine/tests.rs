@@ -16,7 +16,7 @@ use crate::check::CheckConfig;
 use crate::config::{
     AcceleratorConfig, FaultMode, HardwareUpdate, MemoryBackend, Revision, TestEngineConfig,
 };
-use crate::engine::{Engine, Watch, soft};
+use crate::engine::{Engine, VcpuState, Watch, soft};
 use crate::latency::LatencyModel;
 
 const PROGRAM: u64 = RAM_BASE + 0x1000;
@@ -87,7 +87,7 @@ impl Write for Trace {
 struct Twice(u32);
 
 impl Watch for Twice {
-    fn look(&mut self, _world: &World) -> Option<Outcome> {
+    fn look(&mut self, _world: &World, _: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
         self.0 += 1;
         (self.0 > 2).then_some(Outcome::Quit)
     }

@@ -14,7 +14,7 @@ use crate::check::CheckConfig;
 use crate::config::{
     AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, MemoryBackend, TestEngineConfig,
 };
-use crate::engine::{Engine, Watch, soft};
+use crate::engine::{Engine, VcpuState, Watch, soft};
 use crate::latency::LatencyModel;
 use crate::machine::World;
 use crate::outcome::Outcome;
@@ -141,7 +141,7 @@ impl Progress<'_> {
 }
 
 impl Watch for Progress<'_> {
-    fn look(&mut self, world: &World) -> Option<Outcome> {
+    fn look(&mut self, world: &World, _: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
         self.count(world);
         if self.told_to_end.load(Ordering::Relaxed) {
             return Some(Outcome::Quit);

@@ -1,10 +1,12 @@
 //! From the options to what is to be built: machine, guest, checkers.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
 
-use crate::check::{CheckConfig, Symbols};
+use crate::check::{CheckConfig, SymbolSource, Symbols};
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
 use crate::latency::LatencyModel;
@@ -54,16 +56,31 @@ fn check_config(args: &RunArgs) -> Result<CheckConfig> {
 /// The symbols that the user named; with our own kernel and a checker on, those beside it.
 fn symbols(args: &RunArgs) -> Result<Option<Rc<Symbols>>> {
     let beside = || {
-        if args.check.is_empty() || args.guest.kernel.is_some() {
-            return None;
-        }
-        let (kernel, _) = args.guest.files().ok()?;
-        let map = kernel.with_file_name("System.map");
-        map.exists().then_some(map)
+        let wanted = !args.check.is_empty();
+        wanted.then(|| symbols_beside(args)).flatten()
     };
     let path = args.symbols.clone().or_else(beside);
     let symbols = path.as_deref().map(Symbols::read).transpose()?;
     Ok(symbols.map(Rc::new))
+}
+
+/// The symbols beside our own kernel.
+fn symbols_beside(args: &RunArgs) -> Option<PathBuf> {
+    if args.guest.kernel.is_some() {
+        return None;
+    }
+    let (kernel, _) = args.guest.files().ok()?;
+    let map = kernel.with_file_name("System.map");
+    map.exists().then_some(map)
+}
+
+/// The same for the backtraces of a guest that hangs, which need them at the end only.
+pub fn symbol_source(args: &RunArgs, machine: &MachineConfig) -> SymbolSource {
+    if let Some(symbols) = &machine.symbols {
+        return SymbolSource::ready(symbols.clone());
+    }
+    let file = symbols_beside(args).and_then(|path| File::open(path).ok());
+    file.map_or_else(SymbolSource::default, SymbolSource::file)
 }
 
 /// What it boots.

@@ -10,7 +10,7 @@ use stallbox_timeline::{Span, Time};
 
 use super::terminal::{KEYS, Key, STUCK, Terminal};
 use crate::control::Control;
-use crate::engine::Watch;
+use crate::engine::{VcpuState, Watch};
 use crate::machine::World;
 use crate::outcome::Outcome;
 
@@ -58,9 +58,9 @@ impl Outside {
     }
 
     /// Serves the control socket.
-    fn answer(&mut self, world: &World) {
+    fn answer(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) {
         if let Some(control) = &mut self.control {
-            control.serve(world);
+            control.serve(world, vcpus);
         }
     }
 
@@ -106,7 +106,7 @@ impl Outside {
 }
 
 impl Watch for Outside {
-    fn look(&mut self, world: &World) -> Option<Outcome> {
+    fn look(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
         if has_passed(self.deadline) {
             return Some(Outcome::Timeout);
         }
@@ -116,7 +116,7 @@ impl Watch for Outside {
         if self.terminal.is_interactive() {
             self.type_keys(world);
         }
-        self.answer(world);
+        self.answer(world, vcpus);
         while world.pause.is_paused() && !self.has_quit() {
             std::thread::sleep(PAUSE_INTERVAL);
             if has_passed(self.deadline) {
@@ -124,7 +124,7 @@ impl Watch for Outside {
             }
             // What is asked for now gets as much time as between two looks.
             world.timeline.yield_request().take();
-            self.answer(world);
+            self.answer(world, vcpus);
             self.keep_keys();
         }
         self.has_quit().then_some(Outcome::Quit)

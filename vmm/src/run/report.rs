@@ -10,16 +10,24 @@ use serde::Serialize;
 use stallbox_output::{OutputError, stdout_error, tell};
 use stallbox_trace::{Summary, TraceError};
 
+use super::inputs::Inputs;
 use crate::cli::RunArgs;
 use crate::engine::{Engine, Vcpus};
 use crate::kernel_reports::{KernelReport, KernelReports};
 use crate::machine::World;
 use crate::outcome::Outcome;
 use crate::output::{OutputFile, Start};
+use crate::outstanding::Outstanding;
 
 /// What `--summary` writes.
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
+    /// How it ended: `command`, `power-off`, `reset`, `panic`, `asleep`, `timeout` or `quit`.
+    outcome: &'static str,
+    /// Stallbox's exit status.
+    status: u8,
+    /// The run as a test case.
+    case: Case,
     /// What ran the guest.
     engine: &'static str,
     /// Whether the same command gives the same trace, and so the same hash, again.
@@ -41,6 +49,84 @@ struct Report {
     guest_status: Option<u8>,
     /// Host time, for comparison; not part of what a run repeats.
     host_ms: u64,
+    /// What decided the run.
+    inputs: Option<Inputs>,
+    /// What was under way, if the guest did not come to an end of its own.
+    outstanding: Option<&'a Outstanding>,
+}
+
+/// How a run ended.
+pub struct Ended {
+    /// How; none if the engine failed.
+    pub outcome: Option<Outcome>,
+    /// Whether a command was asked for.
+    pub command: bool,
+    /// It failed of what the kernel reported.
+    pub kernel_failed: bool,
+    /// Stallbox's exit status.
+    pub status: u8,
+    /// What was under way, if the guest did not come to an end of its own.
+    pub outstanding: Option<Outstanding>,
+    /// Host time.
+    pub took: Duration,
+}
+
+/// What a test report (JUnit) has of a case.
+#[derive(Serialize)]
+struct Case {
+    /// The command, or `shell`.
+    name: String,
+    /// `passed` or `failed`.
+    result: &'static str,
+    /// Host time.
+    time_s: f64,
+    /// Why it failed.
+    message: Option<String>,
+    /// The console's last lines.
+    output: Vec<String>,
+}
+
+impl Case {
+    fn of(ended: &Ended, world: &World, inputs: Option<&Inputs>) -> Case {
+        let name = inputs.and_then(Inputs::command).unwrap_or("shell");
+        Case {
+            name: name.to_owned(),
+            result: if ended.status == 0 {
+                "passed"
+            } else {
+                "failed"
+            },
+            time_s: ended.took.as_secs_f64(),
+            message: ended.message(world),
+            output: world.console.last_lines(),
+        }
+    }
+}
+
+impl Ended {
+    fn complaint(&self) -> Option<&'static str> {
+        self.outcome.as_ref()?.complaint(self.command)
+    }
+
+    /// Why the status is not 0.
+    fn message(&self, world: &World) -> Option<String> {
+        if self.status == 0 {
+            return None;
+        }
+        if let Some(complaint) = self.complaint() {
+            return Some(complaint.to_owned());
+        }
+        Some(match self.status {
+            Outcome::REPORTED if world.checkers.reports() > 0 => {
+                format!("checkers reported {}", world.checkers.reports())
+            }
+            Outcome::KERNEL_REPORTED if self.kernel_failed => {
+                format!("the guest's kernel reported {}", world.console.reports())
+            }
+            Outcome::ERROR if self.outcome.is_none() => "the engine failed".to_owned(),
+            status => format!("the command ended with status {status}"),
+        })
+    }
 }
 
 /// What the kernel reported.
@@ -103,9 +189,13 @@ impl Outputs {
         engine: &dyn Engine,
         world: &World,
         vcpus: &dyn Vcpus,
-        took: Duration,
+        ended: &Ended,
+        inputs: Option<Inputs>,
     ) -> Result<(), OutputError> {
         let report = Report {
+            outcome: ended.outcome.as_ref().map_or("error", Outcome::name),
+            status: ended.status,
+            case: Case::of(ended, world, inputs.as_ref()),
             engine: engine.name(),
             repeatable: engine.is_repeatable(),
             trace: world.tracer.summary(),
@@ -115,7 +205,9 @@ impl Outputs {
             kernel_reports: Kernel::of(&world.console.reports()),
             check_reports: world.checkers.reports(),
             guest_status: world.control.exit(),
-            host_ms: took.as_millis() as u64,
+            host_ms: ended.took.as_millis() as u64,
+            inputs,
+            outstanding: ended.outstanding.as_ref(),
         };
         let console = world.console.finish().map_err(stdout_error);
         let trace = world.tracer.finish().map_err(|TraceError(error)| {
@@ -143,9 +235,11 @@ fn open(path: Option<&Path>, option: &str) -> Result<Option<OutputFile>> {
     path.map(|path| OutputFile::open(path, option)).transpose()
 }
 
-/// Says on standard error what did not go as asked; `command` tells whether one was asked for, and
-/// `shown` whether the user has seen the console.
-pub fn tell(outcome: &Outcome, command: bool, shown: bool, world: &World, vcpus: &dyn Vcpus) {
+/// Lines of the console that are shown again, of those that the user has seen.
+const SEEN_MAX: usize = 10;
+
+/// Says on standard error what did not go as asked; `shown` tells whether the user has seen the console.
+pub fn tell(ended: &Ended, shown: bool, world: &World) {
     let reports = world.checkers.reports();
     if reports > 0 {
         let unshown = match world.checkers.unshown() {
@@ -154,28 +248,42 @@ pub fn tell(outcome: &Outcome, command: bool, shown: bool, world: &World, vcpus:
         };
         tell!("stallbox: checkers reported {reports}{unshown}");
     }
-    let Some(complaint) = outcome.complaint(command) else {
-        return;
-    };
-    tell!("stallbox: {complaint}");
-    if matches!(outcome, Outcome::Timeout | Outcome::Asleep) {
-        for position in vcpus.positions() {
-            tell!("  {position}");
+    let complaint = ended.complaint();
+    if let Some(complaint) = complaint {
+        tell!("stallbox: {complaint}");
+    }
+    if let Some(outstanding) = &ended.outstanding {
+        tell!(
+            "stallbox: at {} ns of the devices' time:",
+            outstanding.time_ns
+        );
+        for line in outstanding.to_string().lines() {
+            tell!("{line}");
         }
     }
-    if !shown || *outcome == Outcome::Panic {
+    // Who leaves a shell has just read them.
+    let left_shell = ended.outcome == Some(Outcome::Quit) && !ended.command;
+    if (complaint.is_some() && !shown) || (ended.outstanding.is_some() && !left_shell) {
+        let lines = world.console.last_lines();
+        let panicked = ended.outcome == Some(Outcome::Panic);
+        let skipped = if shown && !panicked {
+            lines.len().saturating_sub(SEEN_MAX)
+        } else {
+            0
+        };
         tell!("stallbox: the console's last lines:");
-        for line in world.console.last_lines() {
+        for line in &lines[skipped..] {
             tell!("  {line}");
         }
     }
+    tell_kernel_reports(&world.console.reports(), ended.kernel_failed);
 }
 
 /// Reports of the kernel that are named at the end; the console has shown all of them.
 const NAMED_MAX: usize = 8;
 
 /// Says on standard error what the kernel reported, and whether the run `failed` of it.
-pub fn tell_kernel_reports(reports: &KernelReports, failed: bool) {
+fn tell_kernel_reports(reports: &KernelReports, failed: bool) {
     if reports.total() == 0 {
         return;
     }
@@ -184,13 +292,13 @@ pub fn tell_kernel_reports(reports: &KernelReports, failed: bool) {
     } else {
         "; --fail-on leaves them out"
     };
-    eprintln!("stallbox: the guest's kernel reported {reports}{counts}:");
+    tell!("stallbox: the guest's kernel reported {reports}{counts}:");
     for report in reports.kept().iter().take(NAMED_MAX) {
         let first = report.lines.first().map_or("", String::as_str);
-        eprintln!("  {} at {} ns: {first}", report.kind.name(), report.time_ns);
+        tell!("  {} at {} ns: {first}", report.kind.name(), report.time_ns);
     }
     let named = NAMED_MAX.min(reports.kept().len()) as u64;
     if reports.total() > named {
-        eprintln!("  and {} more", reports.total() - named);
+        tell!("  and {} more", reports.total() - named);
     }
 }

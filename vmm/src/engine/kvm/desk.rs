@@ -31,8 +31,9 @@ use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
 use super::sys::{self, Signals};
 use super::vcpu::Runner;
 use crate::confine;
+use crate::engine::state::Power;
 use crate::engine::ticker::Ticker;
-use crate::engine::{Vcpus, Watch};
+use crate::engine::{VcpuState, Vcpus, Watch};
 use crate::machine::World;
 use crate::outcome::Outcome;
 use crate::signals;
@@ -56,7 +57,7 @@ pub(super) struct Machine<'a> {
     world: &'a World,
     interrupts: KernelGic,
     vcpus: Vec<VcpuFd>,
-    positions: Vec<String>,
+    states: Vec<VcpuState>,
 }
 
 impl<'a> Machine<'a> {
@@ -65,7 +66,7 @@ impl<'a> Machine<'a> {
             world,
             interrupts,
             vcpus,
-            positions: Vec::new(),
+            states: Vec::new(),
         }
     }
 }
@@ -113,7 +114,7 @@ impl Vcpus for Machine<'_> {
             if let Some(outcome) = outcome {
                 drop(manager);
                 let desk = Rc::into_inner(desk).map(RefCell::into_inner);
-                self.positions = desk.map(Desk::close).unwrap_or_default();
+                self.states = desk.map(Desk::close).unwrap_or_default();
                 return outcome;
             }
             manager.run().context("epoll")?;
@@ -124,15 +125,15 @@ impl Vcpus for Machine<'_> {
         None
     }
 
-    fn positions(&self) -> Vec<String> {
-        self.positions.clone()
+    fn states(&self) -> Vec<VcpuState> {
+        self.states.clone()
     }
 }
 
 /// The vCPU threads. They end when this is dropped.
 struct Crew {
     gate: Arc<Gate>,
-    threads: Vec<JoinHandle<String>>,
+    threads: Vec<JoinHandle<VcpuState>>,
 }
 
 impl Default for Crew {
@@ -154,15 +155,19 @@ impl Crew {
         }
     }
 
-    /// Ends all threads; gives what each says of its vCPU's position.
-    fn join(&mut self) -> Vec<String> {
+    /// Ends all threads; gives how each vCPU then stands.
+    fn join(&mut self) -> Vec<VcpuState> {
         self.order(Order::Stop);
-        let ended = |thread: JoinHandle<String>| {
-            thread
-                .join()
-                .unwrap_or_else(|_| "a vCPU thread panicked".into())
+        let ended = |(index, thread): (usize, JoinHandle<VcpuState>)| {
+            // Of a thread that panicked nothing is known.
+            thread.join().unwrap_or(VcpuState {
+                index,
+                power: Power::Unknown,
+                core: None,
+                interrupts: None,
+            })
         };
-        self.threads.drain(..).map(ended).collect()
+        self.threads.drain(..).enumerate().map(ended).collect()
     }
 }
 
@@ -395,7 +400,8 @@ impl Desk<'_> {
 
     fn look(&mut self) {
         self.watch.feed(self.world);
-        if let Some(outcome) = self.watch.look(self.world) {
+        // A vCPU that runs has no registers to be read.
+        if let Some(outcome) = self.watch.look(self.world, &Vec::new) {
             self.end(Ok(outcome));
         }
     }
@@ -475,7 +481,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn close(self) -> Vec<String> {
+    fn close(self) -> Vec<VcpuState> {
         let Desk {
             board, mut crew, ..
         } = self;

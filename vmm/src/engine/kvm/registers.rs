@@ -13,6 +13,8 @@ use stallbox_aarch64::sysreg::encoding;
 use stallbox_firmware::boot::EntryState;
 use vmm_sys_util::errno::Result;
 
+use crate::engine::state::Core;
+
 /// A 64-bit register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Register(u64);
@@ -62,6 +64,26 @@ impl Register {
     pub(super) fn set(self, vcpu: &VcpuFd, value: u64) -> Result<()> {
         vcpu.set_one_reg(self.0, &value.to_le_bytes()).map(drop)
     }
+}
+
+/// What is told of a vCPU that stands still.
+pub(super) fn read_all(vcpu: &VcpuFd) -> Result<Core> {
+    let mut values = [0; 31];
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = x(index).get(vcpu)?;
+    }
+    let pstate = PSTATE.get(vcpu)?;
+    // M[3:0] is EL1h: the stack pointer is SP_EL1.
+    let sp = if pstate & 0xf == 5 { SP_EL1 } else { SP_EL0 };
+    Ok(Core {
+        pc: PC.get(vcpu)?,
+        sp: sp.get(vcpu)?,
+        pstate,
+        x: values,
+        ttbr0: TTBR0_EL1.get(vcpu)?,
+        ttbr1: TTBR1_EL1.get(vcpu)?,
+        tcr: TCR_EL1.get(vcpu)?,
+    })
 }
 
 /// Width in bits of a physical address, as the guest sees it.

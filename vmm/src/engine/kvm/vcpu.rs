@@ -15,6 +15,8 @@ use super::link::{Call, End, Gone, Line};
 use super::registers::{self, VIRTUAL_COUNT};
 use super::sys::{self, Kickable};
 use crate::confine;
+use crate::engine::VcpuState;
+use crate::engine::state::Power;
 
 /// What a vCPU's thread owns.
 pub(super) struct Runner {
@@ -45,8 +47,8 @@ impl Runner {
         }
     }
 
-    /// Runs until the order to stop. Tells where the vCPU then stands.
-    pub(super) fn run(mut self, vcpu: VcpuFd) -> String {
+    /// Runs until the order to stop. Tells how the vCPU then stands.
+    pub(super) fn run(mut self, vcpu: VcpuFd) -> VcpuState {
         let mut kickable = Kickable::new(vcpu);
         let vcpu = kickable.vcpu();
         let ended = match confine::thread(confine::Role::Vcpu) {
@@ -60,7 +62,12 @@ impl Runner {
             self.gate
                 .wait_while(&[Order::Run, Order::Pause, Order::Restore]);
         }
-        self.position(vcpu)
+        VcpuState {
+            index: self.index,
+            power: Power::Unknown,
+            core: registers::read_all(vcpu).ok(),
+            interrupts: None,
+        }
     }
 
     fn run_guest(&mut self, vcpu: &mut VcpuFd) -> Result<End, Gone> {

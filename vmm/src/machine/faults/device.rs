@@ -10,7 +10,7 @@ use stallbox_timeline::Span;
 use super::{Faults, Taken};
 
 /// An access under way, and whose: by it a translation is known to be of a ring or of a queue.
-pub(super) type InFlight = (u32, DmaAccess);
+pub(crate) type InFlight = (u32, DmaAccess);
 
 fn ring(purpose: Purpose) -> Ring {
     match purpose {
@@ -29,6 +29,19 @@ impl Faults {
         if !self.follows_in_flight.get() {
             return (None, None);
         }
+        match self.access_of(transaction) {
+            Some(access) => (access.queue, Some(ring(access.purpose))),
+            None => (None, None),
+        }
+    }
+
+    /// The devices' accesses under way.
+    pub(crate) fn in_flight(&self) -> Vec<InFlight> {
+        self.in_flight.borrow().clone()
+    }
+
+    /// The access of a device of which `transaction` is.
+    pub(crate) fn access_of(&self, transaction: &Transaction) -> Option<DmaAccess> {
         let in_flight = self.in_flight.borrow();
         let pasid = transaction.substream.map(|substream| substream.0);
         let of_it = |first: u64, last: u64| {
@@ -45,10 +58,7 @@ impl Faults {
         // An ATS translation request names a page, of which the access is perhaps of the end.
         let of_page = || (at & 0xfff == 0).then(|| of_it(at, at | 0xfff)).flatten();
         let found = of_it(at, at).or_else(of_page);
-        match found {
-            Some((_, access)) => (access.queue, Some(ring(access.purpose))),
-            None => (None, None),
-        }
+        found.map(|(_, access)| *access)
     }
 
     pub(in crate::machine) fn on_dma(
@@ -56,9 +66,7 @@ impl Faults {
         stream: u32,
         access: &DmaAccess,
     ) -> DeviceVerdict {
-        if self.follows_in_flight.get() {
-            self.in_flight.borrow_mut().push((stream, *access));
-        }
+        self.in_flight.borrow_mut().push((stream, *access));
         if !self.player.wants(Point::Dma) {
             return DeviceVerdict::default();
         }

@@ -21,9 +21,10 @@ use stallbox_smmu::{Points, StreamId};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 
+use super::ledger::{Ledger, Took};
 use super::{Devices, Pause};
 use device::InFlight;
-pub(crate) use words::{command as command_subject, record as record_subject};
+pub(crate) use words::{act as act_in_words, command as command_subject, record as record_subject};
 
 /// More that waits for its time after rules would only fill the host's memory.
 const WAITING_MAX: u32 = 10_000;
@@ -35,13 +36,15 @@ pub struct Faults {
     gates: Gates,
     timeline: Timeline,
     tracer: Tracer,
+    ledger: Rc<Ledger>,
     /// The machine's, once it is complete.
     devices: RefCell<Weak<Devices>>,
     pause: Rc<Pause>,
     /// The tag of the last CMD_RESUME of each stream.
     last_resume: RefCell<BTreeMap<StreamId, u16>>,
-    /// The device's accesses under way, if a rule asks what they are for.
+    /// The devices' accesses under way.
     in_flight: RefCell<Vec<InFlight>>,
+    /// A rule asks what they are for.
     follows_in_flight: Cell<bool>,
     fault_loop: Option<u64>,
     loops: Cell<u64>,
@@ -60,6 +63,7 @@ struct Taken {
     rule: Rc<Rule>,
     wait: Option<Gate>,
     delay: Span,
+    took: Took,
 }
 
 impl Faults {
@@ -75,6 +79,7 @@ impl Faults {
             gates: Gates::default(),
             timeline: timeline.clone(),
             tracer: tracer.clone(),
+            ledger: Ledger::new(timeline),
             devices: RefCell::default(),
             pause: pause.clone(),
             last_resume: RefCell::default(),
@@ -161,6 +166,11 @@ impl Faults {
     /// What effects act on, once the machine is complete.
     fn devices(&self) -> Option<Rc<Devices>> {
         self.devices.borrow().upgrade()
+    }
+
+    /// What is open, and what rules did to it.
+    pub(crate) fn ledger(&self) -> &Rc<Ledger> {
+        &self.ledger
     }
 
     /// How many loops of faults were named.
@@ -278,6 +288,7 @@ impl Faults {
             queue: subject.queue,
             code: subject.code,
         });
+        let took = self.ledger.taken(subject, &rule, delay);
         let wait = rule
             .gate
             .as_ref()
@@ -300,11 +311,22 @@ impl Faults {
             }
         }
         self.follow(&rule.name);
-        Taken { rule, wait, delay }
+        Taken {
+            rule,
+            wait,
+            delay,
+            took,
+        }
     }
 
     /// What to wait for: the gate, then the delay.
     fn wait(&self, taken: &Taken) -> Option<Gate> {
+        let gate = self.gate(taken)?;
+        self.ledger.waits_at(&taken.took, &gate);
+        Some(gate)
+    }
+
+    fn gate(&self, taken: &Taken) -> Option<Gate> {
         let delay = taken.delay;
         match (&taken.wait, delay) {
             (None, Span::ZERO) => None,
@@ -345,6 +367,12 @@ impl Faults {
         if !self.player.wants(subject.point) {
             return Span::ZERO;
         }
-        self.ask(subject).map_or(Span::ZERO, |taken| taken.delay)
+        let Some(taken) = self.ask(subject) else {
+            return Span::ZERO;
+        };
+        if taken.delay > Span::ZERO {
+            self.ledger.waits_for(&taken.took, taken.delay);
+        }
+        taken.delay
     }
 }

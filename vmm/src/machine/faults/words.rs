@@ -105,7 +105,7 @@ pub(super) fn resume(words: &[u64; 2], tag: u16, retry: Option<bool>) -> [u64; 2
 }
 
 /// A decision in a few words, for the trace.
-pub(super) fn act(act: &Act) -> String {
+pub(crate) fn act(act: &Act) -> String {
     match act {
         Act::Go => "go".to_owned(),
         Act::Fault(kind) => format!("fault {kind:?}").to_lowercase(),

@@ -1,0 +1,125 @@
+//! What decided a run, for its summary: with the same inputs the soft engine gives the same run.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::cli::RunArgs;
+use crate::config::{GuestConfig, MachineConfig};
+
+/// The inputs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inputs {
+    /// Stallbox's version.
+    version: &'static str,
+    /// Options and command, as they were given.
+    arguments: Vec<String>,
+    /// What the guest's shell ran; null for a shell on its console.
+    command: Option<String>,
+    /// The kernel.
+    kernel: Named,
+    /// Initial RAM disks, in order.
+    initramfs: Vec<Named>,
+    /// What was added to the kernel's command line.
+    append: String,
+    /// The fault plan.
+    plan: Option<Named>,
+    /// What was given as `--latency`.
+    latency: Vec<Latency>,
+    /// The seed of every draw.
+    seed: u64,
+}
+
+/// A file.
+#[derive(Clone, Debug, Serialize)]
+struct Named {
+    path: String,
+    /// Of its content.
+    sha256: String,
+}
+
+/// One `--latency`.
+#[derive(Clone, Debug, Serialize)]
+struct Latency {
+    option: String,
+    /// Of the file, if it names one.
+    sha256: Option<String>,
+}
+
+impl Inputs {
+    /// What the guest's shell ran.
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_deref()
+    }
+
+    /// Reads the files, which a confined process cannot.
+    pub fn of(args: &RunArgs, machine: &MachineConfig, guest: &GuestConfig) -> Result<Inputs> {
+        let latency = |option: &String| Latency {
+            sha256: hash(Path::new(option)).ok(),
+            option: option.clone(),
+        };
+        Ok(Inputs {
+            version: env!("CARGO_PKG_VERSION"),
+            arguments: std::env::args_os()
+                .skip(1)
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+            command: guest.command.clone(),
+            kernel: Named::of(&guest.kernel)?,
+            initramfs: guest
+                .initrd
+                .iter()
+                .map(|path| Named::of(path))
+                .collect::<Result<_>>()?,
+            append: guest.append.clone(),
+            plan: args.plan.as_deref().map(Named::of).transpose()?,
+            latency: args.guest.latency.iter().map(latency).collect(),
+            seed: machine.seed,
+        })
+    }
+}
+
+impl Named {
+    fn of(path: &Path) -> Result<Named> {
+        Ok(Named {
+            path: path.display().to_string(),
+            sha256: hash(path).with_context(|| format!("cannot read {}", path.display()))?,
+        })
+    }
+}
+
+fn hash(path: &Path) -> Result<String> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            length => hash.update(&piece[..length]),
+        }
+    }
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_hash_that_sha256sum_gives_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash(file.path()).unwrap(), expected);
+        assert!(hash(Path::new("/no/such/file")).is_err());
+    }
+}
