@@ -200,7 +200,8 @@ impl Zip {
 
     /// What it has under way.
     pub fn state(&self) -> AcceleratorState {
-        self.qm.state()
+        self.qm
+            .state(|enabled| self.engine.reads_with_pasid(enabled))
     }
 
     fn reset(&self) {

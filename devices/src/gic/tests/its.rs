@@ -638,3 +638,29 @@ fn moving_many_pending_lpis_to_and_fro_is_cheap() {
     }
     assert!(driver.rig.gic.irq(0) || driver.rig.gic.irq(1));
 }
+
+#[test]
+fn who_looks_sees_a_pending_lpi_and_changes_nothing() {
+    let mut driver = Driver::start(2);
+    driver.map(8200, 1);
+    driver.rig.gic.msi(DEVICE, 0);
+    for _ in 0..2 {
+        let seen = driver.rig.gic.cpu_interrupts(1).unwrap();
+        assert!(seen.irq);
+        let [lpi] = seen.in_progress[..] else {
+            panic!("{seen:?}");
+        };
+        assert_eq!((lpi.intid, lpi.pending, lpi.active), (8200, true, false));
+        assert_eq!((lpi.enabled, lpi.priority), (Some(true), Some(DEF_PRI)));
+    }
+    assert!(
+        driver
+            .rig
+            .gic
+            .cpu_interrupts(0)
+            .unwrap()
+            .in_progress
+            .is_empty()
+    );
+    assert_eq!(driver.take(1), 8200);
+}

@@ -543,3 +543,48 @@ fn priorities_are_bytes_of_five_bits() {
     rig.dist.write(GICD_ISENABLER + 4, &[0xff]);
     assert_eq!(read32(&rig.dist, GICD_ISENABLER + 4), 0);
 }
+
+#[test]
+fn who_looks_sees_what_is_pending_active_and_masked() {
+    let rig = Rig::booted(2);
+    let line = rig.gic.spi(48);
+    rig.gic.ppi(1, 27).set(true);
+    line.set(true);
+    let cpu0 = rig.gic.cpu_interrupts(0).unwrap();
+    let spi = crate::gic::InterruptState {
+        intid: 48,
+        pending: true,
+        active: false,
+        enabled: Some(false),
+        priority: Some(DEF_PRI),
+    };
+    assert_eq!(cpu0.in_progress, [spi]);
+    assert_eq!(
+        (u64::from(cpu0.priority_mask), cpu0.running_priority),
+        (DEFAULT_PMR, 0xff)
+    );
+    assert!(cpu0.group1_enabled && !cpu0.irq);
+    // A private interrupt is its own CPU's.
+    let cpu1 = rig.gic.cpu_interrupts(1).unwrap();
+    assert_eq!(
+        cpu1.in_progress
+            .iter()
+            .map(|it| it.intid)
+            .collect::<Vec<_>>(),
+        [27]
+    );
+
+    rig.enable(48);
+    assert!(
+        rig.gic.cpu_interrupts(0).unwrap().irq,
+        "looking took nothing"
+    );
+    assert_eq!(rig.get(0, IAR1), 48);
+    let cpu0 = rig.gic.cpu_interrupts(0).unwrap();
+    let [spi] = cpu0.in_progress[..] else {
+        panic!("{cpu0:?}");
+    };
+    assert!(spi.active && spi.pending, "its level is still high");
+    assert_eq!(cpu0.running_priority, DEF_PRI);
+    assert!(rig.gic.cpu_interrupts(2).is_none());
+}

@@ -301,8 +301,9 @@ impl Qm {
             .all(|pair| pair.tasks.get() == 0)
     }
 
-    /// What is under way.
-    pub(super) fn state(&self) -> AcceleratorState {
+    /// What is under way. `with_pasid` tells whether data carries the PASID of a queue whose context
+    /// enables it, or does not.
+    pub(super) fn state(&self, with_pasid: impl Fn(bool) -> bool) -> AcceleratorState {
         let state = self.state.borrow();
         let queue = |(number, pair): (usize, &QueuePair)| {
             let submission = pair.submission.as_ref();
@@ -310,7 +311,7 @@ impl Qm {
             there.then(|| QueueState {
                 number: number as u16,
                 pasid: submission
-                    .filter(|ring| ring.context.pasid_enabled())
+                    .filter(|ring| with_pasid(ring.context.pasid_enabled()))
                     .map(|ring| ring.context.pasid().into()),
                 submission: submission.map(SubmissionRing::state),
                 completion: pair.completion.as_ref().map(CompletionRing::state),

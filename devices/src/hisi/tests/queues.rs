@@ -9,6 +9,7 @@ use super::guest::{
 use super::{Guest, Job};
 use crate::hisi::{DeviceNote, DeviceStep, Revision, ZipConfig};
 use crate::pcie::PciFunction;
+use crate::state::{QueueState, RingState};
 
 #[test]
 fn entries_complete_in_order_across_a_wrap_of_the_rings() {
@@ -502,6 +503,49 @@ fn a_thousand_queues() {
                 assert_eq!(done[3] & 0xff, 0);
             }
         }
+        guest.settle();
+    }
+}
+
+#[test]
+fn who_looks_sees_what_is_under_way() {
+    for revision in [Revision::V2, Revision::V3] {
+        let guest = Guest::new(revision);
+        let mut queue = guest.start_queue(4, COMPRESS);
+        guest.write(SOURCE, &text(5000, 1));
+        let queued = |state: &QueueState| {
+            let queued = |ring: Option<RingState>| ring.map(|ring| ring.queued);
+            (queued(state.submission), queued(state.completion))
+        };
+        let looked = || {
+            let state = guest.zip.state();
+            let [queue] = state.queues[..] else {
+                panic!("{state:?}");
+            };
+            queue
+        };
+        let idle = looked();
+        assert_eq!(
+            (idle.number, idle.pasid, idle.tasks),
+            (4, Some(PASID.into()), 0)
+        );
+        assert_eq!(queued(&idle), (Some(0), Some(0)));
+        assert!(!idle.is_busy());
+
+        guest.send(&mut queue, &Job::new(ZLIB, 5000, 9000).entry(revision, 0));
+        let busy = looked();
+        assert_eq!((queued(&busy), busy.tasks), ((Some(1), Some(0)), 1));
+        let ring = busy.submission.unwrap();
+        assert_eq!((ring.head, ring.tail, ring.entries), (0, 1, queue.depth));
+
+        guest.advance(Span::from_us(1000));
+        // Done, and software has not looked.
+        assert_eq!((queued(&looked()), looked().tasks), ((Some(0), Some(1)), 0));
+        assert!(looked().is_busy());
+        guest.receive(&mut queue).expect("a completion");
+        assert!(!looked().is_busy());
+        let state = guest.zip.state();
+        assert!(state.completion_events.is_some() && state.failures.is_some());
         guest.settle();
     }
 }

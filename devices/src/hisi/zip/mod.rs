@@ -123,14 +123,23 @@ impl ZipEngine {
         before.1.recheck();
     }
 
+    /// Whether accesses carry the PASID of their queue; `enabled` if its context says so.
+    fn carries_pasid(&self, user_register: u32, enabled: bool) -> bool {
+        match self.revision {
+            Revision::V2 => self.registers.ssv(user_register),
+            Revision::V3 => enabled,
+        }
+    }
+
+    /// The same of what jobs read.
+    pub(super) fn reads_with_pasid(&self, enabled: bool) -> bool {
+        self.carries_pasid(registers::DATA_READ_USER, enabled)
+    }
+
     fn access(&self, job: &Job) -> Access {
         let with_pasid = DmaAttrs::of(Pasid(job.pasid.into()));
         let attrs = |user_register| {
-            let enabled = match self.revision {
-                Revision::V2 => self.registers.ssv(user_register),
-                Revision::V3 => job.pasid_enabled,
-            };
-            if enabled {
+            if self.carries_pasid(user_register, job.pasid_enabled) {
                 with_pasid
             } else {
                 DmaAttrs::REQUESTER
