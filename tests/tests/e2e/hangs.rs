@@ -196,3 +196,39 @@ fn a_gate_that_nobody_opens_is_named_with_who_waits() {
     );
     assert_eq!(outstanding["held"]["shown"][0]["gate"], "g", "{run}");
 }
+
+#[test]
+fn a_page_request_that_is_lost_is_named_with_its_group_and_its_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.toml");
+    let text = "[[rule]]\nname = 'lost-request'\nat = 'page_request'\nmatch = { nth = 1 }\n\
+                do = { drop = true }\n";
+    fs::write(&plan, text).unwrap();
+    let script = "svatest copy --bytes 64K --memory untouched & sleep 1; echo stuck; \
+                  while :; do :; done";
+    let run = ended_under(&plan)
+        .option("--image", "pri")
+        .option("--accel", "test-engine,fault=pri")
+        .run(script)
+        .status(122);
+    says(
+        &run,
+        &[
+            "1 page request group without a response:\n  test-engine (StreamID 16), PASID 1, group 0, \
+             1 request from 0x",
+            ": lost before the queue\n",
+            "page request of StreamID 16, PASID 1, 0x",
+            " dropped by rule \"lost-request\" at ",
+            "page-request queue PROD 0x0 CONS 0x0 (empty)",
+        ],
+    );
+    let outstanding = outstanding(&run);
+    assert_eq!(
+        outstanding["page_requests"]["shown"][0]["entry"], "lost",
+        "{run}"
+    );
+    assert_eq!(
+        outstanding["lost"]["shown"][0]["rule"], "lost-request",
+        "{run}"
+    );
+}

@@ -179,8 +179,6 @@ pub(crate) struct Entries {
     pub invalidations: Vec<OpenInvalidation>,
     pub jobs: Vec<OpenJob>,
     pub waits: Vec<Wait>,
-    /// Waits that had no room.
-    pub waits_missed: u64,
     pub kept: BTreeMap<String, Kept>,
     /// Tags of CMD_RESUMEs for which no stall waited, the last ones.
     pub unasked: VecDeque<(Time, u32, u16)>,
@@ -390,15 +388,13 @@ impl Ledger {
 
     fn waits(&self, took: &Took, until: Until) {
         let now = self.timeline.now();
-        let entries = &mut *self.entries.borrow_mut();
-        let waits = &mut entries.waits;
+        let waits = &mut self.entries.borrow_mut().waits;
         // Those that are over go when the list has doubled, so that each is looked at a few times only.
         if waits.len() == waits.capacity() {
             waits.retain(|wait| !wait.is_over(now));
             waits.reserve(64.max(waits.len()));
         }
         if waits.len() >= WAITS_MAX {
-            entries.waits_missed += 1;
             return;
         }
         waits.push(Wait {
@@ -466,3 +462,6 @@ impl Entries {
         group.told = told;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,10 @@ pub fn run(
         .finish()
         .context("the trace is not understood")?;
     let end = match outcome {
-        Outcome::Command(status) => End::Status(status),
+        Outcome::Command(status) => match kernel_reported(&world) {
+            Some(message) => End::Died(message),
+            None => End::Status(status),
+        },
         Outcome::Timeout => End::GivenUp,
         Outcome::Quit => End::Interrupted,
         outcome => End::Died(last_words(&outcome, &world)),
@@ -191,6 +194,15 @@ pub fn run(
         trace_hash: by_itself.then(|| world.tracer.summary().trace_hash),
         end,
     })
+}
+
+/// What the kernel reported of its own faults: then what was measured is worth nothing.
+fn kernel_reported(world: &World) -> Option<String> {
+    let reports = world.console.reports();
+    let first = reports.kept().first()?.lines.first()?;
+    Some(format!(
+        "the guest's kernel reported {reports}; the first: {first}"
+    ))
 }
 
 fn last_words(outcome: &Outcome, world: &World) -> String {

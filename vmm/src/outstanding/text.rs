@@ -307,7 +307,7 @@ fn subject(took: &Took) -> String {
         }
         ("msi", Some(code)) => format!("MSI {code}"),
         ("register_write", Some(code)) => format!("write of register {code:#x}"),
-        (at, _) => at.to_owned(),
+        (at, _) => at.replace('_', " "),
     };
     if let Some(stream) = took.stream {
         text += &format!(" of StreamID {stream}");
