@@ -232,3 +232,49 @@ fn a_page_request_that_is_lost_is_named_with_its_group_and_its_rule() {
         "{run}"
     );
 }
+
+/// A process that hangs, and the accesses of an effect beside it, none of which software hears of.
+#[test]
+fn of_many_stalls_the_first_are_listed_and_the_rest_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.toml");
+    let text = "[[rule]]\nname = 'deaf'\nat = 'record'\nmatch = { stalled = true }\n\
+                do = { drop = true }\n\
+                [[rule]]\nname = 'more'\nat = 'marker'\nmatch = { marker = 'go' }\n\
+                do = { touch = { stream = 8, pasid = 1, address = 0x1000000, count = 39, \
+                stride = 4096 } }\n";
+    fs::write(&plan, text).unwrap();
+    let script = SCRIPT.replace(
+        "echo stuck",
+        "echo marker go > /dev/ttyS1; sleep 1; echo stuck",
+    );
+    let run = ended_under(&plan).run(&script).status(122);
+    says(
+        &run,
+        &[
+            "40 stalls outstanding:\n",
+            "  and 24 more\n",
+            "its event record was dropped by rule \"deaf\"; no command has named its tag",
+            "dropped by rule \"deaf\" at ",
+            ", the last of 40\n",
+        ],
+    );
+    let outstanding = outstanding(&run);
+    assert_eq!(outstanding["stalls"]["count"], 40, "{run}");
+    let shown = outstanding["stalls"]["shown"].as_array().unwrap();
+    assert_eq!(shown.len(), 16, "{run}");
+    // The oldest first: the job's, with its queue; an effect's has none.
+    assert_eq!(
+        (&shown[0]["queue"], &shown[1]["queue"]),
+        (&0.into(), &Value::Null),
+        "{run}"
+    );
+    assert_eq!(
+        outstanding["lost"]["shown"][0]["last"]
+            .as_array()
+            .unwrap()
+            .len(),
+        8,
+        "{run}"
+    );
+}
