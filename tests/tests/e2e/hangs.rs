@@ -137,7 +137,7 @@ fn the_stall_checker_reports_at_the_end_what_is_open() {
         &run,
         &[
             "check stall: a stall had no answer when the run ended, after ",
-            "its CMD_RESUME was taken by rule \"lost-resume\" of the fault plan at ",
+            "sent, dropped by rule lost-resume",
             "software knows of the stall",
         ],
     );
