@@ -54,6 +54,11 @@ impl Files {
         })
     }
 
+    /// The initial RAM disks with the archives of added folders, without the command's.
+    pub fn archives(&self) -> &[u8] {
+        self.initrd.as_deref().unwrap_or_default()
+    }
+
     /// The initial RAM disks, with the command in an archive of its own behind them.
     fn initrd(&self, command: Option<&str>) -> Option<Cow<'_, [u8]>> {
         let Some(command) = command else {

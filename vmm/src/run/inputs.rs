@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::boot::Files;
 use crate::cli::RunArgs;
 use crate::config::{GuestConfig, MachineConfig};
 
@@ -24,6 +25,8 @@ pub struct Inputs {
     kernel: Named,
     /// Initial RAM disks, in order.
     initramfs: Vec<Named>,
+    /// Folders of `--add`, and all that the guest unpacks before the command; null without.
+    added: Option<Added>,
     /// What was added to the kernel's command line.
     append: String,
     /// The fault plan.
@@ -40,6 +43,28 @@ struct Named {
     path: String,
     /// Of its content.
     sha256: String,
+}
+
+/// What `--add` gives the guest.
+#[derive(Clone, Debug, Serialize)]
+struct Added {
+    folders: Vec<String>,
+    /// Of the initial RAM disks and the folders' archives, one behind the other.
+    sha256: String,
+}
+
+impl Added {
+    fn of(machine: &MachineConfig, guest: &GuestConfig) -> Result<Option<Added>> {
+        if guest.added.is_empty() {
+            return Ok(None);
+        }
+        let files = Files::read(guest, machine.memory_bytes)?;
+        let folders = guest.added.iter();
+        Ok(Some(Added {
+            folders: folders.map(|path| path.display().to_string()).collect(),
+            sha256: hex(&Sha256::digest(files.archives())),
+        }))
+    }
 }
 
 /// One `--latency`.
@@ -75,6 +100,7 @@ impl Inputs {
                 .iter()
                 .map(|path| Named::of(path))
                 .collect::<Result<_>>()?,
+            added: Added::of(machine, guest)?,
             append: guest.append.clone(),
             plan: args.plan.as_deref().map(Named::of).transpose()?,
             latency: args.guest.latency.iter().map(latency).collect(),
@@ -92,6 +118,10 @@ impl Named {
     }
 }
 
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn hash(path: &Path) -> Result<String> {
     let mut file = BufReader::new(File::open(path)?);
     let mut hash = Sha256::new();
@@ -102,11 +132,7 @@ fn hash(path: &Path) -> Result<String> {
             length => hash.update(&piece[..length]),
         }
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]
