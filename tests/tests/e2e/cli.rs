@@ -213,7 +213,7 @@ fn options_that_make_no_sense_are_refused_with_a_hint() {
     assert_error(&["run", "--memory", "12Q"], &["--memory", "use K, M or G"]);
     assert_error(&["run", "--memory", "32M"], &["--memory", "at least 64M"]);
     assert_error(&["run", "--cpus", "9"], &["--cpus 9", "8 vCPUs at most"]);
-    assert_error(&["run", "--accel", "sec"], &["--accel", "rev=0x30"]);
+    assert_error(&["run", "--accel", "sec"], &["--accel", "rev=0x21|0x30"]);
     assert_error(&["run", "--smmu-irq", "x"], &["--smmu-irq", "msi"]);
     assert_error(
         &["run", "--latency", "walkstep=fixed:1"],
