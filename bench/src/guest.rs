@@ -32,7 +32,7 @@ pub struct Guest {
 impl Guest {
     /// The project's guest image, which must have been built, with the programs of `guest/`.
     pub fn build() -> Result<Guest> {
-        let recipe = source_root();
+        let recipe = source_root()?;
         let Some(image) = cached(&recipe) else {
             bail!("the guest image has not been built; `cargo xtask image` builds it");
         };

@@ -18,7 +18,7 @@ impl Progress for Plain {
 fn main() {
     let name = std::env::args().nth(1);
     let name = name.as_deref().unwrap_or(STOCK);
-    match ensure_named(&source_root(), name, &Plain) {
+    match source_root().and_then(|root| ensure_named(&root, name, &Plain)) {
         Ok(image) => println!(
             "{}\n{}\n{}\n{}\n{}",
             image.kernel.display(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry, FileType};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::Endianness;
 use object::elf::{DT_NEEDED, EM_AARCH64, FileHeader64};
@@ -15,8 +15,8 @@ use crate::Error;
 use crate::cpio::{Archive, HEADER_BYTES, Names, TRAILER};
 use crate::error::read;
 
-/// Where Debian's cross packages have the arm64 C library.
-const LIBRARIES: &str = "/usr/aarch64-linux-gnu/lib";
+/// Where Debian has arm64 libraries: those of the cross compiler, and those of arm64 packages.
+const LIBRARIES: &[&str] = &["/usr/aarch64-linux-gnu/lib", "/usr/lib/aarch64-linux-gnu"];
 
 /// A file in the guest takes whole pages.
 const PAGE_BYTES: u64 = 4096;
@@ -50,8 +50,8 @@ enum Entry {
 /// The archive of all that is below `folder`, which becomes the guest's `/`, on top of what `below`
 /// has. Owners are root, times are those of the format's beginning, modes are kept.
 ///
-/// Libraries that its programs need, and that neither it nor `below` has, are taken from the cross
-/// compiler into `/lib`; if `below` could not be read to its end, they are taken to be there.
+/// Libraries that its programs need, and that neither it nor `below` has, are taken from those
+/// that the machine has for arm64 into `/lib`; if `below` could not be read to its end, they are taken to be there.
 ///
 /// # Errors
 ///
@@ -181,14 +181,14 @@ impl Content {
             if there || !seen.insert(library.clone()) {
                 continue;
             }
-            let path = Path::new(LIBRARIES).join(&library);
-            let bytes = fs::read(&path).map_err(|_| Error::Added {
+            let (path, bytes) = installed(&library).ok_or_else(|| Error::Added {
                 path: root.join(&by),
                 why: format!(
-                    "it needs the library {library}, which is neither in {} below {} nor in \
-                     {LIBRARIES}; put it into the first, or link the program statically",
+                    "it needs the library {library}, which is neither in {} below {} nor in {}; \
+                     install its arm64 package, put it into the first, or link the program statically",
                     SEARCHED.join(", "),
-                    root.display()
+                    root.display(),
+                    LIBRARIES.join(", ")
                 ),
             })?;
             for next in needs(&path, &bytes)? {
@@ -204,6 +204,15 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// A library that the machine has for arm64.
+fn installed(library: &str) -> Option<(PathBuf, Vec<u8>)> {
+    let paths = LIBRARIES
+        .iter()
+        .map(|folder| Path::new(folder).join(library));
+    let mut found = paths.filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)));
+    found.next()
 }
 
 /// The libraries that a file needs, with the loader, if it is a program or library for arm64.

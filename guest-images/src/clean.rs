@@ -9,7 +9,7 @@ use crate::named::{Store, remove};
 use crate::{Error, Progress};
 
 /// Kinds of folders in the cache that an image may be made of.
-const KINDS: &[&str] = &["kernel-", "module-", "initramfs-", "added-"];
+const KINDS: &[&str] = &["kernel-", "module-", "initramfs-", "added-", "recipe-"];
 
 /// What to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn clean(root: &Path, what: Clean<'_>, progress: &dyn Progress) -> Result<u6
     let names: Vec<String> = store.names().into_iter().map(|(name, _)| name).collect();
     match what {
         Clean::All => lock.empty()?,
-        Clean::Stale => sweep(&store, &lock, &names)?,
+        Clean::Stale => sweep(&store, root, &lock, &names)?,
         Clean::Images(gone) => {
             let mut folders = BTreeSet::new();
             for name in gone {
@@ -65,8 +65,15 @@ fn made_of(store: &Store<'_>, name: &str) -> Result<Vec<String>, Error> {
 }
 
 /// Removes what none of these images is made of.
-fn sweep(store: &Store<'_>, lock: &LockedCache<'_>, names: &[String]) -> Result<(), Error> {
-    let mut used = BTreeSet::new();
+fn sweep(
+    store: &Store<'_>,
+    root: &Path,
+    lock: &LockedCache<'_>,
+    names: &[String],
+) -> Result<(), Error> {
+    // The recipe itself may be in the cache.
+    let recipe = root.file_name().and_then(|name| name.to_str());
+    let mut used: BTreeSet<String> = recipe.map(str::to_owned).into_iter().collect();
     for name in names {
         used.extend(made_of(store, name)?);
     }

@@ -13,6 +13,7 @@
 //! | module | recipe number, the kernel's key, the sources in its folder |
 //! | initramfs | recipe number, pinned busybox package, the files of `programs/`, the modules' keys, the compiler |
 //! | added folder | its archive |
+//! | recipe | its files, where there is no checkout |
 //! | host | recipe number, pinned kernel and busybox packages |
 //!
 //! [`cached`] and [`find`] look and never build; [`ensure`] and [`build`] build what is missing;
@@ -37,11 +38,11 @@ mod named;
 mod packages;
 mod process;
 mod progress;
+mod recipe;
 mod source;
 mod variant;
 mod versions;
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 pub use added::archive;
@@ -51,6 +52,7 @@ pub use host::{HostImage, ensure_host};
 pub use named::Definition;
 pub use packages::{install_command, missing_packages};
 pub use progress::{Progress, Silent};
+pub use recipe::source_root;
 pub use variant::STOCK;
 
 use named::Store;
@@ -96,13 +98,6 @@ pub struct Listed {
     pub about: String,
     /// Where it is, if it has been built as it is now.
     pub image: Option<GuestImage>,
-}
-
-/// The folder with the recipe: this crate's own, as it was when it was compiled, unless the
-/// environment variable `STALLBOX_GUEST_IMAGES` names another, or a folder with a ready image.
-pub fn source_root() -> PathBuf {
-    env::var_os("STALLBOX_GUEST_IMAGES")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
 }
 
 /// The stock image that belongs to the recipe in `root`, if it has been built already, or the

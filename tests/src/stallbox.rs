@@ -59,7 +59,8 @@ fn build() -> PathBuf {
 pub fn image() -> &'static GuestImage {
     static IMAGE: OnceLock<GuestImage> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        guest_images::cached(&guest_images::source_root())
+        let recipe = guest_images::source_root().expect("the recipe is in the checkout");
+        guest_images::cached(&recipe)
             .expect("the guest image has not been built: run `cargo xtask image` first")
     })
 }

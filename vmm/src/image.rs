@@ -12,7 +12,7 @@ use crate::cli::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 
 /// Does what is asked for, and gives Stallbox's exit status.
 pub fn run(args: &ImageArgs) -> Result<u8> {
-    let root = guest_images::source_root();
+    let root = guest_images::source_root()?;
     match &args.action {
         ImageAction::Build(args) => build(&root, args)?,
         ImageAction::Add(args) => add(&root, args)?,

@@ -69,7 +69,7 @@ pub fn ensure_for_tests() -> Result<()> {
 
 /// An image of the project's own. Packages are looked at only if it has to be built.
 fn ensure_named(name: &str) -> Result<GuestImage> {
-    let root = guest_images::source_root();
+    let root = guest_images::source_root()?;
     if let Ok(image) = guest_images::find(&root, name) {
         return Ok(image);
     }

@@ -199,7 +199,7 @@ fn guests(args: &TestKvmArgs) -> Result<Vec<(PathBuf, GuestImage)>> {
 
 fn host_image() -> Result<HostImage> {
     let progress = Terminal::new("arm64 host");
-    let image = guest_images::ensure_host(&guest_images::source_root(), &progress)
+    let image = guest_images::ensure_host(&guest_images::source_root()?, &progress)
         .context("cannot get a kernel for the arm64 host")?;
     progress.finish();
     tell!("{}", image.package);

@@ -46,13 +46,13 @@ impl GuestArgs {
         if let Some(kernel) = &self.kernel {
             return Ok((kernel.clone(), Vec::from_iter(self.initrd.clone())));
         }
-        let root = guest_images::source_root();
+        let root = guest_images::source_root()?;
         let image = match &self.image {
             Some(name) => guest_images::find(&root, name).context("--image")?,
             None => match guest_images::cached(&root) {
                 Some(image) => image,
                 None => bail!(
-                    "the guest image has not been built; `cargo xtask image` builds it, or bring your \
+                    "the guest image has not been built; `stallbox image build` builds it, or bring your \
                      own with --kernel and --initrd"
                 ),
             },
