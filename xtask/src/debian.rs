@@ -17,6 +17,8 @@ const FOR_TESTS: &[(&str, &str)] = &[
     // libFuzzer is C++.
     ("c++", "g++"),
     ("chromium", "chromium"),
+    // A page shows it.
+    ("jq", "jq"),
     ("qemu-aarch64", "qemu-user"),
 ];
 
