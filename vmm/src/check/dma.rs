@@ -12,7 +12,7 @@ use std::rc::Rc;
 use stallbox_smmu::{Transaction, Translation};
 
 use super::changes::{By, Changes};
-use super::kernel::{Counted, PageState, Pages, counted};
+use super::pages::{Counted, PageState, Pages, counted};
 use super::report::{Check, Finding, access, named};
 use super::tlb::{Tlb, took_away};
 use super::{Checkers, Space, Store, space, tlb};
@@ -50,7 +50,7 @@ impl Dma {
         transaction: &Transaction,
         translation: &Translation,
     ) {
-        let (Some(Ok(pages)), Some(tlb)) = (checkers.pages.get(), &checkers.tlb) else {
+        let (Some(pages), Some(tlb)) = (checkers.pages.get(), &checkers.tlb) else {
             return;
         };
         if transaction.substream.is_none() {
@@ -74,7 +74,8 @@ impl Dma {
                 None => return,
             },
         };
-        let key = (space, transaction.address >> 12, output >> 12);
+        let shift = pages.shift();
+        let key = (space, transaction.address >> shift, output >> shift);
         if !self.reported.borrow_mut().insert(key) {
             return;
         }
@@ -106,7 +107,7 @@ impl Dma {
     /// From now on it is known who frees the page at `output`, and who gets it.
     fn watch(&self, checkers: &Checkers, pages: &Pages, output: u64) {
         let mut watched = self.watched.borrow_mut();
-        if watched.len() >= PAGES_MAX || !watched.insert(output >> 12) {
+        if watched.len() >= PAGES_MAX || !watched.insert(output >> pages.shift()) {
             return;
         }
         let words = pages.count_words(&checkers.ram, output);

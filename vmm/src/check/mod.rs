@@ -14,6 +14,7 @@ mod dma;
 mod history;
 mod kernel;
 mod page_requests;
+mod pages;
 mod pasid;
 mod report;
 mod stall;
@@ -84,7 +85,7 @@ pub struct Checkers {
     commands: Commands,
     /// Who changed translation tables and context descriptors.
     changes: RefCell<Changes>,
-    pages: OnceCell<Result<kernel::Pages, String>>,
+    pages: OnceCell<pages::Pages>,
     counts: [Cell<u32>; 5],
 }
 
@@ -148,21 +149,22 @@ impl Checkers {
         Some(devices.smmu().clone())
     }
 
-    /// The guest's kernel was loaded at `load`: its pages can be looked at, if there are symbols.
+    /// The guest's kernel was loaded at `load`, and has not run yet: its pages can be looked at later, if
+    /// there are symbols.
     pub fn kernel_loaded(&self, load: u64) -> Result<()> {
         if self.dma.is_none() {
             return Ok(());
         }
-        let pages = match &self.symbols {
-            Some(symbols) => kernel::Pages::new(symbols, load),
-            None => bail!(
+        let Some(symbols) = &self.symbols else {
+            bail!(
                 "--check dma needs the kernel's symbols, to know which pages are free: give its \
                  vmlinux or System.map with --symbols"
-            ),
+            );
         };
-        if let Err(reason) = &pages {
-            bail!("--check dma: {reason}");
-        }
+        let pages = match pages::Pages::new(symbols, load, &self.ram) {
+            Ok(pages) => pages,
+            Err(reason) => bail!("--check dma: {reason}"),
+        };
         // A second kernel in one machine does not happen.
         let _ = self.pages.set(pages);
         Ok(())
@@ -200,6 +202,10 @@ impl Checkers {
         }
         self.history.borrow_mut().noted(self.timeline.now(), note);
         if let Note::Command { words } = note {
+            // The first one comes from a kernel that is up, and before any device has a PASID.
+            if let Some(pages) = self.pages.get() {
+                pages.settle(&self.ram);
+            }
             self.command(words);
         }
         if let Some(tlb) = &self.tlb {

@@ -88,7 +88,7 @@ impl Symbols {
     }
 
     /// Lines of `ffff800080000000 T _text`.
-    fn of_map(bytes: &[u8]) -> Result<Symbols> {
+    pub(super) fn of_map(bytes: &[u8]) -> Result<Symbols> {
         let text =
             std::str::from_utf8(bytes).context("this is neither a vmlinux nor a System.map")?;
         Symbols::sorted(text.lines().filter_map(|line| {
