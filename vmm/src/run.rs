@@ -6,7 +6,11 @@ mod outside;
 mod report;
 mod terminal;
 
+use std::cell::Cell;
 use std::io::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -40,7 +44,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         .then(|| Inputs::of(args, &machine, &guest));
     let inputs = inputs.transpose()?;
     let terminal = Terminal::open(!command)?;
-    let console = (!args.quiet).then(|| Box::new(Screen::new()) as Box<dyn Write>);
+    let told_to_end = signals::flag()?;
+    let deadline = Rc::new(Cell::new(None));
+    let console = (!args.quiet).then(|| screen(&told_to_end, &deadline));
 
     if terminal.is_interactive() && !args.quiet {
         tell!("stallbox: Ctrl-A X leaves, Ctrl-A H tells all keys");
@@ -60,6 +66,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     world.checkers.kernel_loaded(entry.pc)?;
     let control = control(args, &machine, &*engine, &world)?;
     let started = Instant::now();
+    deadline.set(args.timeout.map(|timeout| started + timeout));
     let mut watch = Outside {
         control,
         // Only our own init says when it is ready. A person waits for the prompt.
@@ -67,8 +74,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             && args.guest.kernel.is_none()
             && !terminal.is_interactive(),
         terminal,
-        deadline: args.timeout.map(|timeout| started + timeout),
-        told_to_end: signals::flag()?,
+        deadline: deadline.get(),
+        told_to_end,
         quit: false,
         idle: None,
         kept: Vec::new(),
@@ -119,6 +126,15 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     written?;
     report::tell(&ended, !args.quiet, &world);
     Ok(ended.status)
+}
+
+/// Where the console is shown. Nobody who does not read it holds up the end of the run.
+fn screen(told_to_end: &Arc<AtomicBool>, deadline: &Rc<Cell<Option<Instant>>>) -> Box<dyn Write> {
+    let (told_to_end, deadline) = (told_to_end.clone(), deadline.clone());
+    Box::new(Screen::new(move || {
+        let is_late = |deadline| Instant::now() >= deadline;
+        told_to_end.load(Ordering::Relaxed) || deadline.get().is_some_and(is_late)
+    }))
 }
 
 /// The control socket, if one is asked for, with the world ready to be paused as far as the engine

@@ -10,9 +10,10 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, ErrorKind, Stdout, Write};
+use std::io::{self, ErrorKind, IsTerminal, LineWriter, Stdout, Write};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Exit status when whoever reads the output has gone: what a shell tells of a program that SIGPIPE
 /// ended, 128 and the signal's number.
@@ -69,7 +70,7 @@ pub fn is_closed(error: &(dyn Error + 'static)) -> bool {
 
 /// Prints on standard output, to the end.
 pub fn print(text: impl fmt::Display) -> Result<(), OutputError> {
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(|| false);
     screen
         .write_all(text.to_string().as_bytes())
         .and_then(|()| screen.flush())
@@ -94,43 +95,79 @@ pub fn remark(text: impl fmt::Display) {
     let _ = io::stderr().write_all(text.to_string().as_bytes());
 }
 
-/// Standard output, which somebody else may have made non-blocking: a console that is full makes the
-/// guest wait and loses nothing.
-pub struct Screen(Stdout);
+/// Standard output as the guest's console. One that is full, because nobody reads it or somebody has
+/// stopped the terminal, makes the guest wait and loses nothing, until the run is to end.
+pub struct Screen(LineWriter<Patient>);
+
+/// Standard output, written as it takes something.
+struct Patient {
+    stdout: Stdout,
+    /// As much as is written at once.
+    piece_bytes: usize,
+    /// Whether there is no more waiting.
+    gives_up: Box<dyn Fn() -> bool>,
+}
+
+/// How often a writer that waits asks whether it is to give up.
+const WAIT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+/// A pipe that takes anything takes so much at once (PIPE_BUF).
+const PIECE_BYTES: usize = 4096;
+/// A terminal may take less, and would hold up who writes more.
+const TERMINAL_PIECE_BYTES: usize = 256;
 
 impl Screen {
-    /// Standard output of this process.
-    pub fn new() -> Screen {
-        Screen(io::stdout())
-    }
-
-    /// Does it as soon as it can be done.
-    fn patiently<T>(&mut self, mut act: impl FnMut(&mut Stdout) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            match act(&mut self.0) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // A signal ends it early, and the loop comes back to it.
-                    let _ = poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None);
-                }
-                result => return result,
-            }
-        }
+    /// Standard output of this process. Once `gives_up` says so, what would have to wait is lost.
+    pub fn new(gives_up: impl Fn() -> bool + 'static) -> Screen {
+        let stdout = io::stdout();
+        Screen(LineWriter::new(Patient {
+            piece_bytes: if stdout.is_terminal() {
+                TERMINAL_PIECE_BYTES
+            } else {
+                PIECE_BYTES
+            },
+            stdout,
+            gives_up: Box::new(gives_up),
+        }))
     }
 }
 
-impl Default for Screen {
-    fn default() -> Screen {
-        Screen::new()
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(self.piece_bytes)];
+        loop {
+            // A signal ends it early, and the loop comes back to it.
+            let ready = poll(
+                &mut [PollFd::new(&self.stdout, PollFlags::OUT)],
+                Some(&WAIT),
+            );
+            if ready.is_ok_and(|ready| ready > 0) {
+                match rustix::io::write(&self.stdout, piece) {
+                    // Somebody else may have made it non-blocking.
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    written => return Ok(written?),
+                }
+            }
+            if (self.gives_up)() {
+                return Ok(bytes.len());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(|stdout| stdout.write(bytes))
+        self.0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.patiently(Stdout::flush)
+        self.0.flush()
     }
 }
 

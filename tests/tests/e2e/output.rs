@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use stallbox_tests::{ENGINE, Guest, image, repository, slot, stallbox};
 
@@ -225,4 +227,34 @@ fn a_file_that_was_there_is_replaced_by_a_run() {
     assert_eq!(output.status.code(), Some(0));
     let text = fs::read_to_string(&summary).unwrap();
     assert!(text.starts_with('{') && text.ends_with("}\n"), "{text}");
+}
+
+/// A reader that has stopped holds up the guest, not the end of the run.
+#[test]
+fn a_reader_that_reads_nothing_does_not_hold_up_the_time_limit() {
+    let _slot = slot();
+    let mut run = Command::new(stallbox())
+        .arg("run")
+        .args(ENGINE)
+        .args(["--timeout", "2", "--", "yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("stallbox starts");
+    // Held, and never read.
+    let unread = run.stdout.take();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = run.try_wait().expect("it can be waited for") {
+            break status;
+        }
+        if begun.elapsed() > Duration::from_secs(20) {
+            run.kill().expect("it can be ended");
+            panic!("the run outlived its time limit");
+        }
+        sleep(Duration::from_millis(20));
+    };
+    drop(unread);
+    assert_eq!(status.code(), Some(124));
 }
