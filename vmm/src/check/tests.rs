@@ -7,8 +7,8 @@ use std::rc::{Rc, Weak};
 use stallbox_devices::dma::Pasid;
 use stallbox_smmu::testing::{cd_sva, ste_stage1};
 use stallbox_smmu::{
-    Access, Config, ExternalAbort, Interrupts, Line, Memory, Note, Probe, Smmu, Step, StreamId,
-    SubstreamId, Transaction, Translation,
+    Access, Config, ExternalAbort, Interrupts, Line, Memory, Note, PageRequest, Probe, Smmu, Step,
+    StreamId, SubstreamId, Transaction, Translation,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -325,4 +325,54 @@ fn the_same_fault_again_and_again_is_a_loop() {
         driver.retry();
     }
     assert_eq!(driver.reports(), 1, "once");
+}
+
+/// CMD_PRI_RESP as arm_smmu_cmdq_build_cmd writes it: CMDQ_0_SSV, CMDQ_PRI_0_SSID, CMDQ_PRI_0_SID;
+/// CMDQ_PRI_1_GRPID, CMDQ_PRI_1_RESP.
+fn page_response(pasid: u64, group: u64) -> [u64; 2] {
+    [
+        0x41 | 1 << 11 | pasid << 12 | u64::from(STREAM) << 32,
+        group | 2 << 12,
+    ]
+}
+
+#[test]
+fn page_request_groups_are_answered_once_and_in_time() {
+    let driver = Driver::new("stall=1000");
+    let ask = |index: u16, last: bool| {
+        let request = PageRequest {
+            stream: StreamId(STREAM),
+            substream: Some(SubstreamId(1)),
+            address: VA,
+            read: true,
+            write: false,
+            execute: false,
+            privileged: false,
+            last,
+            index,
+        };
+        let words = [0; 2];
+        driver
+            .checkers
+            .noted(&Note::PageRequestQueued { request, words });
+    };
+    let answer = |pasid, group| {
+        let words = page_response(pasid, group);
+        driver.checkers.noted(&Note::Command { words });
+    };
+    // Answered in time; of a group that is not complete no answer is due.
+    ask(5, true);
+    ask(6, false);
+    answer(1, 5);
+    driver.wait(Span::from_ms(2));
+    assert_eq!(driver.reports(), 0);
+    answer(1, 5);
+    assert_eq!(driver.reports(), 1, "answered twice");
+    answer(2, 5);
+    assert_eq!(driver.reports(), 2, "another PASID's group never asked");
+    ask(7, true);
+    driver.wait(Span::from_us(999));
+    assert_eq!(driver.reports(), 2);
+    driver.wait(Span::from_us(2));
+    assert_eq!(driver.reports(), 3, "never answered");
 }
