@@ -13,6 +13,10 @@ use crate::{debian, image, kvm_unit_tests, test_kvm};
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub struct TestArgs {
+    /// What takes long, too: tests that are ignored elsewhere, and the whole suite on the KVM
+    /// engine; an hour.
+    #[arg(long)]
+    all: bool,
     /// Passed on to `cargo test`: a filter on names, or options after another `--`.
     #[arg(last = true, value_name = "ARGS")]
     pass_on: Vec<String>,
@@ -43,7 +47,19 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
         )
     })?;
     kvm_unit_tests::stage(stages, &stallbox)?;
-    test_kvm::quick(stages)?;
+    if args.all {
+        stages.run("tests that take long", || {
+            cargo::run(
+                cargo()
+                    .args(["test", "--no-fail-fast"])
+                    .args(["--package", "stallbox-aarch64", "--test", "oracle"])
+                    .args(["--package", "stallbox-tests", "--test", "e2e"])
+                    .args(["--", "--ignored"])
+                    .env("STALLBOX", &stallbox),
+            )
+        })?;
+    }
+    test_kvm::stage(stages, args.all)?;
     // A workspace of its own, which nothing else would keep in step. What fuzzers need beyond this is
     // a nightly compiler.
     stages.run("fuzz targets", || {

@@ -108,8 +108,8 @@ pub fn run(args: &TestKvmArgs) -> Result<()> {
     result
 }
 
-/// The stages of `--quick`, for `cargo xtask test`.
-pub fn quick(stages: &mut Stages) -> Result<()> {
+/// The stages for `cargo xtask test`: those of `--quick`, or all.
+pub fn stage(stages: &mut Stages, all: bool) -> Result<()> {
     if !kvm_is_here()
         && let Err(error) = toolchain::ensure()
     {
@@ -118,7 +118,7 @@ pub fn quick(stages: &mut Stages) -> Result<()> {
         return Ok(());
     }
     let args = TestKvmArgs {
-        quick: true,
+        quick: !all,
         ..TestKvmArgs::default()
     };
     prove(stages, &args)
