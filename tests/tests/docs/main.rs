@@ -29,6 +29,7 @@ macro_rules! pages {
 }
 
 pages! {
+    checkers: "docs/checkers.md",
     hangs: "docs/hangs.md",
     hisi_registers: "docs/hisi-registers.md",
     images: "docs/images.md",

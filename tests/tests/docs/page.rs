@@ -101,6 +101,8 @@ impl Block {
                     shown.line = next;
                 }
                 _ => {
+                    // What is left out may be indented as what is shown.
+                    let line = if line.trim() == "..." { "..." } else { line };
                     shown.output.push_str(line);
                     shown.output.push('\n');
                 }
