@@ -1,7 +1,7 @@
 //! What the guest's kernel says of its own faults: oopses, BUGs, warnings, reports of sanitizers, stalls
 //! and lockups, found in the lines of its console.
 //!
-//! The words are the kernel's own (Linux 6.12 and 7.3); [`HEADS`] names file and function of each. A
+//! The words are the kernel's own (Linux 6.12 and 7.3); `HEADS` names file and function of each. A
 //! line counts if the kernel printed it. It puts the time before each line (`printk.time`, `info_print_prefix`
 //! in kernel/printk/printk.c); a terminal does not, so what a program prints does not count. Two things look like
 //! the kernel's own and cannot be told apart: lines written to `/dev/kmsg`, and those of a program where

@@ -50,7 +50,7 @@ fn hexes<S: serde::Serializer>(values: &[u64; 31], serializer: S) -> Result<S::O
 }
 
 impl Core {
-    /// The Exception level (SPSR_EL1.M[3:2]).
+    /// The Exception level (`SPSR_EL1.M[3:2]`).
     pub fn el(&self) -> u8 {
         (self.pstate >> 2 & 3) as u8
     }

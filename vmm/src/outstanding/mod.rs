@@ -1,7 +1,7 @@
 //! What a machine has under way: what a run that does not end by itself prints, what its summary has, and
 //! what `stallbox inspect SOCKET outstanding` shows. `docs/hangs.md` is the reference.
 //!
-//! It is gathered from the models, which say what there is, and from the [ledger](crate::machine::ledger),
+//! It is gathered from the models, which say what there is, and from the ledger (`machine::ledger`),
 //! which says since when and what rules did to it. Gathering changes nothing.
 
 mod gather;
