@@ -49,6 +49,29 @@ pub struct MachineConfig {
     pub symbols: Option<Rc<Symbols>>,
 }
 
+/// A machine with nothing plugged in, and nothing special about it.
+impl Default for MachineConfig {
+    fn default() -> MachineConfig {
+        MachineConfig {
+            memory_bytes: 512 << 20,
+            memory_backend: MemoryBackend::Anon,
+            cpus: 1,
+            nodes: 1,
+            accelerator: None,
+            test_engine: None,
+            cpu_hafdbs: HardwareUpdate::None,
+            smmu_httu: HardwareUpdate::None,
+            smmu_msi: false,
+            smmu: SmmuSettings::default(),
+            latency: LatencyModel::built_in(),
+            seed: 1,
+            plan: Plan::default(),
+            check: CheckConfig::default(),
+            symbols: None,
+        }
+    }
+}
+
 impl MachineConfig {
     /// What SMMU and root complex offer to devices that translate addresses themselves: what those
     /// that are plugged in need, unless the SMMU's properties say otherwise.

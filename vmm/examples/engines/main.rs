@@ -18,10 +18,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stallbox_vmm::check::CheckConfig;
-use stallbox_vmm::config::{
-    AcceleratorConfig, EngineKind, HardwareUpdate, MachineConfig, MemoryBackend, Revision,
-};
+use stallbox_vmm::config::{AcceleratorConfig, EngineKind, MachineConfig, Revision};
 use stallbox_vmm::engine::{VcpuState, Watch};
 use stallbox_vmm::latency::{LatencyModel, Part};
 use stallbox_vmm::machine::World;
@@ -43,21 +40,11 @@ fn machine(memory_bytes: u64) -> Result<MachineConfig> {
     }
     Ok(MachineConfig {
         memory_bytes,
-        memory_backend: MemoryBackend::Anon,
-        cpus: 1,
-        nodes: 1,
         accelerator: Some(AcceleratorConfig::new(Revision::V3)),
-        test_engine: None,
-        cpu_hafdbs: HardwareUpdate::None,
-        smmu_httu: HardwareUpdate::None,
         // So that each fault brings an MSI.
         smmu_msi: true,
-        smmu: stallbox_faultplan::SmmuSettings::default(),
         latency,
-        seed: 1,
-        plan: stallbox_faultplan::Plan::default(),
-        check: CheckConfig::default(),
-        symbols: None,
+        ..MachineConfig::default()
     })
 }
 

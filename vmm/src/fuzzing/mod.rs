@@ -17,9 +17,7 @@ use stallbox_timeline::Time;
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::check::CheckConfig;
-use crate::config::{
-    AcceleratorConfig, HardwareUpdate, MachineConfig, MemoryBackend, Revision, TestEngineConfig,
-};
+use crate::config::{AcceleratorConfig, MachineConfig, Revision, TestEngineConfig};
 use crate::engine::{Engine, VcpuState, Watch, soft};
 use crate::latency::{LatencyModel, Part};
 use crate::machine::World;
@@ -164,20 +162,12 @@ fn machine(cpus: u8, latencies: bool) -> MachineConfig {
     }
     MachineConfig {
         memory_bytes: MEMORY_BYTES,
-        memory_backend: MemoryBackend::Anon,
         cpus,
-        nodes: 1,
         accelerator: Some(AcceleratorConfig::new(Revision::V3)),
         test_engine: Some(TestEngineConfig::default()),
-        cpu_hafdbs: HardwareUpdate::None,
-        smmu_httu: HardwareUpdate::None,
         smmu_msi: true,
-        smmu: stallbox_faultplan::SmmuSettings::default(),
         latency,
-        seed: 1,
-        plan: stallbox_faultplan::Plan::default(),
-        check: CheckConfig::default(),
-        symbols: None,
+        ..MachineConfig::default()
     }
 }
 

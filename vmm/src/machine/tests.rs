@@ -13,11 +13,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
 use crate::check::CheckConfig;
-use crate::config::{
-    AcceleratorConfig, FaultMode, HardwareUpdate, MemoryBackend, Revision, TestEngineConfig,
-};
+use crate::config::{AcceleratorConfig, FaultMode, Revision, TestEngineConfig};
 use crate::engine::{Engine, VcpuState, Watch, soft};
-use crate::latency::LatencyModel;
 
 const PROGRAM: u64 = RAM_BASE + 0x1000;
 const STORES: u64 = RAM_BASE + 0x2000;
@@ -98,23 +95,16 @@ fn config(fault: FaultMode) -> MachineConfig {
     check.add("tlb,stall,dma").unwrap();
     MachineConfig {
         memory_bytes: 64 << 20,
-        memory_backend: MemoryBackend::Anon,
         cpus: 2,
-        nodes: 1,
         accelerator: Some(AcceleratorConfig::new(Revision::V3)),
         test_engine: Some(TestEngineConfig {
             fault,
             ..TestEngineConfig::default()
         }),
-        cpu_hafdbs: HardwareUpdate::None,
-        smmu_httu: HardwareUpdate::None,
         smmu_msi: true,
-        smmu: stallbox_faultplan::SmmuSettings::default(),
-        latency: LatencyModel::built_in(),
-        seed: 1,
         plan: Plan::parse(PLAN).unwrap(),
         check,
-        symbols: None,
+        ..MachineConfig::default()
     }
 }
 

@@ -10,9 +10,8 @@ use super::faults::{Faults, Sink};
 use super::matrix::Device;
 use super::said::Said;
 use crate::boot;
-use crate::check::CheckConfig;
 use crate::config::{
-    AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, MemoryBackend, TestEngineConfig,
+    AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, TestEngineConfig,
 };
 use crate::engine::{Engine, VcpuState, Watch, soft};
 use crate::latency::LatencyModel;
@@ -48,7 +47,6 @@ impl Plan {
     fn machine(&self, device: Device) -> MachineConfig {
         MachineConfig {
             memory_bytes: self.memory_bytes,
-            memory_backend: MemoryBackend::Anon,
             cpus: self.cpus,
             nodes: self.nodes,
             accelerator: (device == Device::Zip).then_some(self.accelerator),
@@ -59,13 +57,9 @@ impl Plan {
             }),
             cpu_hafdbs: self.cpu_hafdbs,
             smmu_httu: self.smmu_httu,
-            smmu_msi: false,
-            smmu: stallbox_faultplan::SmmuSettings::default(),
             latency: self.latency.clone(),
             seed: self.seed,
-            plan: stallbox_faultplan::Plan::default(),
-            check: CheckConfig::default(),
-            symbols: None,
+            ..MachineConfig::default()
         }
     }
 }
