@@ -17,6 +17,8 @@ pub enum Outcome {
     EndOfTime,
     /// The time limit was reached.
     Timeout,
+    /// The limit of the guest's own time was reached.
+    StopAt,
     /// The user left.
     Quit,
     /// What the guest prints, or the trace, cannot be written; which and why is told apart from this.
@@ -30,7 +32,7 @@ impl Outcome {
     pub const PANIC: u8 = 121;
     /// Exit status for a guest that ended or stopped without a command's status.
     pub const NO_STATUS: u8 = 122;
-    /// Exit status for the time limit; the same as that of timeout(1).
+    /// Exit status for a time limit, in either time; the same as that of timeout(1).
     pub const TIMEOUT: u8 = 124;
     /// Exit status of a run that succeeded, but of which a checker reported something.
     pub const REPORTED: u8 = 123;
@@ -48,6 +50,7 @@ impl Outcome {
             Outcome::EndOfTime => "end-of-time",
             Outcome::Unheard => "unheard",
             Outcome::Timeout => "timeout",
+            Outcome::StopAt => "stop-at",
             Outcome::Quit => "quit",
         }
     }
@@ -59,6 +62,7 @@ impl Outcome {
             | Outcome::Asleep
             | Outcome::EndOfTime
             | Outcome::Timeout
+            | Outcome::StopAt
             | Outcome::Quit => true,
             Outcome::Command(_) | Outcome::PowerOff | Outcome::Reset | Outcome::Unheard => false,
         }
@@ -76,7 +80,7 @@ impl Outcome {
             | Outcome::EndOfTime => Outcome::NO_STATUS,
             Outcome::Unheard => Outcome::ERROR,
             Outcome::Panic => Outcome::PANIC,
-            Outcome::Timeout => Outcome::TIMEOUT,
+            Outcome::Timeout | Outcome::StopAt => Outcome::TIMEOUT,
         }
     }
 
@@ -99,6 +103,9 @@ impl Outcome {
             ),
             Outcome::Unheard => Some("what the guest prints, or the trace, could not be written"),
             Outcome::Timeout => Some("the time limit (--timeout) was reached"),
+            Outcome::StopAt => {
+                Some("the end of the run in the guest's time (--stop-at) was reached")
+            }
         }
     }
 }

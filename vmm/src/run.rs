@@ -158,6 +158,7 @@ fn control(
         bail!("--paused: only --engine soft can be paused");
     }
     world.pause.set_paused(args.paused);
+    world.pause.set_stop_at(args.stop_at);
     world.pause.set_possible(engine.is_repeatable());
     if control.is_some() {
         confine::allow_answers();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use stallbox_tests::{Guest, image, stallbox};
+use stallbox_tests::{Guest, Run, image, stallbox};
 
 const PANIC: i32 = 121;
 const NO_STATUS: i32 = 122;
@@ -84,6 +84,48 @@ fn a_guest_that_hangs_meets_the_time_limit() {
         .run_raw(&["while :; do :; done"])
         .status(TIMEOUT);
     assert!(run.errors().contains("--timeout"), "{run}");
+}
+
+#[test]
+fn a_run_ends_at_a_point_of_its_own_time() {
+    const STOP_AT: u64 = 100_000_000;
+    let guest = Guest::new()
+        .cpus(2)
+        .traced()
+        .option("--stop-at", STOP_AT.to_string());
+    let end = || {
+        let run = guest.run("zipabuse storm & while :; do :; done");
+        let run = run.status(TIMEOUT);
+        assert!(run.errors().contains("--stop-at"), "{run}");
+        let summary = run.whole_summary();
+        assert_eq!(summary["outcome"], "stop-at", "{run}");
+        let now = summary["outstanding"]["time_ns"].as_u64().expect("a time");
+        assert!(now >= STOP_AT, "{now}\n{run}");
+        run
+    };
+    let first = end();
+    if cfg!(feature = "kvm") {
+        return;
+    }
+    // No device does anything beyond it.
+    let trace = first.trace();
+    assert!(trace.iter().all(|it| it.time_ns <= STOP_AT), "{first}");
+    let second = end();
+    let registers = |run: &Run| run.whole_summary()["outstanding"]["vcpus"].clone();
+    assert_eq!(registers(&first), registers(&second));
+    assert_eq!(first.summary().trace_hash, second.summary().trace_hash);
+    assert_eq!(first.summary().instructions, second.summary().instructions);
+}
+
+#[test]
+fn a_time_that_is_none_is_refused() {
+    for text in ["0", "-1", "1e9", "18446744073709552"] {
+        let option = format!("--stop-at={text}");
+        assert_error(
+            &["run", &option],
+            &["--stop-at", "from 1 to 18446744073709551"],
+        );
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use stallbox_faultplan::SmmuSettings;
+use stallbox_timeline::Time;
 
 use super::accel::{Accelerator, accelerator_help, parse_accelerator};
 use super::guest::GuestArgs;
@@ -90,6 +91,10 @@ pub struct RunArgs {
     /// Ends the run after so many seconds of the host's time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
+    /// Ends the run at this point of the guest's time, in nanoseconds since power-on: with the soft
+    /// engine, at the same instruction each time. Exit status 124, as for --timeout.
+    #[arg(long, value_name = "NS", value_parser = parse_time)]
+    pub stop_at: Option<Time>,
     /// Does not confine the host process (seccomp, Landlock), for debuggers and profilers.
     #[arg(long)]
     pub unconfined: bool,
@@ -118,6 +123,15 @@ pub(super) fn parse_seconds(text: &str) -> Result<Duration> {
             Ok(Duration::from_secs_f64(seconds))
         }
         _ => bail!("write a number of seconds from 0.001 to 31536000 (a year)"),
+    }
+}
+
+/// A point of virtual time that can be said in picoseconds.
+fn parse_time(text: &str) -> Result<Time> {
+    const NS_MAX: u64 = u64::MAX / 1000;
+    match text.parse() {
+        Ok(ns @ 1..=NS_MAX) => Ok(Time::from_ns(ns)),
+        _ => bail!("write a number of nanoseconds from 1 to {NS_MAX}"),
     }
 }
 

@@ -331,11 +331,14 @@ impl<'a> Soft<'a> {
         until.max(self.cores[slice.index].cpu.retired + 1)
     }
 
-    /// Whether all of the machine has come to the time at which it is to be paused.
+    /// Whether all of the machine has come to the time at which it is to be paused, or to end.
     fn is_at_pause(&self) -> bool {
-        let Some(pause_at) = self.world.pause.is_due_at() else {
-            return false;
-        };
+        let pause_at = self.world.pause.is_due_at();
+        pause_at.is_some_and(|pause_at| self.is_at(pause_at))
+    }
+
+    /// Whether all of the machine has come to `time`.
+    fn is_at(&self, time: Time) -> bool {
         let timeline = &self.world.timeline;
         let due = match &self.under_way {
             Some(UnderWay::Advance(to)) => Some(*to),
@@ -344,7 +347,7 @@ impl<'a> Soft<'a> {
         let now = self
             .behind()
             .map_or(timeline.now(), |index| self.cores[index].now);
-        now >= pause_at && due.is_none_or(|due| due >= pause_at)
+        now >= time && due.is_none_or(|due| due >= time)
     }
 
     fn end_slice(&mut self, index: usize, exit: Exit) -> Option<Outcome> {
@@ -446,6 +449,10 @@ impl Soft<'_> {
             }
             while !self.world.pause.is_paused() {
                 if self.is_at_pause() {
+                    let stop_at = self.world.pause.stop_at();
+                    if stop_at.is_some_and(|stop_at| self.is_at(stop_at)) {
+                        return Outcome::StopAt;
+                    }
                     self.world.pause.set_paused(true);
                     break;
                 }

@@ -10,6 +10,8 @@ pub struct Pause {
     paused: Cell<bool>,
     /// When it is to stand still.
     at: Cell<Option<Time>>,
+    /// When the run is to end.
+    stop_at: Cell<Option<Time>>,
     possible: Cell<bool>,
 }
 
@@ -33,7 +35,20 @@ impl Pause {
 
     /// When an engine that can stand still is to do so.
     pub fn is_due_at(&self) -> Option<Time> {
-        self.at.get()
+        [self.at.get(), self.stop_at.get()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the run is to end, if the guest does not end before.
+    pub fn stop_at(&self) -> Option<Time> {
+        self.stop_at.get()
+    }
+
+    /// See [`Pause::stop_at`].
+    pub fn set_stop_at(&self, stop_at: Option<Time>) {
+        self.stop_at.set(stop_at);
     }
 
     /// Whether the engine can stand still.

@@ -419,6 +419,10 @@ impl Desk<'_> {
         {
             self.look();
         }
+        let stop_at = self.world.pause.stop_at();
+        if stop_at.is_some_and(|stop_at| self.world.timeline.now() >= stop_at) {
+            self.end(Ok(Outcome::StopAt));
+        }
         if let Some(failure) = self.interrupts.failure() {
             self.end(Err(anyhow!("the kvm engine: {failure}")));
         }
@@ -457,7 +461,11 @@ impl Desk<'_> {
     /// Sets the timer for the next event, or for the time to look.
     fn arm(&mut self, deadline: Option<Instant>) -> Result<()> {
         let timeline = &self.world.timeline;
-        let event = [timeline.next_event(), timeline.next_observer()];
+        let event = [
+            timeline.next_event(),
+            timeline.next_observer(),
+            self.world.pause.stop_at(),
+        ];
         let event = event.into_iter().flatten().min();
         let event = event.and_then(|time| self.clock.instant(time));
         let look = matches!(self.input, Input::Looking(_)).then(|| Instant::now() + FILE_INTERVAL);
