@@ -10,11 +10,12 @@ use stallbox_firmware::fdt::{Board, PciFunction};
 use stallbox_firmware::layout;
 use stallbox_guest_images as guest_images;
 use stallbox_guest_images::cpio;
+use stallbox_machine::config::{Ats, FaultMode, MachineConfig};
+use stallbox_machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
 use stallbox_timeline::seeded;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::config::{Ats, FaultMode, GuestConfig, MachineConfig};
-use crate::machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
+use crate::config::GuestConfig;
 
 /// What every guest's command line begins with, unless `--bootargs` says otherwise. `panic=-1` makes a panic end the run at once; the
 /// ZIP driver offers user queues only if told so; `cryptomgr.notests=0` behind it brings the crypto

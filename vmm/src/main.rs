@@ -7,9 +7,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use stallbox_machine::outcome::Outcome;
 use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
 use stallbox_vmm::cli::{Action, Cli, PlanAction};
-use stallbox_vmm::outcome::Outcome;
 use stallbox_vmm::{control, image, measure, plan, run};
 
 fn main() -> ExitCode {

@@ -14,17 +14,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use stallbox_machine::World;
+use stallbox_machine::config::MachineConfig;
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::outstanding::Outstanding;
 use stallbox_output::{Screen, tell};
 
 use crate::boot;
 use crate::cli::RunArgs;
-use crate::config::MachineConfig;
 use crate::confine;
 use crate::control::Control;
 use crate::engine::{self, Engine};
-use crate::machine::World;
-use crate::outcome::Outcome;
-use crate::outstanding::Outstanding;
 use crate::plan;
 use crate::signals;
 use inputs::Inputs;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use guest::Hostile;
 use rustix::process::{Pid, Signal, kill_process};
-use stallbox_vmm::latency::Part;
+use stallbox_machine::latency::Part;
 
 /// What is promised in 100 ms, with room for a process to start and for a host that is busy.
 const PROMPTLY: Duration = Duration::from_secs(3);

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout;
+use stallbox_machine::outcome::Outcome;
 use stallbox_vmm::config::EngineKind;
 use stallbox_vmm::engine;
-use stallbox_vmm::outcome::Outcome;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{By, Outside, machine};

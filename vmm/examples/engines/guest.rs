@@ -14,10 +14,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use stallbox_devices::irq::IrqLine;
 use stallbox_guest_images as guest_images;
+use stallbox_machine::{InterruptController, World};
 use stallbox_vmm::boot;
 use stallbox_vmm::config::{EngineKind, GuestConfig};
 use stallbox_vmm::engine;
-use stallbox_vmm::machine::{InterruptController, World};
 
 use super::{Outside, machine, median};
 

@@ -18,11 +18,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stallbox_vmm::config::{AcceleratorConfig, EngineKind, MachineConfig, Revision};
-use stallbox_vmm::engine::{VcpuState, Watch};
-use stallbox_vmm::latency::{LatencyModel, Part};
-use stallbox_vmm::machine::World;
-use stallbox_vmm::outcome::Outcome;
+use stallbox_machine::World;
+use stallbox_machine::config::{AcceleratorConfig, MachineConfig, Revision};
+use stallbox_machine::latency::{LatencyModel, Part};
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::vcpu::VcpuState;
+use stallbox_vmm::config::EngineKind;
+use stallbox_vmm::engine::Watch;
 
 /// Whom a figure belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

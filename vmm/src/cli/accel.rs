@@ -6,9 +6,10 @@
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
-
-use super::run::given_twice;
-use crate::config::{AcceleratorConfig, DmaErrors, FaultMode, Revision, TestEngineConfig};
+use stallbox_machine::config::{
+    AcceleratorConfig, DmaErrors, FaultMode, Revision, TestEngineConfig,
+};
+use stallbox_machine::latency::given_twice;
 
 /// What one `--accel` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

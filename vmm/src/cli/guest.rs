@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use stallbox_guest_images as guest_images;
-
-use crate::config::HardwareUpdate;
+use stallbox_machine::config::HardwareUpdate;
 
 /// Options of everything that boots a guest.
 #[derive(Debug, Args)]

@@ -17,7 +17,6 @@ pub use inspect::{InspectArgs, What};
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::RunArgs;
-pub(crate) use run::given_twice;
 
 /// An arm64 machine for device page faults.
 #[derive(Debug, Parser)]

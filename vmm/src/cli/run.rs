@@ -1,18 +1,18 @@
 //! Options of `stallbox run`.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use stallbox_faultplan::SmmuSettings;
+use stallbox_machine::config::{AcceleratorConfig, CPUS_MAX, MemoryBackend, TestEngineConfig};
+use stallbox_machine::kernel_reports::FailOn;
 use stallbox_timeline::Time;
 
 use super::accel::{Accelerator, accelerator_help, parse_accelerator};
 use super::guest::GuestArgs;
-use crate::config::{AcceleratorConfig, CPUS_MAX, EngineKind, MemoryBackend, TestEngineConfig};
-use crate::kernel_reports::FailOn;
+use crate::config::EngineKind;
 
 /// Options of `stallbox run`.
 #[derive(Debug, Args)]
@@ -104,12 +104,6 @@ pub struct RunArgs {
     /// Runs in the guest, by its shell; without it the guest's init gives a shell.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
-}
-
-/// The first that comes a second time.
-pub(crate) fn given_twice<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let mut seen = BTreeSet::new();
-    names.into_iter().find(|name| !seen.insert(*name))
 }
 
 fn parse_smmu(text: &str) -> Result<SmmuSettings> {

@@ -9,9 +9,8 @@ use std::cell::Cell;
 
 use anyhow::{Result, anyhow};
 use libc::{c_int, c_void, siginfo_t};
+use stallbox_machine::outcome::Outcome;
 use vmm_sys_util::signal::register_signal_handler;
-
-use crate::outcome::Outcome;
 
 thread_local! {
     /// Without a destructor, so that a signal handler may look at it at any time.

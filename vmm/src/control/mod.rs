@@ -22,17 +22,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stallbox_devices::GuestRam;
-use stallbox_smmu::Smmu;
+use stallbox_machine::World;
+use stallbox_machine::vcpu::VcpuState;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::engine::VcpuState;
-use crate::machine::World;
 use served::Served;
 
 pub use client::inspect;
-pub use queues::{QueueState, QueueStates};
 pub(crate) use request::parse_number;
 
 /// As many clients at a time. One more takes the place of the one that has been idle longest.
@@ -45,12 +42,6 @@ const REQUESTS_MAX: usize = 64;
 const REQUESTS_EACH_MAX: usize = 16;
 /// After so long a turn begins no further request.
 const TURN: Duration = Duration::from_millis(10);
-
-/// The SMMU's queues and errors; what is next in the command queue.
-pub(crate) fn smmu_queues(smmu: &Smmu, ram: &GuestRam) -> (QueueStates, Option<String>) {
-    let tables = tables::Tables { smmu, ram };
-    (tables.queues(), tables.next_command())
-}
 
 /// The socket, and who is connected.
 ///

@@ -7,12 +7,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use stallbox_devices::atc::AtcEntry;
 use stallbox_faultplan::{Beside, Effect, Plan, Rule};
+use stallbox_machine::World;
+use stallbox_machine::outstanding::Outstanding;
+use stallbox_machine::queues::smmu_queues;
+use stallbox_machine::vcpu::VcpuState;
 use stallbox_timeline::{Span, Time};
 
 use super::tables::{Tables, hex};
-use crate::engine::VcpuState;
-use crate::machine::World;
-use crate::outstanding::Outstanding;
 
 /// A request: one line of JSON. `docs/inspect.md` is the reference.
 ///
@@ -193,7 +194,10 @@ fn perform(request: Request, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) 
         } => tables.show_walk(id(stream, "StreamID")?, id(pasid, "PASID")?, address),
         Request::Tlb {} => Ok(tlb(world)),
         Request::Atc { stream } => atc(world, id(stream, "StreamID")?),
-        Request::Queues {} => Ok(serde_json::to_value(tables.queues())?),
+        Request::Queues {} => {
+            let (queues, _) = smmu_queues(&world.smmu, &world.ram);
+            Ok(serde_json::to_value(queues)?)
+        }
         Request::Queue { queue } => tables.show_queue(&queue),
         Request::Rules {} => Ok(rules(world)),
         Request::Gates {} => {

@@ -4,12 +4,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use stallbox_devices::GuestRam;
+use stallbox_machine::stage1::reader;
 use stallbox_smmu::spec::cd::Cd;
 use stallbox_smmu::spec::ste::{CONFIG_BYPASS, CONFIG_STAGE1, CONFIG_STAGE2, Ste};
 use stallbox_smmu::view::{End, Missing, Placed, Rights, Step, View, Walk};
 use stallbox_smmu::{Access, Smmu};
-
-use crate::stage1::reader;
 
 /// More than this is not listed.
 pub(super) const LISTED_MAX: usize = 1024;

@@ -6,8 +6,8 @@
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub mod kvm;
 mod psci;
+mod ram;
 pub mod soft;
-pub mod state;
 pub(crate) mod ticker;
 
 use std::io::Write;
@@ -16,13 +16,14 @@ use std::time::Instant;
 
 use anyhow::Result;
 use stallbox_firmware::boot::EntryState;
+use stallbox_machine::config::MachineConfig;
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::vcpu::VcpuState;
+use stallbox_machine::{Platform, World};
 use stallbox_output::tell;
 use stallbox_timeline::Span;
 
-use crate::config::{EngineKind, MachineConfig};
-use crate::machine::{Platform, World};
-use crate::outcome::Outcome;
-pub use state::VcpuState;
+use crate::config::EngineKind;
 
 /// An engine, ready for a world to be built on it.
 pub trait Engine {

@@ -17,16 +17,17 @@ use anyhow::Result;
 use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, SP, Size};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
+use stallbox_machine::World;
+use stallbox_machine::check::{Caller, PageWatch, Store};
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::stage1::Half;
+use stallbox_machine::vcpu::{self, VcpuState};
 use stallbox_timeline::{Progress, Span, Time, YieldRequest};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
 use super::ticker::Ticker;
-use super::{VcpuState, Vcpus, Watch, psci, state};
-use crate::check::{Caller, PageWatch, Store};
+use super::{Vcpus, Watch, psci};
 use crate::confine;
-use crate::machine::World;
-use crate::outcome::Outcome;
-use crate::stage1::Half;
 pub use board::Board;
 
 /// How far one vCPU may run ahead of another.
@@ -485,9 +486,9 @@ impl Vcpus for Soft<'_> {
         let state = |(index, core): (usize, &Core)| VcpuState {
             index,
             power: match core.power {
-                Power::Off => state::Power::Off,
-                Power::Running => state::Power::Running,
-                Power::Waiting => state::Power::Waiting,
+                Power::Off => vcpu::Power::Off,
+                Power::Running => vcpu::Power::Running,
+                Power::Waiting => vcpu::Power::Waiting,
             },
             core: (core.power != Power::Off).then(|| registers(&core.cpu)),
             interrupts: self.board.gic.cpu_interrupts(index),
@@ -496,8 +497,8 @@ impl Vcpus for Soft<'_> {
     }
 }
 
-fn registers(cpu: &Cpu) -> state::Core {
-    state::Core {
+fn registers(cpu: &Cpu) -> vcpu::Core {
+    vcpu::Core {
         pc: cpu.pc,
         sp: cpu.x[usize::from(SP)],
         pstate: cpu.saved_program_status(),

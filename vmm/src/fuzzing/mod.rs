@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use arbitrary::{Result, Unstructured};
 use stallbox_firmware::boot::EntryState;
+use stallbox_machine::World;
+use stallbox_machine::check::CheckConfig;
+use stallbox_machine::config::{AcceleratorConfig, MachineConfig, Revision, TestEngineConfig};
+use stallbox_machine::latency::{LatencyModel, Part};
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::vcpu::VcpuState;
 use stallbox_timeline::Time;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::check::CheckConfig;
-use crate::config::{AcceleratorConfig, MachineConfig, Revision, TestEngineConfig};
-use crate::engine::{Engine, VcpuState, Watch, soft};
-use crate::latency::{LatencyModel, Part};
-use crate::machine::World;
-use crate::outcome::Outcome;
+use crate::engine::{Engine, Watch, soft};
 use guest::{Code, DOUBLE, Guest, MEMORY_BYTES, RAM, SHARED, WORD};
 
 /// The host waits no longer than this for a look. It is promised 100 ms; the rest is for sanitizers

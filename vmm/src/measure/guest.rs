@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use stallbox_machine::World;
+use stallbox_machine::config::{
+    AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, TestEngineConfig,
+};
+use stallbox_machine::latency::LatencyModel;
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::vcpu::VcpuState;
 
 use super::faults::{Faults, Sink};
 use super::matrix::Device;
 use super::said::Said;
 use crate::boot;
-use crate::config::{
-    AcceleratorConfig, FaultMode, HardwareUpdate, MachineConfig, TestEngineConfig,
-};
-use crate::engine::{Engine, VcpuState, Watch, soft};
-use crate::latency::LatencyModel;
-use crate::machine::World;
-use crate::outcome::Outcome;
+use crate::engine::{Engine, Watch, soft};
 
 /// What to boot, for all guests of a measurement.
 pub struct Plan {

@@ -26,14 +26,15 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use stallbox_machine::config::HardwareUpdate;
+use stallbox_machine::latency::{LatencyModel, given_twice};
+use stallbox_machine::outcome::Outcome;
 use stallbox_output::{OutputError, print, tell};
 
 use crate::boot;
-use crate::cli::{Accelerator, MeasureArgs, given_twice};
-use crate::config::{GuestConfig, HardwareUpdate};
+use crate::cli::{Accelerator, MeasureArgs};
+use crate::config::GuestConfig;
 use crate::confine::{self, Role};
-use crate::latency::LatencyModel;
-use crate::outcome::Outcome;
 use crate::output::OutputFile;
 use crate::signals;
 use claims::Beside;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use stallbox_machine::config::HardwareUpdate;
 
 use super::claims::Claim;
 use super::faults::{Fault, FaultKind, Faults};
 use super::matrix::Device;
 use super::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
-use crate::config::HardwareUpdate;
 
 /// Version of the form.
 pub const SCHEMA: u32 = 1;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
+use stallbox_machine::check::{CheckConfig, SymbolSource, Symbols};
+use stallbox_machine::config::MachineConfig;
+use stallbox_machine::latency::LatencyModel;
 
-use crate::check::{CheckConfig, SymbolSource, Symbols};
 use crate::cli::RunArgs;
-use crate::config::{GuestConfig, MachineConfig};
-use crate::latency::LatencyModel;
+use crate::config::GuestConfig;
 use crate::plan;
 
 /// Seed of a run that names none.

@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use stallbox_machine::config::MachineConfig;
 
 use crate::boot::Files;
 use crate::cli::RunArgs;
-use crate::config::{GuestConfig, MachineConfig};
+use crate::config::GuestConfig;
 
 /// The inputs.
 #[derive(Clone, Debug, Serialize)]

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stallbox_machine::World;
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::vcpu::VcpuState;
 use stallbox_output::tell;
 use stallbox_timeline::{Span, Time};
 
 use super::terminal::{KEYS, Key, STUCK, Terminal};
 use crate::control::Control;
-use crate::engine::{VcpuState, Watch};
-use crate::machine::World;
-use crate::outcome::Outcome;
+use crate::engine::Watch;
 
 /// The user, and the host's clock.
 pub struct Outside {

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
+use stallbox_machine::World;
+use stallbox_machine::kernel_reports::{KernelReport, KernelReports};
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::outstanding::Outstanding;
 use stallbox_output::{OutputError, stdout_error, tell};
 use stallbox_trace::{Summary, TraceError};
 
 use super::inputs::Inputs;
 use crate::cli::RunArgs;
 use crate::engine::{Engine, Vcpus};
-use crate::kernel_reports::{KernelReport, KernelReports};
-use crate::machine::World;
-use crate::outcome::Outcome;
 use crate::output::{OutputFile, Start};
-use crate::outstanding::Outstanding;
 
 /// What `--summary` writes.
 #[derive(Serialize)]

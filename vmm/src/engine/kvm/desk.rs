@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use kvm_ioctls::VcpuFd;
+use stallbox_machine::World;
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::vcpu::{Power, VcpuState};
 use stallbox_timeline::{Progress, Time};
 use vmm_sys_util::signal::Killable;
 use vmm_sys_util::timerfd::TimerFd;
@@ -31,11 +34,8 @@ use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
 use super::sys::{self, Signals};
 use super::vcpu::Runner;
 use crate::confine;
-use crate::engine::state::Power;
 use crate::engine::ticker::Ticker;
-use crate::engine::{VcpuState, Vcpus, Watch};
-use crate::machine::World;
-use crate::outcome::Outcome;
+use crate::engine::{Vcpus, Watch};
 use crate::signals;
 
 /// Calls answered before the other sources of events have their turn.

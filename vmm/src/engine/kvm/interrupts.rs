@@ -13,9 +13,8 @@ use kvm_ioctls::VmFd;
 use stallbox_devices::gic::ITS_TRANSLATER;
 use stallbox_devices::irq::IrqLine;
 use stallbox_firmware::layout;
+use stallbox_machine::InterruptController;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
-
-use crate::machine::InterruptController;
 
 /// The kernel's GICv3 and ITS. Clones share it.
 #[derive(Clone)]

@@ -42,11 +42,12 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use kvm_ioctls::VcpuFd;
 use stallbox_firmware::boot::EntryState;
+use stallbox_machine::config::{HardwareUpdate, MachineConfig};
+use stallbox_machine::{Platform, World};
 use stallbox_timeline::Timeline;
 
 use super::{Engine, Vcpus};
-use crate::config::{HardwareUpdate, MachineConfig};
-use crate::machine::{Platform, World, allocate};
+use crate::engine::ram::allocate;
 use desk::Machine;
 use interrupts::KernelGic;
 use stallbox_devices::GuestRam;

@@ -11,9 +11,8 @@ use kvm_ioctls::VcpuFd;
 use stallbox_aarch64::mmu::address_bits;
 use stallbox_aarch64::sysreg::encoding;
 use stallbox_firmware::boot::EntryState;
+use stallbox_machine::vcpu::Core;
 use vmm_sys_util::errno::Result;
-
-use crate::engine::state::Core;
 
 /// A 64-bit register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use kvm_bindings::{
     kvm_vcpu_events,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use stallbox_machine::vcpu::{Power, VcpuState};
 use vm_memory::GuestMemoryMmap;
 
 use super::emulate::{Emulated, Emulator};
@@ -15,8 +16,6 @@ use super::link::{Call, End, Gone, Line};
 use super::registers::{self, VIRTUAL_COUNT};
 use super::sys::{self, Kickable};
 use crate::confine;
-use crate::engine::VcpuState;
-use crate::engine::state::Power;
 
 /// What a vCPU's thread owns.
 pub(super) struct Runner {

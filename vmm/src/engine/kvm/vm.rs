@@ -13,9 +13,9 @@ use kvm_bindings::{
 use kvm_ioctls::{DeviceFd, Kvm, VcpuFd, VmFd};
 use stallbox_devices::GuestRam;
 use stallbox_firmware::layout;
+use stallbox_machine::SPIS;
 
 use super::{host, sys};
-use crate::machine::SPIS;
 
 /// A VM, ready for its first instruction but for the first vCPU's registers.
 pub(super) struct Vm {

@@ -13,12 +13,13 @@ use stallbox_devices::irq::IrqLine;
 use stallbox_devices::timer::{TimerLines, Timers};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::{self, Region};
+use stallbox_machine::config::{HardwareUpdate, MachineConfig};
+use stallbox_machine::{InterruptController, Platform, SPIS, World};
 use stallbox_timeline::Timeline;
 
 use super::Soft;
-use crate::config::{HardwareUpdate, MachineConfig};
+use crate::engine::ram::allocate;
 use crate::engine::{Engine, Vcpus};
-use crate::machine::{InterruptController, Platform, SPIS, World, allocate};
 
 /// The counter's frequency: a tick a nanosecond, so that the guest can measure what the trace says.
 const COUNTER_HZ: u32 = 1_000_000_000;
