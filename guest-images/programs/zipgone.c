@@ -31,6 +31,7 @@ static const char usage[] =
 	"  under-unmap      munmap while the device writes there\n"
 	"  other-process    the memory has become that of another process with a queue\n"
 	"  next-process     the pointer of a process that has ended, in the next one\n"
+	"  next-owner       a queue closed under its job, while another process opens one\n"
 	"  under-close      queues closed while their pages fault\n"
 	"  all              one after the other\n"
 	"options:\n"
@@ -348,6 +349,72 @@ static int next_process(const struct options *o)
 	return passed("refused");
 }
 
+/* The other process: opens a queue while the one of the first is being closed. */
+static int heir(const struct options *o, int from)
+{
+	uint8_t *own = map_at(ADDRESS, ZIP_ROOM(OWN_BYTES));
+	struct qm_queue q;
+	int err = 0;
+
+	if (!own)
+		return failed("no memory");
+	memset(own, 0x5a, ZIP_ROOM(OWN_BYTES));
+	if (await(from))
+		return -1; /* it has printed why */
+	/* It is about to close its queue, which waits for the device. */
+	usleep(2000);
+	if (qm_open(&q, o->device, QM_COMPRESS, QM_BUSY) < 0)
+		return failed("cannot open a queue");
+	settle();
+	for (size_t i = 0; !err && i < ZIP_ROOM(OWN_BYTES); i++)
+		if (own[i] != 0x5a)
+			err = failed("another process's device wrote to this one's memory");
+	qm_close(&q);
+	return err;
+}
+
+static int next_owner(const struct options *o)
+{
+	/* Present, and inherited: both can be read from. */
+	uint8_t *source = fresh_pages(OWN_BYTES), *target;
+	struct zip_request job;
+	struct zip_sqe sqe;
+	struct qm_queue q;
+	int there[2], status;
+	pid_t child;
+
+	if (!source)
+		return failed("no memory");
+	noise(source, OWN_BYTES, 8);
+	if (pipe(there) < 0)
+		return failed("pipe: %s", strerror(errno));
+	child = fork();
+	if (child < 0)
+		return failed("fork: %s", strerror(errno));
+	if (child == 0) {
+		close(there[1]);
+		_exit(heir(o, there[0]) ? 1 : 0);
+	}
+	close(there[0]);
+	target = map_at(ADDRESS, ZIP_ROOM(OWN_BYTES));
+	if (!target)
+		return failed("no memory");
+	if (qm_open(&q, o->device, QM_COMPRESS, QM_BUSY) < 0)
+		return failed("cannot open a queue");
+	job = request(source, OWN_BYTES, target);
+	zip_fill(&sqe, &q, &job);
+	if (qm_send(&q, &sqe) < 0)
+		return failed("the queue takes no more");
+	your_turn(there[1]);
+	qm_close(&q);
+	close(there[1]);
+	munmap(source, OWN_BYTES);
+	munmap(target, ZIP_ROOM(OWN_BYTES));
+	if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status))
+		return -1; /* it has printed why */
+	return passed("the other process's memory is as it was");
+}
+
 static int under_close(const struct options *o)
 {
 	enum { BYTES = 64 * PAGE, REQUESTS = 8 };
@@ -386,7 +453,7 @@ static int under_close(const struct options *o)
 static const struct test_case cases[] = {
 	{ "after-unmap", after_unmap },	    { "under-unmap", under_unmap },
 	{ "other-process", other_process }, { "next-process", next_process },
-	{ "under-close", under_close },
+	{ "next-owner", next_owner },	    { "under-close", under_close },
 };
 
 static int parse(int argc, char **argv, struct options *o)
