@@ -259,7 +259,7 @@ fn emulated(
         &root.join("LICENSE-APACHE"),
         0o644,
     )?;
-    for name in ["guest-images/programs", "docs/fault-plans"] {
+    for name in ["guest-images/guest/programs", "docs/fault-plans"] {
         let folder = root.join(name);
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {folder:?}"))? {
             let entry = entry.with_context(|| format!("cannot list {folder:?}"))?;

@@ -20,7 +20,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut random = vec![0; if cfg!(feature = "kvm") { 7001 } else { 70_001 }];
     Xoshiro256PlusPlus::seed_from_u64(1).fill_bytes(&mut random);
     vec![
-        ("source.c", real("guest-images/programs/zipabuse.c")),
+        ("source.c", real("guest-images/guest/programs/zipabuse.c")),
         ("licence", real("LICENSE-APACHE")),
         ("random", random),
         ("zeros", vec![0; 300_000]),

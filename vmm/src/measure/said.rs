@@ -1,5 +1,5 @@
-//! What the guest's `pinbench` says, a line of JSON each; guest-images/programs/pinbench.c explains
-//! the fields.
+//! What the guest's `pinbench` says, a line of JSON each; guest-images/guest/programs/pinbench.c
+//! explains the fields.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ const BEGIN: &str = "demo: the measurement begins";
 /// Console lines to show when the guest fails.
 const LAST_LINES: usize = 25;
 
-/// What `faultbench` reports; the top of guest-images/programs/faultbench.c explains the figures.
+/// What `faultbench` reports; the top of guest-images/guest/programs/faultbench.c explains the figures.
 #[derive(Debug, Deserialize)]
 pub struct Bench {
     pub cells: Vec<BenchCell>,

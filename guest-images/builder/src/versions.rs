@@ -46,10 +46,11 @@ impl Versions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe;
 
     #[test]
     fn the_repository_pins_full_checksums() {
-        let versions = Versions::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let versions = Versions::load(&recipe::checkout()).unwrap();
         for pin in [
             &versions.kernel,
             &versions.kernel_next,

@@ -1,9 +1,10 @@
 //! Builds the kernel Image and the initramfs that Stallbox boots.
 //!
-//! The guest is Linux from Debian's source package, cross-built from the fragment
-//! `kernel/6.12.config`, and an initramfs with busybox, the C programs of `programs/` and the kernel
-//! modules of `modules/`. There are several images: the unmodified `stock`, variants with patches of
-//! `patches/`, and those that users define from trees, patches, modules and folders of their own.
+//! What runs there is in the folder `guest` beside this crate; paths here are relative to it. The
+//! guest is Linux from Debian's source package, cross-built from the fragment `kernel/6.12.config`,
+//! and an initramfs with busybox, the C programs of `programs/` and the kernel modules of `modules/`.
+//! There are several images: the unmodified `stock`, variants with patches of `patches/`, and those
+//! that users define from trees, patches, modules and folders of their own.
 //! All that is built is cached by content in the user's cache folder, outside the checkout:
 //!
 //! | cached thing | key: SHA-256 over |

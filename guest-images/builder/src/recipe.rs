@@ -1,4 +1,4 @@
-//! The recipe: what guests are built from.
+//! The recipe: what guests are built from, the folder `guest` beside this crate.
 //!
 //! In its checkout, `stallbox` takes the files that are there. It also has a copy of them inside, for
 //! where it is alone: that is unpacked into the cache when it is first needed.
@@ -17,13 +17,14 @@ const CHOSEN: &str = "STALLBOX_GUEST_IMAGES";
 
 /// The recipe as it was when this was compiled.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR"]
-#[include = "kernel/*"]
-#[include = "modules/*"]
-#[include = "patches/*"]
-#[include = "programs/*"]
-#[include = "versions.toml"]
+#[folder = "$CARGO_MANIFEST_DIR/../guest"]
 struct Embedded;
+
+/// Where the recipe was when this was compiled.
+pub(crate) fn checkout() -> PathBuf {
+    // Not `../guest`: the path is shown to users.
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("guest")
+}
 
 /// The folder with the recipe: the one, or the ready image, that the environment variable
 /// `STALLBOX_GUEST_IMAGES` names; else that of the checkout in which this was compiled; else, where
@@ -32,9 +33,9 @@ pub fn source_root() -> Result<PathBuf, Error> {
     if let Some(chosen) = env::var_os(CHOSEN) {
         return Ok(chosen.into());
     }
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checkout = checkout();
     if checkout.join("versions.toml").is_file() {
-        return Ok(checkout.to_owned());
+        return Ok(checkout);
     }
     unpacked(&Cache::of_user()?)
 }
@@ -92,15 +93,13 @@ mod tests {
     fn the_copy_is_the_checkout_s_recipe() {
         let folder = tempfile::tempdir().unwrap();
         let copy = unpacked(&Cache::at(folder.path().join("guest"))).unwrap();
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for part in ["kernel", "modules", "patches", "programs"] {
-            let names = |root: &Path| -> BTreeSet<PathBuf> {
-                let below = files(&root.join(part));
-                let names = below.iter().map(|path| path.strip_prefix(root).unwrap());
-                names.map(Path::to_owned).collect()
-            };
-            assert_eq!(names(&copy), names(checkout));
-        }
+        let checkout = checkout();
+        let names = |root: &Path| -> BTreeSet<PathBuf> {
+            let below = files(root);
+            let names = below.iter().map(|path| path.strip_prefix(root).unwrap());
+            names.map(Path::to_owned).collect()
+        };
+        assert_eq!(names(&copy), names(&checkout));
         for path in files(&copy) {
             let original = checkout.join(path.strip_prefix(&copy).unwrap());
             assert_eq!(fs::read(&path).unwrap(), fs::read(original).unwrap());

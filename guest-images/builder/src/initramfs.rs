@@ -184,10 +184,11 @@ fn archive(busybox: &[u8], init: &[u8], applets: &str) -> Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe;
     use std::process::Command;
 
-    fn root() -> &'static Path {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
+    fn root() -> PathBuf {
+        recipe::checkout()
     }
 
     /// The guest's programs with warnings as errors, which users with a newer compiler are spared.
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_key_follows_the_programs() {
-        let versions = Versions::load(root()).unwrap();
+        let versions = Versions::load(&root()).unwrap();
         let copy = tempfile::tempdir().unwrap();
         let programs = copy.path().join(PROGRAMS);
         create_dir(&programs).unwrap();
@@ -257,12 +258,12 @@ mod tests {
             fs::copy(&path, programs.join(path.file_name().unwrap())).unwrap();
         }
         let of = |folder: &Path| key(folder, &versions, "gcc 12", &[]).unwrap();
-        assert_eq!(of(root()), of(copy.path()));
+        assert_eq!(of(&root()), of(copy.path()));
         // An editor's left-overs are no part of the image.
         write(&programs.join("init.c~"), "old").unwrap();
-        assert_eq!(of(root()), of(copy.path()));
+        assert_eq!(of(&root()), of(copy.path()));
         write(&programs.join("more.h"), "").unwrap();
-        assert_ne!(of(root()), of(copy.path()));
+        assert_ne!(of(&root()), of(copy.path()));
     }
 
     #[test]

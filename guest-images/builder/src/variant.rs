@@ -100,16 +100,17 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::error::read_to_string;
+    use crate::recipe;
 
-    fn root() -> &'static Path {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
+    fn root() -> PathBuf {
+        recipe::checkout()
     }
 
     #[test]
     fn every_file_of_a_variant_is_there() {
-        let versions = Versions::load(root()).unwrap();
+        let versions = Versions::load(&root()).unwrap();
         for variant in VARIANTS {
-            let recipe = variant.kernel(root(), &versions);
+            let recipe = variant.kernel(&root(), &versions);
             Config::of(&recipe.fragments).unwrap();
             for patch in &recipe.patches {
                 assert!(patch.is_file(), "{}", patch.display());

@@ -277,11 +277,12 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe;
     use crate::versions::Versions;
 
     #[test]
     fn the_key_follows_fragments_patches_pin_and_compiler() {
-        let versions = Versions::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let versions = Versions::load(&recipe::checkout()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
         write(&file("a"), "CONFIG_A=y\n").unwrap();
