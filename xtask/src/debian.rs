@@ -17,6 +17,7 @@ const FOR_TESTS: &[(&str, &str)] = &[
     // libFuzzer is C++.
     ("c++", "g++"),
     ("chromium", "chromium"),
+    ("clang-format", "clang-format"),
     // A page shows it.
     ("jq", "jq"),
     ("qemu-aarch64", "qemu-user"),

@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod c_format;
 mod cargo;
 mod debian;
 mod demo;

@@ -8,7 +8,7 @@ use stallbox_output::tell;
 
 use crate::cargo::{self, cargo};
 use crate::stages::Stages;
-use crate::{debian, image, kvm_unit_tests, test_kvm};
+use crate::{c_format, debian, image, kvm_unit_tests, test_kvm};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -34,6 +34,7 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
     stages.run("Debian packages", || {
         debian::install(&debian::missing_for_tests())
     })?;
+    c_format::stage(stages)?;
     stages.run("guest images", image::ensure_for_tests)?;
     // The tests that boot want speed, so they run the release build. Everything else runs with
     // debug assertions and overflow checks, for which the dev profile is optimised enough.

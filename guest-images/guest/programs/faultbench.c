@@ -244,8 +244,10 @@ static int measure_cell(struct bench *b, size_t bytes, bool touched,
 		err = timed(&b->compress, &request, &done, &b->samples[op]);
 		if (!err && (done.produced != reference->produced ||
 			     memcmp(packed, reference->packed, reference->produced))) {
-			fprintf(stderr, "faultbench: operation %u on %s memory gave other output "
-					"than the reference\n", op, touched ? "touched" : "untouched");
+			fprintf(stderr,
+				"faultbench: operation %u on %s memory gave other output "
+				"than the reference\n",
+				op, touched ? "touched" : "untouched");
 			err = -EIO;
 		}
 		if (touched) {
@@ -440,10 +442,14 @@ static bool parse_sizes(const char *list, struct options *o)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
-		{ "ops", required_argument, NULL, 'n' },    { "bytes", required_argument, NULL, 'b' },
-		{ "device", required_argument, NULL, 'd' }, { "no-count", no_argument, NULL, 'c' },
-		{ "result", no_argument, NULL, 'r' },	    { "quiet", no_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },	    { NULL, 0, NULL, 0 },
+		{ "ops", required_argument, NULL, 'n' },
+		{ "bytes", required_argument, NULL, 'b' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "no-count", no_argument, NULL, 'c' },
+		{ "result", no_argument, NULL, 'r' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -462,8 +468,10 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'b':
 			if (!parse_sizes(optarg, o)) {
-				fprintf(stderr, "faultbench: --bytes %s: up to 8 numbers from 1 to "
-						"about 7 million\n", optarg);
+				fprintf(stderr,
+					"faultbench: --bytes %s: up to 8 numbers from 1 to "
+					"about 7 million\n",
+					optarg);
 				return -1;
 			}
 			break;

@@ -37,7 +37,8 @@ void pin_complain(enum pin_interface interface, int err)
 			err == -ENOENT ? "; first: insmod /lib/modules/uacce_ctrl.ko" : "");
 	else
 		fprintf(stderr, "mempinfd: %s%s\n", strerror(-err),
-			err == -ENOSYS ? "; boot a kernel that has it: stallbox run --image pin" : "");
+			err == -ENOSYS ? "; boot a kernel that has it: stallbox run --image pin" :
+					 "");
 }
 
 void pin_close(struct pinner *p)

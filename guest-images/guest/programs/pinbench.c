@@ -96,8 +96,8 @@ static void print_moves(FILE *f, const char *name, const struct moves *m)
 static void print_head(FILE *f, const struct preparation *row, const struct activity *column,
 		       const char *status, const char *reason)
 {
-	fprintf(f, "{\"kind\":\"cell\",\"row\":\"%s\",\"column\":\"%s\",\"status\":\"%s\"", row->name, column->name,
-		status);
+	fprintf(f, "{\"kind\":\"cell\",\"row\":\"%s\",\"column\":\"%s\",\"status\":\"%s\"",
+		row->name, column->name, status);
 	if (reason)
 		fprintf(f, ",\"reason\":\"%s\"", reason);
 }
@@ -222,8 +222,8 @@ static int cell_main(const struct options *o, const struct preparation *row)
 		.file = -1,
 		.child = -1,
 		/* The activity has a step for each region. */
-		.sample_room = (row->device->passes_max * o->regions + PASSES_BESIDE) *
-			       o->regions * o->slots,
+		.sample_room = (row->device->passes_max * o->regions + PASSES_BESIDE) * o->regions *
+			       o->slots,
 	};
 	run_on(0);
 	/* With one CPU the kernel's page-fault worker would have to wait for this one; faultbench. */
@@ -325,8 +325,8 @@ static int run_column(const struct options *o)
 
 		if (!wanted(o, row))
 			continue;
-		if (reason ? report_without_figures(o, row, "unavailable", reason)
-			   : run_cell(o, row))
+		if (reason ? report_without_figures(o, row, "unavailable", reason) :
+			     run_cell(o, row))
 			err = -EIO;
 	}
 	return err;
@@ -458,12 +458,14 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'c':
 			o->column = find_activity(optarg);
 			if (!o->column) {
-				fprintf(stderr, "pinbench: --column %s: see pinbench list\n", optarg);
+				fprintf(stderr, "pinbench: --column %s: see pinbench list\n",
+					optarg);
 				return -1;
 			}
 			break;
 		case 'g':
-			if (!parse_number("pinbench", "--regions", optarg, 1, REGIONS_MAX, &o->regions))
+			if (!parse_number("pinbench", "--regions", optarg, 1, REGIONS_MAX,
+					  &o->regions))
 				return -1;
 			break;
 		case 's':

@@ -411,8 +411,7 @@ static int step_ksm(struct cell *cell, unsigned region, struct step *step)
 		return activity_failed(cell, KSM "run", err);
 	/* The first scan remembers checksums, the second merges what has kept them. */
 	for (unsigned ms = 0; ms < DAEMON_MS_MAX; ms++) {
-		if (bystander_moved(m, region, before) &&
-		    get_number(KSM "full_scans") >= scans + 3)
+		if (bystander_moved(m, region, before) && get_number(KSM "full_scans") >= scans + 3)
 			break;
 		sleep_ms(1);
 	}
@@ -445,7 +444,8 @@ static const char *no_cma(char *why, size_t size)
 			return NULL;
 		}
 	}
-	return because(why, size, "no area in " CMA " (CONFIG_CMA_DEBUGFS, cma= on the command line)");
+	return because(why, size,
+		       "no area in " CMA " (CONFIG_CMA_DEBUGFS, cma= on the command line)");
 }
 
 static int put_cma(const char *file, uint64_t pages)
@@ -568,8 +568,7 @@ static const char *const fork_counters[] = { "pgfault", NULL };
 const struct activity activities[] = {
 	{ "none", no_counters, NULL, NULL, NULL, NULL, nothing_missing },
 	{ "swap", swap_counters, no_swap, NULL, step_swap, NULL, bystander_stayed },
-	{ "migrate", migrate_counters, no_second_node, NULL, step_migrate, NULL,
-	  bystander_stayed },
+	{ "migrate", migrate_counters, no_second_node, NULL, step_migrate, NULL, bystander_stayed },
 	{ "numa_balancing", numa_counters, no_numa_balancing, enter_numa, step_numa, leave_numa,
 	  bystander_always_stayed },
 	{ "compaction", compaction_counters, no_compaction, enter_compaction, step_compaction, NULL,

@@ -91,7 +91,8 @@ static int zip_check(struct cell *cell, uint32_t produced)
 			if (!memcmp(destination_of(m, region, slot), expected, produced))
 				continue;
 			because(cell->why, sizeof(cell->why),
-				"the output of region %u, slot %u differs from the first", region, slot);
+				"the output of region %u, slot %u differs from the first", region,
+				slot);
 			return -EIO;
 		}
 	}
@@ -195,7 +196,8 @@ static int engine_check(struct cell *cell, uint32_t produced)
 			if (!memcmp(destination_of(m, region, slot), source, produced))
 				continue;
 			because(cell->why, sizeof(cell->why),
-				"the copy of region %u, slot %u differs from its source", region, slot);
+				"the copy of region %u, slot %u differs from its source", region,
+				slot);
 			return -EIO;
 		}
 	}
@@ -203,7 +205,8 @@ static int engine_check(struct cell *cell, uint32_t produced)
 }
 
 /* Its operations take half as long. */
-const struct device engine_device = { engine_open, engine_close, engine_operate, engine_check, 800 };
+const struct device engine_device = { engine_open, engine_close, engine_operate, engine_check,
+				      800 };
 
 const char *no_engine(bool prefills, char *why, size_t size)
 {
@@ -215,15 +218,18 @@ const char *no_engine(bool prefills, char *why, size_t size)
 	if (!err)
 		err = open_engine(&queue, node);
 	if (err == -ENODEV)
-		return because(why, size, "no test engine in this machine (--accel test-engine,fault=pri)");
-	if (err == -EOPNOTSUPP)
 		return because(why, size,
-			       "this kernel's SMMU driver denies page requests; those of the images "
-			       "pri and pri-7.3 serve them");
+			       "no test engine in this machine (--accel test-engine,fault=pri)");
+	if (err == -EOPNOTSUPP)
+		return because(
+			why, size,
+			"this kernel's SMMU driver denies page requests; those of the images "
+			"pri and pri-7.3 serve them");
 	if (err)
 		return because(why, size, "the test engine: %s", strerror(-err));
 	if (!svatest_uses_page_requests(&queue))
-		reason = because(why, size, "the test engine stalls (--accel test-engine,fault=pri)");
+		reason = because(why, size,
+				 "the test engine stalls (--accel test-engine,fault=pri)");
 	else if (prefills && !svatest_prefills(&queue))
 		reason = because(why, size, "the test engine does not prefill (ats=prefill)");
 	else if (!prefills && svatest_prefills(&queue))

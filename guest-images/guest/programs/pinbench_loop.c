@@ -46,8 +46,7 @@ static int take(const struct memory *m, unsigned region, struct snapshot *s)
 {
 	int err = get_frames(source_of(m, region, 0), m->slots, s->frames);
 
-	return err ? err
-		   : get_frames(destination_of(m, region, 0), m->slots, s->frames + m->slots);
+	return err ? err : get_frames(destination_of(m, region, 0), m->slots, s->frames + m->slots);
 }
 
 static struct moves compare(const struct memory *m, const struct snapshot *before,

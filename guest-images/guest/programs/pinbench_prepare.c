@@ -47,8 +47,8 @@ int map_memory(struct memory *m, int fd, int flags)
 	uint8_t *room, *base;
 
 	/* Room to align in, then the real mapping on top of it. */
-	room = mmap(NULL, bytes + REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		    0);
+	room = mmap(NULL, bytes + REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
 	if (room == MAP_FAILED)
 		return -errno;
 	base = (uint8_t *)(((uintptr_t)room + REGION - 1) & ~(uintptr_t)(REGION - 1));

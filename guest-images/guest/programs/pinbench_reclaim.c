@@ -25,7 +25,7 @@ const char *const swap_counters[] = { "pswpout", "swpout_zero", "pswpin", "swpin
 const char *const file_counters[] = { "pgsteal_file", "pgscan_file", "workingset_refault_file",
 				      "pgactivate", NULL };
 const char *const memcg_counters[] = { "pgsteal_anon", "pgscan_anon", "pswpout", "swpout_zero",
-				       "pswpin", "swpin_zero", NULL };
+				       "pswpin",       "swpin_zero",  NULL };
 
 static const char *no_disk(char *why, size_t size)
 {

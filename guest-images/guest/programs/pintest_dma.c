@@ -253,7 +253,8 @@ static int dma(const struct options *o)
 		return -1;
 	pin_close(&p);
 	qm_close(&w.q);
-	return passed("pinned: no IO page fault; unpinned under DMA: %" PRId64 ", and the data is right",
+	return passed("pinned: no IO page fault; unpinned under DMA: %" PRId64
+		      ", and the data is right",
 		      faults);
 }
 

@@ -82,9 +82,10 @@ static int duplicate(const struct options *o)
 	left = pin_count() - before;
 	fell = free_before - free_pages();
 	if (second != -EEXIST || unpinned != 0 || left != 0 || fell > PAGES / 2)
-		return failed("second pin of %d pages: %s (EEXIST is right), unpin: %s; after close "
-			      "%" PRId64 " pages are pinned, %" PRId64 " fewer are free",
-			      PAGES, told(second), told(unpinned), left, fell);
+		return failed(
+			"second pin of %d pages: %s (EEXIST is right), unpin: %s; after close "
+			"%" PRId64 " pages are pinned, %" PRId64 " fewer are free",
+			PAGES, told(second), told(unpinned), left, fell);
 	return passed("EEXIST, nothing is pinned after close, and all memory is free again");
 }
 
@@ -112,9 +113,10 @@ static int partial(const struct options *o)
 		left = pin_count() - before;
 		fell = free_before - free_pages();
 		if (result != -EFAULT || left != 0 || fell > PAGES / 4)
-			return failed("hole at the %s of %d pages: %s (EFAULT is right); after close "
-				      "%" PRId64 " pages are pinned, %" PRId64 " fewer are free",
-				      holes[i].what, PAGES, told(result), left, fell);
+			return failed(
+				"hole at the %s of %d pages: %s (EFAULT is right); after close "
+				"%" PRId64 " pages are pinned, %" PRId64 " fewer are free",
+				holes[i].what, PAGES, told(result), left, fell);
 	}
 	return passed("EFAULT with a hole at the start, the middle, the end; nothing stays pinned");
 }
@@ -384,8 +386,8 @@ static int big(const struct options *o)
 	pin_close(&p);
 	if (counted("unpinned", pin_count() - before, 0))
 		return -1;
-	return passed("%" PRId64 " pages, pin %" PRIu64 " us, unpin %" PRIu64 " us", pages, took / 1000,
-		      unpin / 1000);
+	return passed("%" PRId64 " pages, pin %" PRIu64 " us, unpin %" PRIu64 " us", pages,
+		      took / 1000, unpin / 1000);
 }
 
 const struct pintest_case pintest_rules[] = {

@@ -144,8 +144,7 @@ static int start(struct qm_queue *q, const char *device, enum qm_direction direc
 	return 0;
 }
 
-int qm_open(struct qm_queue *q, const char *device, enum qm_direction direction,
-	    enum qm_poll poll)
+int qm_open(struct qm_queue *q, const char *device, enum qm_direction direction, enum qm_poll poll)
 {
 	int err;
 

@@ -59,8 +59,7 @@ struct qm_queue {
 };
 
 /* Opens, maps, configures and starts one queue. On failure prints what failed to stderr. */
-int qm_open(struct qm_queue *q, const char *device, enum qm_direction direction,
-	    enum qm_poll poll);
+int qm_open(struct qm_queue *q, const char *device, enum qm_direction direction, enum qm_poll poll);
 
 /* Stops and frees the queue. Waits, in the kernel, until the device has drained it. */
 void qm_close(struct qm_queue *q);

@@ -105,8 +105,8 @@ static int make_list(const struct options *o, struct job *job)
 	}
 	for (size_t i = 0; i < count; i++) {
 		uint8_t *node = job->content + order[i] * o->stride;
-		uint64_t next = i + 1 < count ?
-					(uintptr_t)job->source + order[i + 1] * o->stride : 0;
+		uint64_t next =
+			i + 1 < count ? (uintptr_t)job->source + order[i + 1] * o->stride : 0;
 
 		memcpy(node + 8, &next, 8);
 		for (size_t word = 0; word < o->element; word += 8) {
@@ -346,8 +346,8 @@ static int idle(const struct options *o, struct svatest_queue *queues, uint64_t 
 		int failure = svatest_failure(&queues[i]);
 
 		if (failure >= 0) {
-			fprintf(stderr, "svatest: queue %u has failed: %d (%s)\n",
-				queues[i].number, failure, svatest_failure_name(failure));
+			fprintf(stderr, "svatest: queue %u has failed: %d (%s)\n", queues[i].number,
+				failure, svatest_failure_name(failure));
 			return -EIO;
 		}
 	}
@@ -667,7 +667,8 @@ static int parse(int argc, char **argv, struct options *o)
 				return -1;
 			break;
 		case 'i':
-			if (!parse_number("svatest", "--interval", optarg, 0, UINT_MAX, &o->interval))
+			if (!parse_number("svatest", "--interval", optarg, 0, UINT_MAX,
+					  &o->interval))
 				return -1;
 			break;
 		case 'p':

@@ -56,8 +56,10 @@ uint32_t crc32(const uint8_t *at, size_t bytes)
 
 int no_memory(void)
 {
-	fprintf(stderr, "svatest: no memory: %s; use fewer or smaller operations, or a machine "
-			"with more (--memory of stallbox run)\n", strerror(errno));
+	fprintf(stderr,
+		"svatest: no memory: %s; use fewer or smaller operations, or a machine "
+		"with more (--memory of stallbox run)\n",
+		strerror(errno));
 	return -ENOMEM;
 }
 

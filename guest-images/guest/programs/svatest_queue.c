@@ -33,7 +33,7 @@
 
 #define PHASE 0x8000u
 
-#define NO_PRI                                                                                 \
+#define NO_PRI                                                                                     \
 	"  With --accel test-engine,fault=pri the kernel must handle page requests (PRI), which\n" \
 	"  needs Stallbox's patch for arm-smmu-v3 (guest-images/patches)\n"
 

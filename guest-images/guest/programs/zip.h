@@ -69,7 +69,7 @@ struct zip_sqe {
 	uint64_t destination;
 	uint64_t context;
 	uint64_t literals;
-	uint64_t dw26; /* tag of SQE type 3 */
+	uint64_t dw26;	  /* tag of SQE type 3 */
 	uint32_t ctx_dw1; /* dw28 */
 	uint32_t ctx_dw2;
 	uint32_t isize;

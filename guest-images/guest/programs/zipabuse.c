@@ -100,7 +100,8 @@ static int must_fail(struct qm_queue *q, const char *what, const struct zip_requ
 	int err = zip_run(q, request, &done);
 
 	if (err)
-		return failed("%s: %s", what, err == -ETIMEDOUT ? "never completed" : strerror(-err));
+		return failed("%s: %s", what,
+			      err == -ETIMEDOUT ? "never completed" : strerror(-err));
 	*status = zip_status(&done);
 	if (zip_good(&done))
 		return failed("%s: completed with status 0x%02x (%s)", what, *status,
@@ -152,7 +153,8 @@ static int unmapped(const struct options *o)
 	qm_close(&q);
 	if (err || still_works(o))
 		return -1;
-	return passed("%zu addresses, last status 0x%02x", sizeof(cases) / sizeof(cases[0]), status);
+	return passed("%zu addresses, last status 0x%02x", sizeof(cases) / sizeof(cases[0]),
+		      status);
 }
 
 static int readonly_dst(const struct options *o)
@@ -202,9 +204,8 @@ static void victim(const struct options *o, int ready)
 	if (qm_open(&q, o->device, QM_COMPRESS, QM_BUSY) < 0)
 		_exit(1);
 	for (unsigned i = 0; i < REQUESTS; i++) {
-		struct zip_request request = zlib_request(fresh_pages(BYTES), BYTES,
-							  fresh_pages(ZIP_ROOM(BYTES)),
-							  ZIP_ROOM(BYTES));
+		struct zip_request request = zlib_request(
+			fresh_pages(BYTES), BYTES, fresh_pages(ZIP_ROOM(BYTES)), ZIP_ROOM(BYTES));
 		struct zip_sqe sqe;
 
 		if (!request.source || !request.destination)
@@ -344,8 +345,8 @@ static int isolation_side(const struct options *o, bool owner, int to, int from)
 	if (!err && owner)
 		err = own_data_only(o, &q, seed);
 	if (!err && owner) {
-		struct zip_request request = zlib_request(PRIVATE_ADDRESS, ISOLATION_BYTES, out,
-							  ISOLATION_BYTES);
+		struct zip_request request =
+			zlib_request(PRIVATE_ADDRESS, ISOLATION_BYTES, out, ISOLATION_BYTES);
 		struct zip_sqe done;
 
 		err = zip_run(&q, &request, &done);
@@ -355,8 +356,8 @@ static int isolation_side(const struct options *o, bool owner, int to, int from)
 	if (!err)
 		err = in_step(to, from);
 	if (!err && !owner) {
-		struct zip_request request = zlib_request(PRIVATE_ADDRESS, ISOLATION_BYTES, out,
-							  ISOLATION_BYTES);
+		struct zip_request request =
+			zlib_request(PRIVATE_ADDRESS, ISOLATION_BYTES, out, ISOLATION_BYTES);
 
 		err = must_fail(&q, "another process's pointer as source", &request, &status);
 		for (unsigned i = 0; i < ISOLATION_BYTES && !err; i++)
@@ -569,9 +570,12 @@ static const struct test_case cases[] = {
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
-		{ "rounds", required_argument, NULL, 'r' }, { "queues", required_argument, NULL, 'q' },
-		{ "depth", required_argument, NULL, 'n' },  { "bytes", required_argument, NULL, 'b' },
-		{ "device", required_argument, NULL, 'd' }, { "help", no_argument, NULL, 'h' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "queues", required_argument, NULL, 'q' },
+		{ "depth", required_argument, NULL, 'n' },
+		{ "bytes", required_argument, NULL, 'b' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -590,7 +594,8 @@ static int parse(int argc, char **argv, struct options *o)
 				return -1;
 			break;
 		case 'q':
-			if (!parse_number("zipabuse", "--queues", optarg, 1, QUEUES_MAX, &o->queues))
+			if (!parse_number("zipabuse", "--queues", optarg, 1, QUEUES_MAX,
+					  &o->queues))
 				return -1;
 			break;
 		case 'n':

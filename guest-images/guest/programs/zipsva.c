@@ -96,8 +96,10 @@ static int run_block(struct qm_queue *q, const struct options *o, enum qm_direct
 	int err;
 
 	if (in_bytes - header > ZIP_MAX_BYTES) {
-		fprintf(stderr, "zipsva: %zu bytes in one request; the engine takes at most %u: "
-				"use --stream\n", in_bytes, ZIP_MAX_BYTES);
+		fprintf(stderr,
+			"zipsva: %zu bytes in one request; the engine takes at most %u: "
+			"use --stream\n",
+			in_bytes, ZIP_MAX_BYTES);
 		return -E2BIG;
 	}
 	err = grow(out, compress ? ZIP_ROOM(in_bytes) : ZIP_MAX_BYTES);
@@ -183,9 +185,8 @@ static int run_stream(struct qm_queue *q, const struct options *o, enum qm_direc
 		out->used += done.produced;
 
 		if (compress ? last && at == in_bytes && out->status != ZIP_NO_ROOM &&
-				       (done.ctx_dw0 & ZIP_CTX_STATE) != ZIP_CTX_NO_SPACE
-			     : out->status == ZIP_STREAM_END &&
-				       (done.dw3 & ZIP_DW3_LAST_BLOCK))
+				       (done.ctx_dw0 & ZIP_CTX_STATE) != ZIP_CTX_NO_SPACE :
+			       out->status == ZIP_STREAM_END && (done.dw3 & ZIP_DW3_LAST_BLOCK))
 			break;
 		idle = done.consumed || done.produced ? 0 : idle + 1;
 		if (idle > 1) {
@@ -229,8 +230,9 @@ static int convert(const struct options *o, enum qm_direction direction, const u
 	if (err)
 		return err;
 	if (o->algorithm == ZIP_DEFLATE && q.version < 3) {
-		fprintf(stderr, "zipsva: %s speaks hisi_qm_v%u, which has no raw deflate: use "
-				"zlib or gzip, or a device of revision 0x30\n",
+		fprintf(stderr,
+			"zipsva: %s speaks hisi_qm_v%u, which has no raw deflate: use "
+			"zlib or gzip, or a device of revision 0x30\n",
 			o->device, q.version);
 		err = -ENOTSUP;
 	} else if (o->stream) {
@@ -320,12 +322,18 @@ static int check(const struct options *o, const uint8_t *in, size_t in_bytes,
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option names[] = {
-		{ "alg", required_argument, NULL, 'a' },    { "in", required_argument, NULL, 'i' },
-		{ "out", required_argument, NULL, 'o' },    { "block", required_argument, NULL, 'b' },
-		{ "poll", required_argument, NULL, 'p' },   { "device", required_argument, NULL, 'd' },
-		{ "stream", no_argument, NULL, 's' },	    { "check", no_argument, NULL, 'c' },
-		{ "json", no_argument, NULL, 'j' },	    { "result", no_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },	    { NULL, 0, NULL, 0 },
+		{ "alg", required_argument, NULL, 'a' },
+		{ "in", required_argument, NULL, 'i' },
+		{ "out", required_argument, NULL, 'o' },
+		{ "block", required_argument, NULL, 'b' },
+		{ "poll", required_argument, NULL, 'p' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "stream", no_argument, NULL, 's' },
+		{ "check", no_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "result", no_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -352,7 +360,8 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'b':
 			/* A stream's output needs 200 bytes of room at least; UADK: SW_STOREBUF_TH. */
-			if (!parse_bytes("zipsva", "--block", optarg, 256, ZIP_MAX_BYTES, &o->block))
+			if (!parse_bytes("zipsva", "--block", optarg, 256, ZIP_MAX_BYTES,
+					 &o->block))
 				return -1;
 			break;
 		case 'p':

@@ -20,9 +20,11 @@
 
 #include "svatest_engine.h"
 
-#define SVATEST_VENDOR_ID	0x5342
-#define SVATEST_DEVICE_ID	0x7e57
+#define SVATEST_VENDOR_ID 0x5342
+#define SVATEST_DEVICE_ID 0x7e57
 
+/* Fields are indented below their registers. */
+/* clang-format off */
 #define SVATEST_REGISTERS	0	/* BAR */
 #define SVATEST_PAGES		2	/* BAR */
 #define SVATEST_PAGE_BYTES	SZ_64K
@@ -54,18 +56,20 @@
 #define QUEUE_RATE		0x24
 #define QUEUE_CQ_TAIL		0x30
 #define QUEUE_CQ_HEAD		0x34
+/* clang-format on */
 
-#define VECTOR_FAILURE		0
-#define VECTOR_QUEUE(n)		((n) + 1)
+#define VECTOR_FAILURE 0
+#define VECTOR_QUEUE(n) ((n) + 1)
 
-#define SVATEST_NO_PRI	"no SVA: this kernel's arm-smmu-v3 does not handle page requests (PRI); it needs Stallbox's patch, or the engine fault=stall\n"
+#define SVATEST_NO_PRI                                                                             \
+	"no SVA: this kernel's arm-smmu-v3 does not handle page requests (PRI); it needs Stallbox's patch, or the engine fault=stall\n"
 
 /*
  * How long a queue may take to drain. Its accesses end when the kernel has answered their page
  * faults, so this is the patience with a kernel that does not.
  */
-#define DRAIN_US		(10 * USEC_PER_SEC)
-#define DRAIN_POLL_US		20
+#define DRAIN_US (10 * USEC_PER_SEC)
+#define DRAIN_POLL_US 20
 
 struct svatest {
 	struct pci_dev *pdev;
@@ -73,7 +77,7 @@ struct svatest {
 	phys_addr_t pages;
 	unsigned int queues;
 	struct uacce_device *uacce;
-	spinlock_t lock;	/* used, open */
+	spinlock_t lock; /* used, open */
 	DECLARE_BITMAP(used, SVATEST_QUEUES_MAX);
 	struct svatest_queue *open[SVATEST_QUEUES_MAX];
 };
@@ -322,7 +326,8 @@ static int svatest_register(struct svatest *engine, bool pri)
 		if (pri)
 			dev_err(dev, SVATEST_NO_PRI);
 		else
-			dev_err(dev, "no SVA: the IOMMU does not take this function's page faults; it needs dma-can-stall in firmware and an IOMMU that stalls\n");
+			dev_err(dev,
+				"no SVA: the IOMMU does not take this function's page faults; it needs dma-can-stall in firmware and an IOMMU that stalls\n");
 		uacce_remove(uacce);
 		return -EOPNOTSUPP;
 	}
@@ -409,7 +414,7 @@ static void svatest_remove(struct pci_dev *pdev)
 
 static const struct pci_device_id svatest_ids[] = {
 	{ PCI_DEVICE(SVATEST_VENDOR_ID, SVATEST_DEVICE_ID) },
-	{ }
+	{},
 };
 MODULE_DEVICE_TABLE(pci, svatest_ids);
 

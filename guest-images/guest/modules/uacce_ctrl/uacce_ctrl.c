@@ -38,12 +38,12 @@
 /* An open file. */
 struct uacce_pins {
 	struct mm_struct *mm;
-	struct mutex lock;	/* of ranges */
-	struct maple_tree ranges;	/* struct uacce_pin by page number */
+	struct mutex lock;	  /* of ranges */
+	struct maple_tree ranges; /* struct uacce_pin by page number */
 };
 
 struct uacce_pin {
-	unsigned long first;	/* page number */
+	unsigned long first; /* page number */
 	unsigned long nr_pages;
 	struct page *pages[];
 };
@@ -239,7 +239,7 @@ static struct miscdevice uacce_ctrl = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "uacce_ctrl",
 	.fops = &uacce_ctrl_fops,
-	.mode = 0666,	/* RLIMIT_MEMLOCK decides */
+	.mode = 0666, /* RLIMIT_MEMLOCK decides */
 };
 module_misc_device(uacce_ctrl);
 

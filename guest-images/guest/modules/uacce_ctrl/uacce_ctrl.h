@@ -11,7 +11,7 @@ struct uacce_pin_range {
 	__u64 size; /* bytes; all pages that the range touches are meant */
 };
 
-#define UACCE_CMD_PIN	_IOW('W', 2, struct uacce_pin_range)
-#define UACCE_CMD_UNPIN	_IOW('W', 3, struct uacce_pin_range)
+#define UACCE_CMD_PIN _IOW('W', 2, struct uacce_pin_range)
+#define UACCE_CMD_UNPIN _IOW('W', 3, struct uacce_pin_range)
 
 #endif

@@ -29,12 +29,12 @@
 
 /* An open file. */
 struct uacce_pins {
-	struct mutex lock;	/* of ranges */
-	struct xarray ranges;	/* struct uacce_pin by number of the first page */
+	struct mutex lock;    /* of ranges */
+	struct xarray ranges; /* struct uacce_pin by number of the first page */
 };
 
 struct uacce_pin {
-	unsigned long first;	/* page number */
+	unsigned long first; /* page number */
 	unsigned long nr_pages;
 	struct page **pages;
 };
@@ -59,13 +59,16 @@ static long uacce_pin(struct uacce_pins *pins, const struct uacce_pin_range *ran
 	uacce_range_to_pages(range, &pin->first, &pin->nr_pages);
 	/* Fault 1. */
 	pin->pages = vmalloc_array(pin->nr_pages, sizeof(*pin->pages));
+	/* Fault 4 at a page's start is lucky here: vmalloc(0) warns and fails. */
 	if (!pin->pages)
-		goto free;	/* Luck, for fault 4 at a page's start: vmalloc(0) warns and fails. */
+		goto free;
 	ret = pin_user_pages_fast(pin->first << PAGE_SHIFT, pin->nr_pages,
 				  FOLL_LONGTERM | FOLL_WRITE, pin->pages);
+	/* Fault 3. */
 	if (ret != pin->nr_pages)
-		goto free;	/* Fault 3. */
-	old = xa_store(&pins->ranges, pin->first, pin, GFP_KERNEL);	/* Fault 2. */
+		goto free;
+	/* Fault 2. */
+	old = xa_store(&pins->ranges, pin->first, pin, GFP_KERNEL);
 	if (xa_is_err(old)) {
 		unpin_user_pages(pin->pages, pin->nr_pages);
 		ret = xa_err(old);
@@ -98,7 +101,8 @@ static long uacce_unpin(struct uacce_pins *pins, const struct uacce_pin_range *r
 	if (pin->nr_pages != nr_pages)
 		return -EINVAL;
 	xa_erase(&pins->ranges, first);
-	uacce_drop(pin);	/* Fault 5. */
+	/* Fault 5. */
+	uacce_drop(pin);
 	return 0;
 }
 
