@@ -38,7 +38,7 @@ pub(crate) const VMLINUX: &str = "vmlinux";
 pub(crate) const SYSTEM_MAP: &str = "System.map";
 pub(crate) const RELEASE: &str = "release";
 /// What modules are built against.
-const BUILD_FOLDER: &str = "build";
+pub(crate) const BUILD_FOLDER: &str = "build";
 
 /// What is taken from a built tree, and the names in the cache.
 const PRODUCTS: &[(&str, &str)] = &[

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::cache::{Key, KeyBuilder, LockedCache};
 use crate::error::{create_dir, read};
@@ -79,20 +80,9 @@ impl Module {
     ) -> Result<PathBuf, Error> {
         progress.step(&format!("build the module {}", self.name()), None);
         let work = cache.work_folder()?;
-        // In a copy: Kbuild writes beside the sources.
-        let copy = work.path().join(self.name());
-        for path in sources(&self.folder)? {
-            let to = copy.join(path.strip_prefix(&self.folder).unwrap_or(&path));
-            create_dir(to.parent().unwrap_or(&copy))?;
-            fs::copy(&path, &to).map_err(Error::file("copy to", &to))?;
-        }
+        let copy = self.copy(work.path())?;
         process::build(
-            kernel::make(&cache.compilations())
-                .current_dir(&kernel.build)
-                // A build in some folder must not differ by its name.
-                .arg(format!("M={}", copy.display()))
-                .arg("KCFLAGS=-fmacro-prefix-map=$(M)/=")
-                .arg("modules"),
+            &mut make(&kernel.build, &cache.compilations(), &copy),
             &format!("the module {}", self.name()),
             0,
             &InPlace {
@@ -115,6 +105,28 @@ impl Module {
         }
         cache.publish(key, &published)
     }
+
+    /// The sources again below `work`: Kbuild writes beside them.
+    fn copy(&self, work: &Path) -> Result<PathBuf, Error> {
+        let copy = work.join(self.name());
+        for path in sources(&self.folder)? {
+            let to = copy.join(path.strip_prefix(&self.folder).unwrap_or(&path));
+            create_dir(to.parent().unwrap_or(&copy))?;
+            fs::copy(&path, &to).map_err(Error::file("copy to", &to))?;
+        }
+        Ok(copy)
+    }
+}
+
+/// Builds the module in `folder` against the kernel that was built in `kernel`.
+fn make(kernel: &Path, ccache: &Path, folder: &Path) -> Command {
+    let mut make = kernel::make(ccache);
+    make.current_dir(kernel)
+        // A build in some folder must not differ by its name.
+        .arg(format!("M={}", folder.display()))
+        .arg("KCFLAGS=-fmacro-prefix-map=$(M)/=")
+        .arg("modules");
+    make
 }
 
 /// Says of the sources what the compiler says of their copy.
@@ -186,7 +198,11 @@ fn sources(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Cache;
     use crate::error::write;
+    use crate::recipe;
+    use crate::variant::{STOCK, Variant};
+    use crate::versions::Versions;
 
     fn example() -> (tempfile::TempDir, Module) {
         let folder = tempfile::tempdir().unwrap();
@@ -203,6 +219,29 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("Kbuild"), "{error}");
+    }
+
+    /// As for the programs, users with a newer compiler are spared.
+    #[test]
+    fn modules_compile_without_warnings() {
+        let root = recipe::checkout();
+        let versions = Versions::load(&root).unwrap();
+        let stock = Variant::find(STOCK).unwrap().kernel(&root, &versions);
+        // The image itself is another one as soon as a module changes.
+        let key = process::compiler_version().and_then(|compiler| stock.key(&compiler));
+        let Some(kernel) = Cache::of_user().unwrap().find(&key.unwrap()) else {
+            eprintln!("skipped: the stock kernel has not been built");
+            return;
+        };
+        let kernel = kernel.join(kernel::BUILD_FOLDER);
+        let folder = tempfile::tempdir().unwrap();
+        for module in Module::of_recipe(&root).unwrap() {
+            let copy = module.copy(folder.path()).unwrap();
+            // scripts/Makefile.extrawarn: 1 is -Wextra but for what the kernel's own headers do,
+            // e is -Werror.
+            let mut make = make(&kernel, &folder.path().join("ccache"), &copy);
+            process::output(make.arg("W=1e")).unwrap();
+        }
     }
 
     #[test]
