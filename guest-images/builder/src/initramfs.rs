@@ -183,9 +183,11 @@ fn archive(busybox: &[u8], init: &[u8], applets: &str) -> Archive {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::process::Command;
+
     use super::*;
     use crate::recipe;
-    use std::process::Command;
 
     fn root() -> PathBuf {
         recipe::checkout()
@@ -213,6 +215,35 @@ mod tests {
             first == read(&second).unwrap(),
             "the folder is in the program"
         );
+    }
+
+    /// A header and its source are one part; parts include each other in one direction.
+    #[test]
+    fn no_programs_include_each_other_in_a_circle() {
+        let stem = |name: &str| name.rsplit_once('.').unwrap().0.to_owned();
+        let mut includes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for path in files(&root().join(PROGRAMS)).unwrap() {
+            let part = stem(&path.file_name().unwrap().to_string_lossy());
+            let text = read_to_string(&path).unwrap();
+            let included = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix('"'))
+                .map(stem)
+                .filter(|other| *other != part);
+            includes.entry(part.clone()).or_default().extend(included);
+        }
+        assert!(includes["pinbench"].contains("pinbench_loop"));
+        // What includes nothing that is left goes, until nothing goes any more.
+        let mut left = includes;
+        loop {
+            let parts: BTreeSet<String> = left.keys().cloned().collect();
+            let before = left.len();
+            left.retain(|_, included| !included.is_disjoint(&parts));
+            if left.len() == before {
+                break;
+            }
+        }
+        assert_eq!(left, BTreeMap::new());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 /*
- * pinbench: the command line, and a process for each cell. pinbench.h explains what a cell is.
+ * pinbench: the command line, and a process for each cell. pinbench_cell.h explains what a cell is.
  *
  * Each cell is a line of JSON:
  *
@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -36,7 +37,10 @@
 
 #include "arguments.h"
 #include "faultcount.h"
-#include "pinbench.h"
+#include "pinbench_activity.h"
+#include "pinbench_loop.h"
+#include "pinbench_prepare.h"
+#include "pinbench_rules.h"
 #include "programs.h"
 #include "report.h"
 #include "timing.h"
@@ -69,8 +73,6 @@ struct options {
 #define RATIO_ROUNDS 200u
 /* Passes beside those of the one step that takes longest. */
 #define PASSES_BESIDE 50u
-
-static const char *const pin_counters[] = { "nr_foll_pin_acquired", "nr_foll_pin_released", NULL };
 
 static int compare(const void *a, const void *b)
 {

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,7 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pinbench.h"
+#include "pinbench_activity.h"
+#include "pinbench_reclaim.h"
 #include "timing.h"
 
 #define KSM "/sys/kernel/mm/ksm/"
@@ -29,36 +31,10 @@
 /* The same for a scan that comes with a tick. */
 #define NUMA_MS_MAX 40u
 
-int activity_failed(struct cell *cell, const char *what, int err)
-{
-	because(cell->why, sizeof(cell->why), "%s: %s", what, strerror(-err));
-	return err;
-}
-
-int advise(const struct memory *m, unsigned region, int advice)
-{
-	const size_t bytes = (size_t)m->slots * PAGE;
-	int err = 0;
-
-	if (madvise(source_of(m, region, 0), bytes, advice) < 0)
-		err = errno;
-	if (madvise(destination_of(m, region, 0), bytes, advice) < 0)
-		err = errno;
-	return err;
-}
-
 /* The whole of a region, for what is about huge pages. */
 static int advise_region(const struct memory *m, unsigned region, int advice)
 {
 	return madvise(m->ranges[0].at + (size_t)region * REGION, REGION, advice) < 0 ? errno : 0;
-}
-
-const char *bystander_stayed(const struct cell *cell)
-{
-	for (unsigned i = 0; i < cell->step_count; i++)
-		if (!cell->steps[i].bystander.moved && !cell->steps[i].bystander.gone)
-			return "the activity did not take place: the bystander stayed where it was";
-	return NULL;
 }
 
 /* Only some steps find something to do. */
@@ -142,7 +118,7 @@ static int step_migrate(struct cell *cell, unsigned region, struct step *step)
 	int err = move_region(&cell->bystander, region, 1);
 
 	if (err)
-		return activity_failed(cell, "move_pages", -err);
+		return cell_failed(cell, "move_pages", -err);
 	step->error = move_region(&cell->memory, region, 1);
 	return 0;
 }
@@ -200,7 +176,7 @@ static int step_numa(struct cell *cell, unsigned region, struct step *step)
 	if (!err)
 		err = put_number(NUMA_BALANCING, 1);
 	if (err)
-		return activity_failed(cell, NUMA_BALANCING, err);
+		return cell_failed(cell, NUMA_BALANCING, err);
 	/*
 	 * Two faults of a page are needed before it moves (kernel/sched/fair.c:
 	 * should_numa_migrate_memory), so two scans with accesses after each; and a scan comes
@@ -284,10 +260,10 @@ static int enter_compaction(struct cell *cell)
 	ballast.base = mmap(NULL, BALLAST_PAGES * PAGE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (ballast.base == MAP_FAILED)
-		return activity_failed(cell, "ballast", -errno);
+		return cell_failed(cell, "ballast", -errno);
 	err = get_frames(ballast.base, BALLAST_PAGES, frames);
 	if (err)
-		return activity_failed(cell, "/proc/self/pagemap", err);
+		return cell_failed(cell, "/proc/self/pagemap", err);
 	memcpy(sorted, frames, sizeof(sorted));
 	qsort(sorted, BALLAST_PAGES, sizeof(*sorted), compare_frames);
 	median = sorted[BALLAST_PAGES / 2];
@@ -309,7 +285,7 @@ static int step_compaction(struct cell *cell, unsigned region, struct step *step
 	for (unsigned i = region * part; i < (region + 1) * part; i += 2)
 		madvise(ballast.base + (size_t)ballast.upper[i] * PAGE, PAGE, MADV_DONTNEED);
 	err = put_text(COMPACT, "1");
-	return err ? activity_failed(cell, COMPACT, err) : 0;
+	return err ? cell_failed(cell, COMPACT, err) : 0;
 }
 
 /* --- collapse: MADV_COLLAPSE --- */
@@ -318,23 +294,12 @@ static int step_compaction(struct cell *cell, unsigned region, struct step *step
 #define MADV_COLLAPSE 25
 #endif
 
-static const char *no_huge_pages(char *why, size_t size)
-{
-	/* The kernel starts with "never" on small machines; mm/huge_memory.c: hugepage_init. */
-	int err = put_text(THP_ENABLED, "madvise");
-
-	if (err)
-		return because(why, size, THP_ENABLED ": %s (CONFIG_TRANSPARENT_HUGEPAGE)",
-			       strerror(-err));
-	return NULL;
-}
-
 static int step_collapse(struct cell *cell, unsigned region, struct step *step)
 {
 	int err = advise_region(&cell->bystander, region, MADV_COLLAPSE);
 
 	if (err)
-		return activity_failed(cell, "MADV_COLLAPSE", -err);
+		return cell_failed(cell, "MADV_COLLAPSE", -err);
 	step->error = advise_region(&cell->memory, region, MADV_COLLAPSE);
 	return 0;
 }
@@ -365,7 +330,7 @@ static int step_khugepaged(struct cell *cell, unsigned region, struct step *step
 	if (!err)
 		err = -advise_region(m, region, MADV_HUGEPAGE);
 	if (err)
-		return activity_failed(cell, "MADV_HUGEPAGE", err);
+		return cell_failed(cell, "MADV_HUGEPAGE", err);
 	step->error = advise_region(&cell->memory, region, MADV_HUGEPAGE);
 	scans = get_number(KHUGEPAGED "full_scans");
 	/* One scan may be under way already. */
@@ -403,12 +368,12 @@ static int step_ksm(struct cell *cell, unsigned region, struct step *step)
 	if (!err)
 		err = -advise(m, region, MADV_MERGEABLE);
 	if (err)
-		return activity_failed(cell, "MADV_MERGEABLE", err);
+		return cell_failed(cell, "MADV_MERGEABLE", err);
 	step->error = advise(&cell->memory, region, MADV_MERGEABLE);
 	scans = get_number(KSM "full_scans");
 	err = put_number(KSM "run", 1);
 	if (err)
-		return activity_failed(cell, KSM "run", err);
+		return cell_failed(cell, KSM "run", err);
 	/* The first scan remembers checksums, the second merges what has kept them. */
 	for (unsigned ms = 0; ms < DAEMON_MS_MAX; ms++) {
 		if (bystander_moved(m, region, before) && get_number(KSM "full_scans") >= scans + 3)
@@ -471,7 +436,7 @@ static int enter_cma(struct cell *cell)
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (filler == MAP_FAILED)
-		return activity_failed(cell, "filler", -errno);
+		return cell_failed(cell, "filler", -errno);
 	cell->baseline = (uint64_t)cma_pages("used");
 	return 0;
 }
@@ -497,7 +462,7 @@ static int step_cma(struct cell *cell, unsigned region, struct step *step)
 			err = put_cma("alloc", pages);
 		}
 	}
-	return err ? activity_failed(cell, "an allocation from the CMA area", err) : 0;
+	return err ? cell_failed(cell, "an allocation from the CMA area", err) : 0;
 }
 
 /* Where the bystander lies is not known, but what had to go was moved. */
@@ -538,7 +503,7 @@ static int step_fork(struct cell *cell, unsigned region, struct step *step)
 	end_child(cell);
 	cell->child = fork();
 	if (cell->child < 0)
-		return activity_failed(cell, "fork", -errno);
+		return cell_failed(cell, "fork", -errno);
 	if (cell->child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)

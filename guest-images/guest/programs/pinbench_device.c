@@ -9,19 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "pinbench.h"
+#include "pinbench_device.h"
 #include "timing.h"
 #include "zip.h"
 
 /* Its rings have a page for the descriptors, and half of one for the completions. */
 #define ENGINE_RING_LOG2 6u
 #define PAGE_LOG2 12u
-
-static int fail(struct cell *cell, const char *what, int err)
-{
-	because(cell->why, sizeof(cell->why), "%s: %s", what, strerror(-err));
-	return err;
-}
 
 static uint64_t patience(void)
 {
@@ -59,16 +53,16 @@ static int zip_operate(struct cell *cell, unsigned region, unsigned slot, uint64
 	zip_fill(&sqe, &cell->zip, &request);
 	err = qm_put(&cell->zip, &sqe);
 	if (err)
-		return fail(cell, "submission", err);
+		return cell_failed(cell, "submission", err);
 	start = counter();
 	qm_ring(&cell->zip);
 	while (!qm_ready(&cell->zip))
 		if (++spins % 1024 == 0 && counter() - start > limit)
-			return fail(cell, "completion", -ETIMEDOUT);
+			return cell_failed(cell, "completion", -ETIMEDOUT);
 	*ticks = counter() - start;
 	err = qm_receive(&cell->zip, &done);
 	if (err)
-		return fail(cell, "completion", err);
+		return cell_failed(cell, "completion", err);
 	if (zip_tag(&done, &cell->zip) != request.tag || !zip_good(&done) ||
 	    done.consumed != OP_BYTES) {
 		because(cell->why, sizeof(cell->why),
@@ -152,16 +146,16 @@ static int engine_operate(struct cell *cell, unsigned region, unsigned slot, uin
 
 	err = svatest_put(&cell->engine, &descriptor);
 	if (err)
-		return fail(cell, "submission", err);
+		return cell_failed(cell, "submission", err);
 	start = counter();
 	svatest_ring(&cell->engine);
 	while (!svatest_ready(&cell->engine))
 		if (++spins % 1024 == 0 && counter() - start > limit)
-			return fail(cell, "completion", -ETIMEDOUT);
+			return cell_failed(cell, "completion", -ETIMEDOUT);
 	*ticks = counter() - start;
 	err = svatest_take(&cell->engine, &done);
 	if (err)
-		return fail(cell, "completion", err);
+		return cell_failed(cell, "completion", err);
 	if (done.tag != descriptor.tag || done.status != SVATEST_DONE || done.result != OP_BYTES) {
 		because(cell->why, sizeof(cell->why),
 			"operation %llu: status 0x%02x (%s), result %llu, detail 0x%llx",

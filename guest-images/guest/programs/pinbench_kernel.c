@@ -5,12 +5,15 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "pinbench.h"
+#include "pinbench_kernel.h"
+
+#define THP_ENABLED "/sys/kernel/mm/transparent_hugepage/enabled"
 
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (1ull << 63)
@@ -82,15 +85,6 @@ static int64_t find_named(const char *text, const char *name)
 	return -1;
 }
 
-int64_t get_named(const char *file, const char *name)
-{
-	static char text[16384];
-
-	if (get_text(file, text, sizeof(text)) <= 0)
-		return -1;
-	return find_named(text, name);
-}
-
 void get_vmstat(const char *const *names, int64_t *values)
 {
 	static char text[16384];
@@ -102,6 +96,8 @@ void get_vmstat(const char *const *names, int64_t *values)
 	for (unsigned i = 0; names[i]; i++)
 		values[i] = find_named(text, names[i]);
 }
+
+const char *const pin_counters[] = { "nr_foll_pin_acquired", "nr_foll_pin_released", NULL };
 
 int get_frames(const void *at, size_t pages, uint64_t *frames)
 {
@@ -127,38 +123,15 @@ int get_frames(const void *at, size_t pages, uint64_t *frames)
 	return 0;
 }
 
-static bool is_inside(const struct memory *m, uintptr_t start, uintptr_t end)
+const char *no_huge_pages(char *why, size_t size)
 {
-	for (unsigned i = 0; i < m->range_count; i++) {
-		const uintptr_t at = (uintptr_t)m->ranges[i].at;
+	/* The kernel starts with "never" on small machines; mm/huge_memory.c: hugepage_init. */
+	int err = put_text(THP_ENABLED, "madvise");
 
-		if (start >= at && end <= at + m->ranges[i].bytes)
-			return true;
-	}
-	return false;
-}
-
-uint64_t get_mapped(const struct memory *m, const char *field)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	const size_t length = strlen(field);
-	bool inside = false;
-	uint64_t pages = 0;
-	char line[256];
-
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		unsigned long long start, end;
-
-		/* The region may have been split into several mappings. */
-		if (sscanf(line, "%llx-%llx ", &start, &end) == 2)
-			inside = is_inside(m, start, end);
-		else if (inside && !strncmp(line, field, length))
-			pages += strtoull(line + length, NULL, 10) / (PAGE / 1024);
-	}
-	fclose(f);
-	return pages;
+	if (err)
+		return because(why, size, THP_ENABLED ": %s (CONFIG_TRANSPARENT_HUGEPAGE)",
+			       strerror(-err));
+	return NULL;
 }
 
 void sleep_ms(unsigned ms)
@@ -166,6 +139,16 @@ void sleep_ms(unsigned ms)
 	const struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
 	nanosleep(&pause, NULL);
+}
+
+void run_on(unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	/* With one CPU there is no other to choose, and both take turns. */
+	sched_setaffinity(0, sizeof(set), &set);
 }
 
 void keep_from_cpu0(const char *name)

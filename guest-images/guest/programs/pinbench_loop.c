@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pinbench.h"
+#include "pinbench_loop.h"
 #include "timing.h"
 
 struct disturber {
@@ -20,22 +20,6 @@ struct disturber {
 	bool leave;
 	int error;
 };
-
-static int fail(struct cell *cell, const char *what, int err)
-{
-	because(cell->why, sizeof(cell->why), "%s: %s", what, strerror(-err));
-	return err;
-}
-
-void run_on(unsigned cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	/* With one CPU there is no other to choose, and both take turns. */
-	sched_setaffinity(0, sizeof(set), &set);
-}
 
 /* The frames of one region's used pages. */
 struct snapshot {
@@ -75,7 +59,7 @@ static int disturb(struct cell *cell, unsigned region)
 	if (!err)
 		err = take(&cell->bystander, region, &before[1]);
 	if (err)
-		return fail(cell, "/proc/self/pagemap", err);
+		return cell_failed(cell, "/proc/self/pagemap", err);
 	step->start_ns = now_ns();
 	err = cell->column->step(cell, region, step);
 	step->end_ns = now_ns();
@@ -85,7 +69,7 @@ static int disturb(struct cell *cell, unsigned region)
 	if (!err)
 		err = take(&cell->bystander, region, &after[1]);
 	if (err)
-		return fail(cell, "/proc/self/pagemap", err);
+		return cell_failed(cell, "/proc/self/pagemap", err);
 	step->memory = compare(&cell->memory, &before[0], &after[0]);
 	/* A refusal that concerned a part, such as an absent page, is none. */
 	if (step->memory.moved || step->memory.gone)
@@ -119,7 +103,7 @@ static int start(struct disturber *d, struct cell *cell)
 	sem_init(&d->wanted, 0, 0);
 	atomic_init(&d->done, 0);
 	err = pthread_create(&d->thread, NULL, disturber_main, d);
-	return err ? fail(cell, "a second thread", -err) : 0;
+	return err ? cell_failed(cell, "a second thread", -err) : 0;
 }
 
 static void stop(struct disturber *d)
@@ -185,7 +169,7 @@ static int passes_with_step(struct cell *cell, struct disturber *d, unsigned reg
 			return err;
 		after += ended;
 		if (++passes == cell->row->device->passes_max)
-			return fail(cell, "a step of the activity", -ETIMEDOUT);
+			return cell_failed(cell, "a step of the activity", -ETIMEDOUT);
 	}
 	return 0;
 }

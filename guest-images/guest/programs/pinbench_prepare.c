@@ -9,103 +9,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "pinbench.h"
+#include "pin.h"
+#include "pinbench_device.h"
+#include "pinbench_prepare.h"
 
 #define HUGETLB_POOL "/proc/sys/vm/nr_hugepages"
-#define UACCE_CTRL "/dev/uacce_ctrl"
 #define UACCE_CTRL_MODULE "/lib/modules/uacce_ctrl.ko"
-
-/* What both pin interfaces take. */
-struct pin_range {
-	uint64_t address;
-	uint64_t size;
-};
-
-#define UACCE_CTRL_PIN _IOW('W', 2, struct pin_range)
-#define MEMPINFD_PIN _IOWR('M', 0, struct pin_range)
-/* The number that our kernel patch takes: none is assigned. */
-#define NR_MEMPINFD 500
-
-static int map_file(struct memory *m, int fd, int flags)
-{
-	const size_t bytes = (size_t)m->regions * m->slots * PAGE;
-	uint8_t *at = mmap(NULL, bytes, PROT_READ, MAP_SHARED | flags, fd, 0);
-
-	if (at == MAP_FAILED)
-		return -errno;
-	/* Only what is asked for comes in, as with anonymous memory. */
-	madvise(at, bytes, MADV_RANDOM);
-	m->ranges[m->range_count++] = (struct range){ .at = at, .bytes = bytes, .file = true };
-	m->sources = at;
-	m->source_stride = (size_t)m->slots * PAGE;
-	return 0;
-}
-
-int map_memory(struct memory *m, int fd, int flags)
-{
-	const size_t bytes = (size_t)m->regions * REGION;
-	uint8_t *room, *base;
-
-	/* Room to align in, then the real mapping on top of it. */
-	room = mmap(NULL, bytes + REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		    -1, 0);
-	if (room == MAP_FAILED)
-		return -errno;
-	base = (uint8_t *)(((uintptr_t)room + REGION - 1) & ~(uintptr_t)(REGION - 1));
-	base = mmap(base, bytes, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0);
-	if (base == MAP_FAILED)
-		return -errno;
-	m->ranges[0] = (struct range){ .at = base, .bytes = bytes };
-	m->range_count = 1;
-	m->sources = base;
-	m->destinations = base + REGION / 2;
-	m->source_stride = REGION;
-	m->destination_stride = REGION;
-	return fd < 0 ? 0 : map_file(m, fd, flags);
-}
-
-void touch(const struct memory *m)
-{
-	for (unsigned i = 0; i < m->range_count; i++) {
-		const struct range *r = &m->ranges[i];
-
-		for (size_t at = 0; at < r->bytes; at += PAGE) {
-			if (r->file)
-				(void)*(volatile uint8_t *)(r->at + at);
-			else
-				*(volatile uint8_t *)(r->at + at) = 0;
-		}
-	}
-}
-
-static void fill(uint8_t *at, unsigned pages, uint8_t byte, bool alike)
-{
-	for (unsigned i = 0; i < pages; i++) {
-		memset(at + (size_t)i * PAGE, byte, PAGE);
-		if (!alike)
-			memcpy(at + (size_t)i * PAGE, &i, sizeof(i));
-	}
-}
-
-int make_bystander(struct cell *cell, int fd, bool alike)
-{
-	struct memory *m = &cell->bystander;
-	int err;
-
-	m->regions = cell->memory.regions;
-	m->slots = cell->memory.slots;
-	err = map_memory(m, fd, 0);
-	for (unsigned region = 0; !err && region < m->regions; region++) {
-		if (fd < 0)
-			fill(source_of(m, region, 0), m->slots, 0x5a, alike);
-		fill(destination_of(m, region, 0), m->slots, 0xa5, alike);
-	}
-	/* A file's pages are read, no more. */
-	for (size_t at = 0; !err && fd >= 0 && at < m->ranges[1].bytes; at += PAGE)
-		(void)*(volatile uint8_t *)(m->ranges[1].at + at);
-	return err;
-}
 
 static int refused(struct cell *cell, const char *what)
 {
@@ -195,17 +104,6 @@ static int prepare_hugetlb(struct cell *cell)
 	return cell->file >= 0 ? huge_file(cell) : map(cell, MAP_HUGETLB | MAP_POPULATE);
 }
 
-static const char *no_thp(char *why, size_t size)
-{
-	/* The kernel starts with "never" on small machines; mm/huge_memory.c: hugepage_init. */
-	int err = put_text(THP_ENABLED, "madvise");
-
-	if (err)
-		return because(why, size, THP_ENABLED ": %s (CONFIG_TRANSPARENT_HUGEPAGE)",
-			       strerror(-err));
-	return NULL;
-}
-
 static int prepare_thp(struct cell *cell)
 {
 	const struct range *regions = &cell->memory.ranges[0];
@@ -226,7 +124,7 @@ static int pin(struct cell *cell, const char *interface, unsigned long request)
 {
 	for (unsigned i = 0; i < cell->memory.range_count; i++) {
 		const struct pin_range range = {
-			.address = (uintptr_t)cell->memory.ranges[i].at,
+			.addr = (uintptr_t)cell->memory.ranges[i].at,
 			.size = cell->memory.ranges[i].bytes,
 		};
 		int done = ioctl(cell->pin_fd, request, &range);
@@ -247,19 +145,19 @@ static const char *no_uacce_ctrl(char *why, size_t size)
 {
 	int fd, err;
 
-	if (access(UACCE_CTRL, F_OK) == 0)
+	if (access(PIN_DEVICE, F_OK) == 0)
 		return NULL;
 	fd = open(UACCE_CTRL_MODULE, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return because(why, size, "no %s, and no module %s to bring it", UACCE_CTRL,
+		return because(why, size, "no %s, and no module %s to bring it", PIN_DEVICE,
 			       UACCE_CTRL_MODULE);
 	err = syscall(SYS_finit_module, fd, "", 0) < 0 ? errno : 0;
 	close(fd);
 	if (err)
 		return because(why, size, "cannot load %s: %s", UACCE_CTRL_MODULE, strerror(err));
-	if (access(UACCE_CTRL, F_OK) < 0)
+	if (access(PIN_DEVICE, F_OK) < 0)
 		return because(why, size, "%s is loaded and yet there is no %s", UACCE_CTRL_MODULE,
-			       UACCE_CTRL);
+			       PIN_DEVICE);
 	return NULL;
 }
 
@@ -269,18 +167,18 @@ static int prepare_uacce_ctrl(struct cell *cell)
 
 	if (err)
 		return err;
-	cell->pin_fd = open(UACCE_CTRL, O_RDWR | O_CLOEXEC);
+	cell->pin_fd = open(PIN_DEVICE, O_RDWR | O_CLOEXEC);
 	if (cell->pin_fd < 0)
-		return refused(cell, UACCE_CTRL);
-	return pin(cell, UACCE_CTRL, UACCE_CTRL_PIN);
+		return refused(cell, PIN_DEVICE);
+	return pin(cell, PIN_DEVICE, UACCE_CMD_PIN);
 }
 
 static const char *no_mempinfd(char *why, size_t size)
 {
-	int fd = (int)syscall(NR_MEMPINFD, 0);
+	int fd = (int)syscall(PIN_SYSCALL, 0);
 
 	if (fd < 0)
-		return because(why, size, "mempinfd (system call %d): %s", NR_MEMPINFD,
+		return because(why, size, "mempinfd (system call %d): %s", PIN_SYSCALL,
 			       errno == ENOSYS ? "this kernel has none" : strerror(errno));
 	close(fd);
 	return NULL;
@@ -292,10 +190,10 @@ static int prepare_mempinfd(struct cell *cell)
 
 	if (err)
 		return err;
-	cell->pin_fd = (int)syscall(NR_MEMPINFD, O_CLOEXEC);
+	cell->pin_fd = (int)syscall(PIN_SYSCALL, O_CLOEXEC);
 	if (cell->pin_fd < 0)
 		return refused(cell, "mempinfd");
-	return pin(cell, "mempinfd", MEMPINFD_PIN);
+	return pin(cell, "mempinfd", MEMPIN_PIN);
 }
 
 static const char *no_page_requests(char *why, size_t size)
@@ -315,7 +213,7 @@ const struct preparation preparations[] = {
 	{ "mlock", &zip_device, false, NULL, prepare_mlock },
 	{ "mlockall_onfault", &zip_device, false, NULL, prepare_onfault },
 	{ "hugetlb", &zip_device, false, no_hugetlb, prepare_hugetlb },
-	{ "thp", &zip_device, false, no_thp, prepare_thp },
+	{ "thp", &zip_device, false, no_huge_pages, prepare_thp },
 	{ "uacce_ctrl", &zip_device, true, no_uacce_ctrl, prepare_uacce_ctrl },
 	{ "mempinfd", &zip_device, true, no_mempinfd, prepare_mempinfd },
 	{ "ats_none", &engine_device, false, no_page_requests, prepare_none },

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pinbench.h"
+#include "pinbench_reclaim.h"
 
 #define ZRAM "/sys/block/zram0/"
 #define DISK "/dev/zram0"
@@ -79,7 +79,7 @@ int step_swap(struct cell *cell, unsigned region, struct step *step)
 	int err = advise(&cell->bystander, region, MADV_PAGEOUT);
 
 	if (err)
-		return activity_failed(cell, "MADV_PAGEOUT", -err);
+		return cell_failed(cell, "MADV_PAGEOUT", -err);
 	/* The kernel refuses locked and hugetlb mappings (mm/madvise.c: can_madv_lru_vma). */
 	step->error = advise(&cell->memory, region, MADV_PAGEOUT);
 	return 0;
@@ -115,7 +115,7 @@ int enter_group(struct cell *cell)
 		err = -errno;
 	if (!err)
 		err = put_number(GROUP "cgroup.procs", (uint64_t)getpid());
-	return err ? activity_failed(cell, GROUP, err) : 0;
+	return err ? cell_failed(cell, GROUP, err) : 0;
 }
 
 void leave_group(struct cell *cell)
@@ -137,10 +137,10 @@ int step_memcg(struct cell *cell, unsigned region, struct step *step)
 	(void)region;
 	(void)step;
 	if (have < 0)
-		return activity_failed(cell, GROUP "memory.current", -EIO);
+		return cell_failed(cell, GROUP "memory.current", -EIO);
 	err = put_number(GROUP "memory.reclaim", (uint64_t)have / 2);
 	/* EAGAIN: less than that could be had. */
-	return err && err != -EAGAIN ? activity_failed(cell, GROUP "memory.reclaim", err) : 0;
+	return err && err != -EAGAIN ? cell_failed(cell, GROUP "memory.reclaim", err) : 0;
 }
 
 /* --- file: clean pages of a file are dropped, by MADV_PAGEOUT --- */
@@ -213,7 +213,7 @@ int enter_file(struct cell *cell)
 	cell->file = make_file(FILES "/memory", bytes);
 	fd = make_file(FILES "/bystander", bytes);
 	if (cell->file < 0 || fd < 0)
-		return activity_failed(cell, "a file in " FILES, cell->file < 0 ? cell->file : fd);
+		return cell_failed(cell, "a file in " FILES, cell->file < 0 ? cell->file : fd);
 	return make_bystander(cell, fd, false);
 }
 
@@ -223,7 +223,7 @@ int step_file(struct cell *cell, unsigned region, struct step *step)
 	const size_t bytes = (size_t)cell->memory.slots * PAGE;
 
 	if (madvise(source_of(&cell->bystander, region, 0), bytes, MADV_PAGEOUT) < 0)
-		return activity_failed(cell, "MADV_PAGEOUT", -errno);
+		return cell_failed(cell, "MADV_PAGEOUT", -errno);
 	if (madvise(source_of(&cell->memory, region, 0), bytes, MADV_PAGEOUT) < 0)
 		step->error = errno;
 	return 0;

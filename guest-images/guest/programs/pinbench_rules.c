@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pinbench.h"
+#include "pinbench_rules.h"
 #include "timing.h"
 #include "zip.h"
 
@@ -102,8 +102,6 @@ int pinbench_rules(const char *device, FILE *report)
 }
 
 /* --- release: pins end with the process, however it ends --- */
-
-static const char *const pin_counters[] = { "nr_foll_pin_acquired", "nr_foll_pin_released", NULL };
 
 /* Pins, tells that it has, and keeps the device busy until it is killed. */
 static void pin_and_go_on(const struct preparation *row, const char *device, int tell)

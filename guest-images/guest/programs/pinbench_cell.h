@@ -17,55 +17,17 @@
  * the bystander, which only ever is touched by the CPU: what happens to the bystander proves that
  * the activity took place, also where the prepared memory is spared.
  */
-#ifndef STALLBOX_PINBENCH_H
-#define STALLBOX_PINBENCH_H
+#ifndef STALLBOX_PINBENCH_CELL_H
+#define STALLBOX_PINBENCH_CELL_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/types.h>
 
+#include "pinbench_memory.h"
 #include "qm.h"
 #include "svatest_queue.h"
 
-#define PAGE 4096u
-#define REGION (2u << 20)
-#define REGIONS_MAX 8u
-#define SLOTS_MAX 128u
-#define THP_ENABLED "/sys/kernel/mm/transparent_hugepage/enabled"
 /* Bytes that one operation reads; it writes a page at most. */
 #define OP_BYTES PAGE
-
-/* A mapping. */
-struct range {
-	uint8_t *at;
-	size_t bytes;
-	bool file; /* read-only pages of a file */
-};
-
-/*
- * Memory with slots in it: sources in the lower half of each region, destinations in the upper.
- * Sources that are pages of a file are a mapping of their own.
- */
-struct memory {
-	struct range ranges[2]; /* the regions, aligned to REGION; then the file, if there is one */
-	unsigned range_count;
-	uint8_t *sources; /* of region 0 */
-	uint8_t *destinations;
-	size_t source_stride, destination_stride; /* from region to region */
-	unsigned regions, slots;
-};
-
-static inline uint8_t *source_of(const struct memory *m, unsigned region, unsigned slot)
-{
-	return m->sources + region * m->source_stride + slot * PAGE;
-}
-
-static inline uint8_t *destination_of(const struct memory *m, unsigned region, unsigned slot)
-{
-	return m->destinations + region * m->destination_stride + slot * PAGE;
-}
 
 /* What a step did to pages, from their frame numbers before and after. */
 struct moves {
@@ -165,76 +127,11 @@ struct cell {
 	char why[160];
 };
 
-/* pinbench_device.c */
-extern const struct device zip_device, engine_device;
-/* NULL, or why there is no test engine that asks for pages and prefills, or does not. */
-const char *no_engine(bool prefills, char *why, size_t size);
-
-/* pinbench_prepare.c */
-extern const struct preparation preparations[];
-extern const unsigned preparation_count;
-/*
- * Maps m->regions of 2 MiB with m->slots in each, not touched; the sources are those of the file
- * `fd`, if it is not -1. `flags` are further flags of mmap.
- */
-int map_memory(struct memory *m, int fd, int flags);
-/* One byte of each page: written, or read where it is a file's. */
-void touch(const struct memory *m);
+/* "what: why" into cell->why, and err. */
+int cell_failed(struct cell *cell, const char *what, int err);
 /* The bystander, touched; its used pages differ from each other unless `alike`. */
 int make_bystander(struct cell *cell, int fd, bool alike);
-
-/* pinbench_activity.c */
-extern const struct activity activities[];
-extern const unsigned activity_count;
-/* "what: why" into cell->why, and err. */
-int activity_failed(struct cell *cell, const char *what, int err);
-/* madvise over the used pages of a region: 0 or errno. */
-int advise(const struct memory *m, unsigned region, int advice);
 /* Why the activity did not take place, unless each step moved or took pages of the bystander. */
 const char *bystander_stayed(const struct cell *cell);
-
-/* pinbench_reclaim.c */
-extern const char *const swap_counters[], *const file_counters[], *const memcg_counters[];
-const char *no_swap(char *why, size_t size);
-int step_swap(struct cell *cell, unsigned region, struct step *step);
-const char *no_files(char *why, size_t size);
-int enter_file(struct cell *cell);
-int step_file(struct cell *cell, unsigned region, struct step *step);
-const char *no_groups(char *why, size_t size);
-int enter_group(struct cell *cell);
-int step_memcg(struct cell *cell, unsigned region, struct step *step);
-void leave_group(struct cell *cell);
-
-/* pinbench_loop.c */
-void run_on(unsigned cpu);
-/* Runs all passes and steps; 0 or a negative errno and cell->why. */
-int operate(struct cell *cell);
-
-/* pinbench_rules.c: each writes a line of JSON */
-int pinbench_rules(const char *device, FILE *report);
-int pinbench_release(const struct preparation *row, const char *device, FILE *report);
-int pinbench_ratio(const char *device, unsigned rounds, FILE *report);
-
-/* pinbench_kernel.c: what the kernel says of itself and is told. */
-int put_text(const char *file, const char *text);
-int put_number(const char *file, uint64_t value);
-/* The number that the file begins with, or -1. */
-int64_t get_number(const char *file);
-/* The value after `name` in a file of "name value" lines, or -1. */
-int64_t get_named(const char *file, const char *name);
-void get_vmstat(const char *const *names, int64_t *values);
-/* Pages of the memory's mapping in a field of /proc/self/smaps, such as "Locked:". */
-uint64_t get_mapped(const struct memory *m, const char *field);
-/* Frame numbers of `pages` pages from `at`; 0 where none is present. */
-int get_frames(const void *at, size_t pages, uint64_t *frames);
-void sleep_ms(unsigned ms);
-/*
- * Puts the kernel's thread of this name on any CPU but 0: what it costs the operations' CPU is not
- * what is measured.
- */
-void keep_from_cpu0(const char *name);
-/* "text" into `why` and back, for functions that answer with a reason. */
-const char *because(char *why, size_t size, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
 
 #endif
