@@ -12,10 +12,9 @@ use stallbox_machine::config::{
 use stallbox_machine::latency::LatencyModel;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::vcpu::VcpuState;
+use stallbox_measure::matrix::Device;
+use stallbox_measure::{End, Ran, Said, Script, Sink};
 
-use super::faults::{Faults, Sink};
-use super::matrix::Device;
-use super::said::Said;
 use crate::boot;
 use crate::engine::{Engine, Watch, soft};
 
@@ -61,54 +60,6 @@ impl Plan {
             latency: self.latency.clone(),
             seed: self.seed,
             ..MachineConfig::default()
-        }
-    }
-}
-
-/// What one guest is for.
-pub struct Script {
-    /// What it has to work with.
-    pub device: Device,
-    /// Added to the kernel's command line.
-    pub append: String,
-    /// Run by its shell.
-    pub text: String,
-}
-
-/// What a guest left.
-#[derive(Debug)]
-pub struct Ran {
-    /// Lines of JSON, in order.
-    pub results: Vec<String>,
-    /// IO page faults.
-    pub faults: Faults,
-    /// The trace's hash, unless the host ended the guest: where is not repeated.
-    pub trace_hash: Option<String>,
-    /// How it ended.
-    pub end: End,
-}
-
-/// How a guest ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// By itself, with the command's exit status.
-    Status(u8),
-    /// By itself, without one: what to tell.
-    Died(String),
-    /// The time limit was reached.
-    GivenUp,
-    /// The whole measurement was to end, before this guest or during it.
-    Interrupted,
-}
-
-impl Ran {
-    /// A guest that was not started, because the measurement is to end.
-    pub fn not_started() -> Ran {
-        Ran {
-            results: Vec::new(),
-            faults: Faults::default(),
-            trace_hash: None,
-            end: End::Interrupted,
         }
     }
 }

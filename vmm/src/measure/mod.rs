@@ -1,34 +1,23 @@
-//! `stallbox measure`: what each way of preparing memory is worth, under each thing that the kernel
-//! does with pages meanwhile.
+//! `stallbox measure`: options, guests and files of a measurement; [`stallbox_measure`] has the rest.
 //!
 //! Each column is a guest of its own, so that no setting of the kernel leaks into another, and again
 //! for each device that does rows of it; the guest's program `pinbench` goes through the rows, a
-//! process for each cell. Guests run side by side on the host's CPUs, which their results do not
-//! show. The faults of a cell are those in the trace between its first and its last operation:
-//! guest and trace share one clock.
+//! process for each cell. Guests run side by side on the host's CPUs, which their results do not show.
 
-mod claims;
-mod csv;
-mod faults;
-mod gathered;
 mod guest;
-mod html;
-mod matrix;
 mod pool;
-mod report;
-mod said;
-mod table;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use stallbox_machine::config::HardwareUpdate;
 use stallbox_machine::latency::{LatencyModel, given_twice};
 use stallbox_machine::outcome::Outcome;
+use stallbox_measure::matrix::{self, COLUMNS, Heading, ROWS};
+use stallbox_measure::report::{Cell, Host, Report, Settings};
+use stallbox_measure::{Gathered, Status, csv, gather, guests, html, table};
 use stallbox_output::{OutputError, print, tell};
 
 use crate::boot;
@@ -37,22 +26,11 @@ use crate::config::GuestConfig;
 use crate::confine::{self, Role};
 use crate::output::OutputFile;
 use crate::signals;
-use claims::Beside;
-use gathered::Gathered;
-use guest::{Plan, Script};
-use matrix::{COLUMNS, Device, Heading, ROWS};
+use guest::Plan;
 use pool::Pool;
-use report::{Cell, Host, Report, Settings};
-use said::Status;
 
 const CPUS: u8 = 2;
 const NODES: u8 = 2;
-
-/// What the guest is called that measures beside the matrix.
-const BESIDE: &str = "beside";
-
-/// The column without activity.
-const IDLE: &str = "none";
 
 /// Exit status if a claim fails or a cell could not be measured.
 const FAILED: u8 = 1;
@@ -64,8 +42,7 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let columns = chosen("--columns", COLUMNS, &args.columns)?;
     let settings = settings(args);
     let plan = plan(args)?;
-    let parts = parts(&settings, &rows, &columns);
-    let jobs = jobs(args, parts.len() + 1);
+    let jobs = jobs(args, guests(&settings, &rows, &columns));
     let progress = bar((rows.len() * columns.len()) as u64);
     let mut outputs = Outputs::open(args)?;
     let told_to_end = signals::flag()?;
@@ -76,52 +53,24 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     {
         tell!("stallbox: {remark}");
     }
-    let mut gathered = thread::scope(|scope| -> Result<Gathered> {
+    let gathered = thread::scope(|scope| -> Result<Gathered> {
         let pool = Pool::start(scope, jobs, &plan, &told_to_end, &progress)?;
         confine::thread(Role::Lead)?;
-        Ok(gather(&pool, &plan, parts, &progress))
+        Ok(gather(&pool, &settings, &rows, &columns, args.timeout))
     })?;
     progress.finish_and_clear();
-    let place = |all: &[&Heading], name: &str| all.iter().position(|it| it.name == name);
-    gathered
-        .cells
-        .sort_by_key(|cell| (place(&columns, cell.column), place(&rows, cell.row)));
-    let incomplete = gathered.incomplete();
     let status = status(&gathered);
-    let beside = gathered.beside;
-    let claims = claims::check(
-        &gathered.cells,
-        &Beside {
-            ratio: beside.ratio.as_ref(),
-            release: &beside.release,
-            rules: beside.rules.as_ref(),
-            smmu_may_set_access_flags: settings.smmu_httu != HardwareUpdate::None,
-            used_pages: u64::from(settings.regions) * u64::from(settings.slots) * 2,
-        },
-    );
-    let report = Report {
-        schema: report::SCHEMA,
-        incomplete,
-        kernel: beside.kernel.unwrap_or_default(),
-        settings,
-        rows: rows.iter().map(|row| row.name).collect(),
-        columns: columns.iter().map(|column| column.name).collect(),
-        cells: gathered.cells,
-        page_fault: beside.ratio,
-        release: beside.release,
-        rules: beside.rules,
-        claims,
-        trace_hashes: gathered.trace_hashes,
-        host: Host {
-            seconds: started.elapsed().as_secs_f64(),
-            jobs,
-        },
+    let trouble = gathered.trouble.clone();
+    let host = Host {
+        seconds: started.elapsed().as_secs_f64(),
+        jobs,
     };
+    let report = gathered.report(settings, &rows, &columns, host);
     outputs.write(&report)?;
     print(table::render(&report))?;
     if let Some(incomplete) = &report.incomplete {
         tell!("stallbox: {incomplete}");
-    } else if let Some(trouble) = &gathered.trouble {
+    } else if let Some(trouble) = &trouble {
         tell!("stallbox: {trouble}");
     }
     let failed = report.claims.iter().any(|claim| claim.pass == Some(false));
@@ -264,103 +213,6 @@ fn jobs(args: &MeasureArgs, guests: usize) -> usize {
         None => thread::available_parallelism().map_or(1, Into::into),
     };
     wanted.min(guests)
-}
-
-/// Some rows of a column, measured by one guest.
-struct Part {
-    column: &'static Heading,
-    rows: Vec<&'static Heading>,
-    script: Arc<Script>,
-}
-
-impl Part {
-    /// Whether a part of the column without activity tells that there is no need to try.
-    fn may_be_denied(&self) -> bool {
-        self.script.device.translates() && self.column.name != IDLE
-    }
-}
-
-/// The kernel's log must not cost the guest time.
-const QUIET: &str = "dmesg -n 1";
-
-/// All guests of the matrix, column after column.
-fn parts(
-    settings: &Settings,
-    rows: &[&'static Heading],
-    columns: &[&'static Heading],
-) -> Vec<Part> {
-    let of_column = |column: &'static Heading| {
-        Device::ALL.into_iter().filter_map(move |device| {
-            let rows: Vec<&Heading> = rows
-                .iter()
-                .copied()
-                .filter(|row| Device::of(row.name) == device)
-                .collect();
-            let names: String = rows
-                .iter()
-                .map(|row| format!(" --row {}", row.name))
-                .collect();
-            let script = Arc::new(Script {
-                device,
-                append: matrix::command_line(column.name, settings.memory_bytes),
-                text: format!(
-                    "{QUIET}; exec pinbench --column {} --regions {} --slots {} --passes {} \
-                     --result --quiet{names}",
-                    column.name, settings.regions, settings.slots, settings.passes
-                ),
-            });
-            (!rows.is_empty()).then_some(Part {
-                column,
-                rows,
-                script,
-            })
-        })
-    };
-    columns.iter().copied().flat_map(of_column).collect()
-}
-
-/// The guest of what is measured beside the matrix.
-fn beside_script() -> Script {
-    let commands = ["ratio", "rules", "release"]
-        .map(|command| format!("pinbench {command} --result --quiet"))
-        .join(" && ");
-    Script {
-        device: Device::Zip,
-        append: String::new(),
-        text: format!("{QUIET}; {commands}"),
-    }
-}
-
-/// Runs all guests of the matrix, and the one beside it.
-fn gather(pool: &Pool<'_>, plan: &Plan, parts: Vec<Part>, progress: &ProgressBar) -> Gathered {
-    // Whether this kernel serves page requests is known after the first guests that need them.
-    let (first, later): (Vec<Part>, Vec<Part>) =
-        parts.into_iter().partition(|part| !part.may_be_denied());
-    let scripts: Vec<Arc<Script>> = first
-        .iter()
-        .map(|part| part.script.clone())
-        .chain([Arc::new(beside_script())])
-        .collect();
-    let mut outcomes = pool.run(&scripts);
-    let mut gathered = Gathered::new(plan.timeout);
-    if let Some(beside) = outcomes.pop() {
-        gathered.take_beside(beside);
-    }
-    for (part, outcome) in first.iter().zip(outcomes) {
-        gathered.take(part, outcome);
-    }
-    let (denied, later): (Vec<Part>, Vec<Part>) = later
-        .into_iter()
-        .partition(|part| gathered.denied(part.script.device).is_some());
-    for part in denied {
-        progress.inc(part.rows.len() as u64);
-        gathered.deny(&part);
-    }
-    let scripts: Vec<Arc<Script>> = later.iter().map(|part| part.script.clone()).collect();
-    for (part, outcome) in later.iter().zip(pool.run(&scripts)) {
-        gathered.take(part, outcome);
-    }
-    gathered
 }
 
 /// On standard error, and only on a terminal.

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use indicatif::ProgressBar;
+use stallbox_measure::{Guests, Ran, Script};
 
-use super::guest::{self, Plan, Ran, Script};
+use super::guest::{self, Plan};
 use crate::confine::{self, Role};
 use crate::engine::ticker;
 
@@ -69,9 +70,10 @@ impl<'a> Pool<'a> {
         }
         Ok(pool)
     }
+}
 
-    /// Runs guests, and gives what became of each, in their order.
-    pub fn run(&self, scripts: &[Arc<Script>]) -> Vec<Result<Ran>> {
+impl Guests for Pool<'_> {
+    fn run(&self, scripts: &[Arc<Script>]) -> Vec<Result<Ran>> {
         for guest in scripts.iter().cloned().enumerate() {
             // Nobody takes it if all threads are gone, and then nobody ends it either.
             let _ = self.guests.send(guest);
@@ -90,6 +92,10 @@ impl<'a> Pool<'a> {
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(|| Err(anyhow!("its thread ended"))))
             .collect()
+    }
+
+    fn skip(&self, cells: usize) {
+        self.progress.inc(cells as u64);
     }
 }
 

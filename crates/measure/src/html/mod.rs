@@ -4,10 +4,10 @@ mod plot;
 
 use std::fmt::Write;
 
-use super::matrix::{self, COLUMNS, Heading, ROWS};
-use super::report::{Ats, Cell, Figures, Report};
-use super::said::Status;
-use super::table::microseconds;
+use crate::matrix::{self, COLUMNS, Heading, ROWS};
+use crate::report::{Ats, Cell, Figures, Report};
+use crate::said::Status;
+use crate::table::microseconds;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -148,7 +148,7 @@ fn heat_maps(report: &Report, page: &mut String) {
         &|cell| cell.disturbed_pages(),
         &|pages| pages.to_string(),
     );
-    let translating = super::table::rows_with_ats(report);
+    let translating = crate::table::rows_with_ats(report);
     if translating.is_empty() {
         return;
     }
@@ -366,7 +366,7 @@ fn costs(report: &Report, page: &mut String) {
 
 /// Why cells have no figures.
 fn reasons(report: &Report, page: &mut String) {
-    let reasons = super::table::reasons(report);
+    let reasons = crate::table::reasons(report);
     if reasons.is_empty() {
         return;
     }
@@ -400,7 +400,7 @@ fn evidence(report: &Report, page: &mut String) {
         let Some(figures) = cell.measured() else {
             continue;
         };
-        let sum = |of: &dyn Fn(&super::said::Step) -> super::said::Moves| {
+        let sum = |of: &dyn Fn(&crate::said::Step) -> crate::said::Moves| {
             let moves = figures.steps.iter().map(of);
             let (pages, left) = moves.fold((0, 0), |(pages, left), moves| {
                 (pages + moves.pages, left + moves.moved + moves.gone)
@@ -440,8 +440,8 @@ fn evidence(report: &Report, page: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::sample;
     use super::*;
+    use crate::report::tests::sample;
 
     #[test]
     fn nothing_is_fetched_and_nothing_runs() {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::super::matrix::ROWS;
-use super::super::report::{Figures, TimelineFault};
 use super::{escape, heading, put, stroke};
+use crate::matrix::ROWS;
+use crate::report::{Figures, TimelineFault};
 
 /// Width and height of a plot's frame, and what is left and below of it for the axes.
 const WIDTH: f64 = 290.0;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::matrix::{self, COLUMNS, ROWS};
-use super::report::{Cell, Figures, Report};
-use super::said::Status;
+use crate::matrix::{self, COLUMNS, ROWS};
+use crate::report::{Cell, Figures, Report};
+use crate::said::Status;
 
 /// The grids, what could not be measured, what preparing costs, the claims.
 pub fn render(report: &Report) -> String {

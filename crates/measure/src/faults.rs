@@ -103,7 +103,7 @@ impl FaultKind {
     }
 }
 
-/// Takes a trace's lines as [`stallbox_trace::Tracer`] writes them, one a call.
+/// Takes a trace's lines as `stallbox_trace::Tracer` writes them, one a call.
 #[derive(Clone, Default)]
 pub struct Sink(Rc<RefCell<Faults>>);
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::report::{Cell, Report};
-use super::said::Status;
+use crate::report::{Cell, Report};
+use crate::said::Status;
 
 const HEADER: &str = "row,column,status,reason,ops,duration_ns,throughput_bytes_per_s,\
 faults_device,faults_smmu,faults_guest,retries,aborted,wait_p50_ns,wait_max_ns,\
@@ -37,7 +37,7 @@ fn line(cell: &Cell) -> String {
         None => fields.resize(HEADER.split(',').count(), String::new()),
         Some(figures) => {
             let (faults, latency, prepare) = (&figures.faults, figures.latency_ns, figures.prepare);
-            let sum = |of: &dyn Fn(&super::said::Step) -> u64| figures.steps.iter().map(of).sum();
+            let sum = |of: &dyn Fn(&crate::said::Step) -> u64| figures.steps.iter().map(of).sum();
             let optional = |number: Option<u64>| number.map_or(String::new(), |it| it.to_string());
             let numbers = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>();
             fields.extend(numbers(&[
@@ -84,8 +84,8 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::sample;
     use super::*;
+    use crate::report::tests::sample;
 
     #[test]
     fn each_line_has_a_field_for_each_heading() {

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::Serialize;
 use stallbox_machine::config::HardwareUpdate;
 
-use super::claims::Claim;
-use super::faults::{Fault, FaultKind, Faults};
-use super::matrix::Device;
-use super::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
+use crate::claims::Claim;
+use crate::faults::{Fault, FaultKind, Faults};
+use crate::matrix::Device;
+use crate::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
 
 /// Version of the form.
 pub const SCHEMA: u32 = 1;
@@ -325,10 +325,10 @@ fn waits(faults: &[Fault]) -> Option<Waits> {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use super::super::faults::Record;
-    use super::super::said::Said;
+pub(crate) mod tests {
     use super::*;
+    use crate::faults::Record;
+    use crate::said::Said;
 
     /// Two cells as `pinbench` and the trace describe them.
     pub fn sample() -> Report {

@@ -1,15 +1,70 @@
 //! What the guests of a measurement left, put together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use stallbox_machine::config::HardwareUpdate;
 
-use super::guest::{End, Ran};
-use super::matrix::Device;
-use super::report::{Cell, Incomplete};
-use super::said::{self, Ratio, Release, Rules, Said, Status};
-use super::{BESIDE, IDLE, Part};
+use crate::claims::{self, Beside};
+use crate::matrix::{Device, Heading};
+use crate::parts::{BESIDE, IDLE, Part, Script, beside_script, parts};
+use crate::ran::{End, Ran};
+use crate::report::{self, Cell, Host, Incomplete, Report, Settings};
+use crate::said::{self, Ratio, Release, Rules, Said, Status};
+
+/// What runs guests.
+pub trait Guests {
+    /// Runs guests, and gives what became of each, in their order.
+    fn run(&self, scripts: &[Arc<Script>]) -> Vec<Result<Ran>>;
+
+    /// So many cells need no guest.
+    fn skip(&self, cells: usize);
+}
+
+/// Runs all guests of the matrix, and the one beside it.
+pub fn gather(
+    guests: &dyn Guests,
+    settings: &Settings,
+    rows: &[&'static Heading],
+    columns: &[&'static Heading],
+    timeout: Duration,
+) -> Gathered {
+    // Whether this kernel serves page requests is known after the first guests that need them.
+    let (first, later): (Vec<Part>, Vec<Part>) = parts(settings, rows, columns)
+        .into_iter()
+        .partition(|part| !part.may_be_denied());
+    let scripts: Vec<Arc<Script>> = first
+        .iter()
+        .map(|part| part.script.clone())
+        .chain([Arc::new(beside_script())])
+        .collect();
+    let mut outcomes = guests.run(&scripts);
+    let mut gathered = Gathered::new(timeout);
+    if let Some(beside) = outcomes.pop() {
+        gathered.take_beside(beside);
+    }
+    for (part, outcome) in first.iter().zip(outcomes) {
+        gathered.take(part, outcome);
+    }
+    let (denied, later): (Vec<Part>, Vec<Part>) = later
+        .into_iter()
+        .partition(|part| gathered.denied(part.script.device).is_some());
+    for part in denied {
+        guests.skip(part.rows.len());
+        gathered.deny(&part);
+    }
+    let scripts: Vec<Arc<Script>> = later.iter().map(|part| part.script.clone()).collect();
+    for (part, outcome) in later.iter().zip(guests.run(&scripts)) {
+        gathered.take(part, outcome);
+    }
+    let place = |all: &[&Heading], name: &str| all.iter().position(|it| it.name == name);
+    gathered
+        .cells
+        .sort_by_key(|cell| (place(columns, cell.column), place(rows, cell.row)));
+    gathered
+}
 
 /// Why cells are missing that nobody waited for.
 const ENDED: &str = "the measurement was ended by a signal";
@@ -60,7 +115,7 @@ pub struct Gathered {
 
 impl Gathered {
     /// Nothing yet, of guests that may take so long.
-    pub fn new(timeout: Duration) -> Gathered {
+    fn new(timeout: Duration) -> Gathered {
         Gathered {
             beside: Collected::default(),
             trouble: None,
@@ -87,6 +142,43 @@ impl Gathered {
             cells: self.cells.len() - self.cells.iter().filter(missing).count(),
             of_cells: self.cells.len(),
         })
+    }
+
+    /// All of it, with the claims that it is held against.
+    pub fn report(
+        self,
+        settings: Settings,
+        rows: &[&'static Heading],
+        columns: &[&'static Heading],
+        host: Host,
+    ) -> Report {
+        let incomplete = self.incomplete();
+        let beside = self.beside;
+        let claims = claims::check(
+            &self.cells,
+            &Beside {
+                ratio: beside.ratio.as_ref(),
+                release: &beside.release,
+                rules: beside.rules.as_ref(),
+                smmu_may_set_access_flags: settings.smmu_httu != HardwareUpdate::None,
+                used_pages: u64::from(settings.regions) * u64::from(settings.slots) * 2,
+            },
+        );
+        Report {
+            schema: report::SCHEMA,
+            incomplete,
+            kernel: beside.kernel.unwrap_or_default(),
+            settings,
+            rows: rows.iter().map(|row| row.name).collect(),
+            columns: columns.iter().map(|column| column.name).collect(),
+            cells: self.cells,
+            page_fault: beside.ratio,
+            release: beside.release,
+            rules: beside.rules,
+            claims,
+            trace_hashes: self.trace_hashes,
+            host,
+        }
     }
 
     fn given_up_because(&self) -> String {
@@ -117,7 +209,7 @@ impl Gathered {
     }
 
     /// What was measured beside the matrix.
-    pub fn take_beside(&mut self, outcome: Result<Ran>) {
+    fn take_beside(&mut self, outcome: Result<Ran>) {
         let ran = match outcome {
             Ok(ran) => ran,
             Err(error) => {
@@ -144,7 +236,7 @@ impl Gathered {
     }
 
     /// A cell for each row of the part; what its guest left out has failed, or is missing.
-    pub fn take(&mut self, part: &Part, outcome: Result<Ran>) {
+    fn take(&mut self, part: &Part, outcome: Result<Ran>) {
         let guest = format!("{}{}", part.column.name, part.script.device.suffix());
         let ran = match outcome {
             Ok(ran) => ran,
@@ -181,7 +273,7 @@ impl Gathered {
 
     /// Why the kernel has nothing for the device, if that is what the column without activity said:
     /// that one has no reason of its own.
-    pub fn denied(&self, device: Device) -> Option<String> {
+    fn denied(&self, device: Device) -> Option<String> {
         let mut cells = self
             .cells
             .iter()
@@ -191,7 +283,7 @@ impl Gathered {
     }
 
     /// Cells of a part that is not tried.
-    pub fn deny(&mut self, part: &Part) {
+    fn deny(&mut self, part: &Part) {
         let reason = self.denied(part.script.device);
         self.fill(part, Status::Unavailable, reason);
     }

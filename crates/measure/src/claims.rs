@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use super::faults::FaultKind;
-use super::report::{Cell, Figures};
-use super::said::{Ratio, Release, Rules, Status};
+use crate::faults::FaultKind;
+use crate::report::{Cell, Figures};
+use crate::said::{Ratio, Release, Rules, Status};
 
 /// Rows that pin.
 pub const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
@@ -504,9 +504,9 @@ fn counts_agree(matrix: &Matrix) -> Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Ats;
-    use super::super::report::tests::sample;
     use super::*;
+    use crate::report::Ats;
+    use crate::report::tests::sample;
 
     /// The sample's measured cell as that of a pin interface in another column.
     fn pinned(column: &'static str) -> Vec<Cell> {
