@@ -3,12 +3,8 @@
 
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include "programs.h"
 
 const char *case_name;
 
@@ -40,25 +36,18 @@ int failed(const char *format, ...)
 	return -1;
 }
 
-int run_cases(const struct test_case *cases, size_t count, const char *wanted, const char *usage,
-	      const struct options *o)
+int run_cases(const struct test_case *cases, size_t count, size_t wanted, const struct options *o)
 {
-	bool all = !strcmp(wanted, "all"), found = false;
 	int status = EXIT_SUCCESS;
 
 	/* A child that dies must not take its parent with it through a pipe. */
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < count; i++) {
-		if (!all && strcmp(wanted, cases[i].name))
+		if (!cases[i].run || (cases[wanted].run && i != wanted))
 			continue;
-		found = true;
-		case_name = cases[i].name;
+		case_name = cases[i].word.name;
 		if (cases[i].run(o) < 0)
 			status = EXIT_FAILURE;
-	}
-	if (!found) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
 	}
 	return status;
 }

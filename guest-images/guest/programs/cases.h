@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "options.h"
+
 /* The name of the case that runs. */
 extern const char *case_name;
 
@@ -19,16 +21,12 @@ __attribute__((format(printf, 1, 2))) int failed(const char *format, ...);
 struct options;
 
 struct test_case {
-	const char *name;
-	int (*run)(const struct options *o);
+	struct word word;
+	int (*run)(const struct options *o); /* NULL: all cases, one after the other */
 };
 
-/*
- * Runs the case that is `wanted`, or "all" of these, one after the other. The exit status;
- * EXIT_USAGE, after `usage`, if there is no such case.
- */
-int run_cases(const struct test_case *cases, size_t count, const char *wanted, const char *usage,
-	      const struct options *o);
+/* Runs the case of this index, or all. The exit status. */
+int run_cases(const struct test_case *cases, size_t count, size_t wanted, const struct options *o);
 
 /* Fills memory with what is different in each 8 bytes and for each seed, and still compressible. */
 void case_pattern(uint8_t *at, size_t bytes, uint32_t seed);

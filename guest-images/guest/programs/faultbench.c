@@ -31,7 +31,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +38,8 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
-#include "arguments.h"
 #include "faultcount.h"
+#include "options.h"
 #include "programs.h"
 #include "report.h"
 #include "timing.h"
@@ -50,20 +49,9 @@
 #define CPU_FAULTS 1000u
 #define CPU_ROUNDS 20u
 
-static const char usage[] =
-	"usage: faultbench [options]\n"
-	"  --ops N         operations in each cell, 1..100000 (100)\n"
-	"  --bytes LIST    sizes in bytes, comma-separated (4096,65536,1048576)\n"
-	"  --no-count      no kprobe: iopf and faults_guest are null\n"
-	"  --result        write the result to Stallbox's control channel too\n"
-	"  --quiet         nothing on standard output\n"
-	"  --device PATH   queue device (" QM_DEFAULT_DEVICE ")\n"
-	"Prints one line of JSON. Exit status: 0 done, 1 failed, 2 wrong usage.\n";
-
 struct options {
 	unsigned ops;
-	size_t sizes[8];
-	unsigned size_count;
+	struct sizes sizes;
 	bool count, result, quiet;
 	const char *device;
 };
@@ -398,8 +386,8 @@ static int run(struct bench *b, FILE *f)
 	int err = 0;
 
 	fprintf(f, "{\"cells\":[");
-	for (unsigned i = 0; i < b->options->size_count && !err; i++)
-		err = run_size(b, f, b->options->sizes[i], i == 0);
+	for (unsigned i = 0; i < b->options->sizes.count && !err; i++)
+		err = run_size(b, f, b->options->sizes.at[i], i == 0);
 	if (!err)
 		err = cpu_fault(b, &cpu_fault_ns);
 	if (!err)
@@ -421,81 +409,30 @@ static int run(struct bench *b, FILE *f)
 	return 0;
 }
 
-static bool parse_sizes(const char *list, struct options *o)
-{
-	char *end;
+static const struct option_row rows[] = {
+	NUMBER("ops", ops, 1, 100000, 100, "operations in each cell"),
+	{
+		.name = "bytes",
+		.argument = "LIST",
+		.help = "up to 8 sizes with commas between them",
+		.kind = OPTION_SIZES,
+		.offset = FIELD_OF(struct sizes, sizes),
+		.least = 1,
+		.most = ZIP_SOURCE_MAX,
+		.text = "4K,64K,1M",
+	},
+	FLAG("no-count", count, true, "no kprobe: iopf and faults_guest are null"),
+	FLAG("result", result, false, "write the result to Stallbox's control channel too"),
+	FLAG("quiet", quiet, false, "nothing on standard output"),
+	TEXT("device", device, "PATH", QM_DEFAULT_DEVICE, "queue device"),
+};
 
-	o->size_count = 0;
-	do {
-		unsigned long bytes = strtoul(list, &end, 0);
-
-		/* The engine's limit holds for the room in the output too. */
-		if (end == list || bytes == 0 || ZIP_ROOM(bytes) > ZIP_MAX_BYTES ||
-		    o->size_count == sizeof(o->sizes) / sizeof(o->sizes[0]))
-			return false;
-		o->sizes[o->size_count++] = bytes;
-		list = end + 1;
-	} while (*end == ',');
-	return *end == '\0';
-}
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option names[] = {
-		{ "ops", required_argument, NULL, 'n' },
-		{ "bytes", required_argument, NULL, 'b' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "no-count", no_argument, NULL, 'c' },
-		{ "result", no_argument, NULL, 'r' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*o = (struct options){
-		.ops = 100,
-		.sizes = { 4096, 65536, 1048576 },
-		.size_count = 3,
-		.count = true,
-		.device = QM_DEFAULT_DEVICE,
-	};
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (c) {
-		case 'n':
-			if (!parse_number("faultbench", "--ops", optarg, 1, 100000, &o->ops))
-				return -1;
-			break;
-		case 'b':
-			if (!parse_sizes(optarg, o)) {
-				fprintf(stderr,
-					"faultbench: --bytes %s: up to 8 numbers from 1 to "
-					"about 7 million\n",
-					optarg);
-				return -1;
-			}
-			break;
-		case 'd':
-			o->device = optarg;
-			break;
-		case 'c':
-			o->count = false;
-			break;
-		case 'r':
-			o->result = true;
-			break;
-		case 'q':
-			o->quiet = true;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			return -1;
-		}
-	}
-	return optind == argc ? 0 : -1;
-}
+static const struct program program = {
+	.name = "faultbench",
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing = "Prints one line of JSON. Exit status: 0 done, 1 failed, 2 wrong usage.\n",
+};
 
 int faultbench_main(int argc, char **argv)
 {
@@ -506,10 +443,8 @@ int faultbench_main(int argc, char **argv)
 	size_t samples;
 	int err;
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (options_parse(&program, argc, argv, &o) < 0)
 		return EXIT_USAGE;
-	}
 	samples = o.ops > CPU_FAULTS ? o.ops : CPU_FAULTS;
 	b.samples = calloc(samples, sizeof(*b.samples));
 	if (!b.samples || report_open(&r) < 0)

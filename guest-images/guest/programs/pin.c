@@ -9,17 +9,6 @@
 
 #include "pin.h"
 
-bool pin_parse_interface(const char *name, enum pin_interface *interface)
-{
-	if (!strcmp(name, "uacce_ctrl"))
-		*interface = PIN_UACCE_CTRL;
-	else if (!strcmp(name, "mempinfd"))
-		*interface = PIN_MEMPINFD;
-	else
-		return false;
-	return true;
-}
-
 int pin_open(struct pinner *p, enum pin_interface interface)
 {
 	p->interface = interface;

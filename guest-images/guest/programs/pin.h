@@ -36,9 +36,6 @@ struct pinner {
 	int fd;
 };
 
-/* "uacce_ctrl", "mempinfd" */
-bool pin_parse_interface(const char *name, enum pin_interface *interface);
-
 /* Close with pin_close. On failure pin_complain says what to do about it. */
 int pin_open(struct pinner *p, enum pin_interface interface);
 void pin_complain(enum pin_interface interface, int err);

@@ -25,7 +25,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +34,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "faultcount.h"
+#include "options.h"
 #include "pinbench_activity.h"
 #include "pinbench_loop.h"
 #include "pinbench_prepare.h"
@@ -44,22 +43,6 @@
 #include "programs.h"
 #include "report.h"
 #include "timing.h"
-
-static const char usage[] =
-	"usage: pinbench [options]                      a column of the matrix\n"
-	"       pinbench ratio|release|rules [options]   what is measured beside it\n"
-	"       pinbench list                            names of rows and columns\n"
-	"  --row NAME      only this way of preparing memory (repeatable; all)\n"
-	"  --column NAME   under this activity of the kernel (none)\n"
-	"  --regions N     regions of 2 MiB, and steps of the activity, 1..8 (4)\n"
-	"  --slots N       used slots in each region, 1..128 (32)\n"
-	"  --passes N      over all slots, before the activity and for each step, 1..100 (4)\n"
-	"  --no-count      no kprobe: faults_guest is null\n"
-	"  --result        write the results to Stallbox's control channel too\n"
-	"  --quiet         nothing on standard output\n"
-	"  --device PATH   queue device (" QM_DEFAULT_DEVICE ")\n"
-	"Prints one line of JSON for each cell. Exit status: 0 all cells have their line, also those\n"
-	"that this kernel cannot do; 1 some failed; 2 wrong usage.\n";
 
 struct options {
 	const char *rows[16];
@@ -343,7 +326,7 @@ static int list(void)
 	for (unsigned i = 0; i < activity_count; i++)
 		printf(" %s", activities[i].name);
 	printf("\n");
-	return EXIT_SUCCESS;
+	return 0;
 }
 
 static const struct activity *find_activity(const char *name)
@@ -410,126 +393,123 @@ static int run_release(const struct options *o)
 	return err;
 }
 
-static int run_command(const char *name, const struct options *o)
+/* What the word that is no option asks for; without it, the matrix. */
+enum command { RATIO, RELEASE, RULES, LIST, MATRIX };
+static const struct word commands[] = {
+	[RATIO] = EXPLAINED("ratio", "an IO page fault against a CPU page fault on the same page"),
+	[RELEASE] =
+		EXPLAINED("release", "pins before and after the process that holds them is killed"),
+	[RULES] = EXPLAINED("rules", "what a child may do with its parent's queue"),
+	[LIST] = EXPLAINED("list", "names of rows and columns"),
+	[MATRIX] = {},
+};
+
+static const struct word *command_at(unsigned index)
+{
+	return commands[index].name ? &commands[index] : NULL;
+}
+
+static const char *take_row(const char *text, void *options)
+{
+	struct options *o = options;
+
+	if (!is_preparation(text))
+		return "see pinbench list";
+	if (o->row_count == sizeof(o->rows) / sizeof(o->rows[0]))
+		return "too many rows";
+	o->rows[o->row_count++] = text;
+	return NULL;
+}
+
+static const char *take_column(const char *text, void *options)
+{
+	struct options *o = options;
+
+	o->column = find_activity(text);
+	return o->column ? NULL : "see pinbench list";
+}
+
+static const struct option_row rows[] = {
+	{
+		.name = "row",
+		.argument = "NAME",
+		.help = "only this way of preparing memory (repeatable; all)",
+		.kind = OPTION_OTHER,
+		.take = take_row,
+	},
+	{
+		.name = "column",
+		.argument = "NAME",
+		.help = "under this activity of the kernel",
+		.kind = OPTION_OTHER,
+		.text = "none",
+		.take = take_column,
+	},
+	NUMBER("regions", regions, 1, REGIONS_MAX, 4,
+	       "regions of 2 MiB, and steps of the activity"),
+	NUMBER("slots", slots, 1, SLOTS_MAX, 32, "used slots in each region"),
+	NUMBER("passes", passes, 1, 100, 4,
+	       "over all slots, before the activity and for each step"),
+	FLAG("no-count", count, true, "no kprobe: faults_guest is null"),
+	FLAG("result", result, false, "write the results to Stallbox's control channel too"),
+	FLAG("quiet", quiet, false, "nothing on standard output"),
+	TEXT("device", device, "PATH", QM_DEFAULT_DEVICE, "queue device"),
+};
+
+static const struct program program = {
+	.name = "pinbench",
+	.operand = "command",
+	.operand_optional = true,
+	.operands = command_at,
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing =
+		"Without a command: a column of the matrix, a line of JSON for each cell. Exit status: 0 all\n"
+		"cells have their line, also those that this kernel cannot do; 1 some failed; 2 wrong\n"
+		"usage.\n",
+};
+
+static int run_matrix(const struct options *o)
+{
+	int err = send_from(o, guest_line);
+
+	if (err)
+		return err;
+	if (o->count) {
+		err = faultcount_start();
+		if (err)
+			return err;
+	}
+	err = run_column(o);
+	if (o->count)
+		faultcount_stop();
+	return err;
+}
+
+static int run_command(enum command command, const struct options *o)
 {
 	const struct sched_param idle = { 0 };
 
+	if (command == LIST)
+		return list();
+	/* Only the column that is about it has it. */
+	put_text("/proc/sys/kernel/numa_balancing", "0");
+	if (command == MATRIX)
+		return run_matrix(o);
 	/* As in the cells; the processes of the kernel come first. */
 	run_on(0);
 	sched_setscheduler(0, SCHED_IDLE, &idle);
-	if (!strcmp(name, "release"))
+	if (command == RELEASE)
 		return run_release(o);
-	return send_from(o, !strcmp(name, "ratio") ? ratio_line : rules_line);
-}
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option names[] = {
-		{ "row", required_argument, NULL, 'w' },
-		{ "column", required_argument, NULL, 'c' },
-		{ "regions", required_argument, NULL, 'g' },
-		{ "slots", required_argument, NULL, 's' },
-		{ "passes", required_argument, NULL, 'p' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "no-count", no_argument, NULL, 'n' },
-		{ "result", no_argument, NULL, 'r' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*o = (struct options){
-		.column = find_activity("none"),
-		.regions = 4,
-		.slots = 32,
-		.passes = 4,
-		.count = true,
-		.device = QM_DEFAULT_DEVICE,
-	};
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (c) {
-		case 'w':
-			if (!is_preparation(optarg) ||
-			    o->row_count == sizeof(o->rows) / sizeof(o->rows[0])) {
-				fprintf(stderr, "pinbench: --row %s: see pinbench list\n", optarg);
-				return -1;
-			}
-			o->rows[o->row_count++] = optarg;
-			break;
-		case 'c':
-			o->column = find_activity(optarg);
-			if (!o->column) {
-				fprintf(stderr, "pinbench: --column %s: see pinbench list\n",
-					optarg);
-				return -1;
-			}
-			break;
-		case 'g':
-			if (!parse_number("pinbench", "--regions", optarg, 1, REGIONS_MAX,
-					  &o->regions))
-				return -1;
-			break;
-		case 's':
-			if (!parse_number("pinbench", "--slots", optarg, 1, SLOTS_MAX, &o->slots))
-				return -1;
-			break;
-		case 'p':
-			if (!parse_number("pinbench", "--passes", optarg, 1, 100, &o->passes))
-				return -1;
-			break;
-		case 'd':
-			o->device = optarg;
-			break;
-		case 'n':
-			o->count = false;
-			break;
-		case 'r':
-			o->result = true;
-			break;
-		case 'q':
-			o->quiet = true;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			return -1;
-		}
-	}
-	return optind == argc ? 0 : -1;
+	return send_from(o, command == RATIO ? ratio_line : rules_line);
 }
 
 int pinbench_main(int argc, char **argv)
 {
-	static const char *const commands[] = { "ratio", "release", "rules" };
-	const char *command = NULL;
-	struct options o;
-	int err;
+	struct options o = { .column = find_activity("none") };
+	const int command = options_parse(&program, argc, argv, &o);
 
-	if (argc == 2 && !strcmp(argv[1], "list"))
-		return list();
-	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]) && argc > 1; i++)
-		if (!strcmp(argv[1], commands[i]))
-			command = commands[i];
-	if (command) {
-		argc--;
-		argv++;
-	}
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (command < 0)
 		return EXIT_USAGE;
-	}
-	/* Only the column that is about it has it. */
-	put_text("/proc/sys/kernel/numa_balancing", "0");
-	if (command)
-		return run_command(command, &o) ? EXIT_FAILURE : EXIT_SUCCESS;
-	if (send_from(&o, guest_line))
-		return EXIT_FAILURE;
-	if (o.count && faultcount_start() < 0)
-		return EXIT_FAILURE;
-	err = run_column(&o);
-	if (o.count)
-		faultcount_stop();
-	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_command((enum command)command, &o) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

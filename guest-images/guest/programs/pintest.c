@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,41 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arguments.h"
+#include "options.h"
 #include "pintest.h"
 #include "programs.h"
 #include "qm.h"
-
-#include "timing.h"
-#include "zip.h"
-
-#define PAGE ((uint64_t)4096)
-
-static const char usage[] =
-	"usage: pintest CASE [options]\n"
-	"  limit       more than RLIMIT_MEMLOCK allows, without CAP_IPC_LOCK\n"
-	"  duplicate   the same range twice\n"
-	"  partial     a range of which a part is not mapped\n"
-	"  zero        a range of no bytes\n"
-	"  wrap        a range past the last address\n"
-	"  faults      all of these, the faults of the first proposal\n"
-	"  overlap     ranges that share pages\n"
-	"  kernel      addresses that are not the process's\n"
-	"  readonly    memory that may not be written\n"
-	"  unknown     unpin what is not pinned, or not so\n"
-	"  calls       calls that make no sense\n"
-	"  two-files   the same page through two open files\n"
-	"  munmap      pin, then unmap\n"
-	"  fork        pin, then fork: the device works on, the child is refused\n"
-	"  kill        the process is killed\n"
-	"  dma         pinned memory takes no IO page fault; unpinned under DMA, the data is right\n"
-	"  big         many pages: see --bytes\n"
-	"  all         one after the other\n"
-	"options:\n"
-	"  --via NAME     uacce_ctrl or mempinfd (uacce_ctrl)\n"
-	"  --bytes N      bytes of `big` (67108864)\n"
-	"  --device PATH  queue device (" QM_DEFAULT_DEVICE ")\n"
-	"Exit status: 0 ok, 1 failed, 2 wrong usage.\n";
 
 /* A case may lose its privileges, or be killed by what it does: it gets a process of its own. */
 static int run_case(const struct pintest_case *this, const struct options *o)
@@ -59,7 +27,7 @@ static int run_case(const struct pintest_case *this, const struct options *o)
 	pid_t child;
 	int status;
 
-	case_name = this->name;
+	case_name = this->word.name;
 	fflush(NULL);
 	child = fork();
 	if (child < 0)
@@ -73,76 +41,93 @@ static int run_case(const struct pintest_case *this, const struct options *o)
 	return WEXITSTATUS(status) == EXIT_SUCCESS ? 0 : -1;
 }
 
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option options[] = {
-		{ "via", required_argument, NULL, 'v' },
-		{ "bytes", required_argument, NULL, 'b' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int option;
+/* More than one case; after the cases in the list. */
+enum group { FAULTS, ALL };
+static const struct word groups[] = {
+	[FAULTS] = EXPLAINED("faults", "limit to wrap, the faults of the first proposal"),
+	[ALL] = EXPLAINED("all", "one after the other"),
+	{},
+};
 
-	*o = (struct options){
-		.interface = PIN_UACCE_CTRL,
-		.big_bytes = 64 << 20,
-		.device = QM_DEFAULT_DEVICE,
-	};
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case 'v':
-			if (!pin_parse_interface(optarg, &o->interface))
-				return -1;
-			break;
-		case 'b':
-			if (!parse_bytes("pintest", "--bytes", optarg, PAGE, SIZE_MAX,
-					 &o->big_bytes))
-				return -1;
-			if (o->big_bytes % PAGE) {
-				fprintf(stderr, "pintest: --bytes %s: not a multiple of %llu\n",
-					optarg, (unsigned long long)PAGE);
-				return -1;
-			}
-			break;
-		case 'd':
-			o->device = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(EXIT_SUCCESS);
-		default:
-			return -1;
-		}
-	}
-	return optind + 1 == argc ? 0 : -1;
+static const struct pintest_case *case_at(unsigned index)
+{
+	const struct pintest_case *const lists[] = { pintest_rules, pintest_dma };
+
+	for (unsigned list = 0; list < sizeof(lists) / sizeof(lists[0]); list++)
+		for (const struct pintest_case *it = lists[list]; it->word.name; it++)
+			if (!index--)
+				return it;
+	return NULL;
 }
+
+static unsigned count_cases(void)
+{
+	unsigned count = 0;
+
+	while (case_at(count))
+		count++;
+	return count;
+}
+
+static const struct word *operand_at(unsigned index)
+{
+	const struct pintest_case *found = case_at(index);
+	const struct word *group;
+
+	if (found)
+		return &found->word;
+	group = &groups[index - count_cases()];
+	return group->name ? group : NULL;
+}
+
+static const struct word interfaces[] = {
+	{ .name = "uacce_ctrl", .value = PIN_UACCE_CTRL },
+	{ .name = "mempinfd", .value = PIN_MEMPINFD },
+	{},
+};
+
+static const struct option_row rows[] = {
+	WORD("via", interface, interfaces, PIN_UACCE_CTRL, "what pins"),
+	{
+		.name = "bytes",
+		.argument = "BYTES",
+		.help = "bytes of big, whole pages",
+		.kind = OPTION_BYTES,
+		.unit = PAGE,
+		.offset = FIELD_OF(size_t, big_bytes),
+		.least = PAGE,
+		.most = SIZE_MAX,
+		.number = 64 << 20,
+	},
+	TEXT("device", device, "PATH", QM_DEFAULT_DEVICE, "queue device"),
+};
+
+static const struct program program = {
+	.name = "pintest",
+	.operand = "case",
+	.operands = operand_at,
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing = "Exit status: 0 ok, 1 failed, 2 wrong usage.\n",
+};
 
 int pintest_main(int argc, char **argv)
 {
-	static const struct pintest_case *const groups[] = { pintest_rules, pintest_dma };
-	const char *wanted;
-	bool found = false;
-	int status = EXIT_SUCCESS;
 	struct options o;
+	const int wanted = options_parse(&program, argc, argv, &o);
+	const unsigned count = count_cases();
+	int status = EXIT_SUCCESS;
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (wanted < 0)
 		return EXIT_USAGE;
-	}
-	wanted = argv[optind];
-	for (unsigned group = 0; group < sizeof(groups) / sizeof(groups[0]); group++)
-		for (const struct pintest_case *it = groups[group]; it->name; it++) {
-			if (strcmp(wanted, "all") && !(!strcmp(wanted, "faults") && it->fault) &&
-			    strcmp(wanted, it->name))
-				continue;
-			found = true;
-			if (run_case(it, &o))
-				status = EXIT_FAILURE;
-		}
-	if (!found) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
+	for (unsigned i = 0; i < count; i++) {
+		const struct pintest_case *this = case_at(i);
+
+		if (i != (unsigned)wanted && (unsigned)wanted != count + ALL &&
+		    !((unsigned)wanted == count + FAULTS && this->fault))
+			continue;
+		if (run_case(this, &o))
+			status = EXIT_FAILURE;
 	}
 	return status;
 }

@@ -18,7 +18,7 @@ struct options {
 };
 
 struct pintest_case {
-	const char *name;
+	struct word word;
 	int (*run)(const struct options *o);
 	bool fault; /* one of the first proposal's */
 };

@@ -259,8 +259,11 @@ static int dma(const struct options *o)
 }
 
 const struct pintest_case pintest_dma[] = {
-	{ "fork", pin_then_fork, false },
-	{ "kill", killed, false },
-	{ "dma", dma, false },
-	{ 0 },
+	{ EXPLAINED("fork", "pin, then fork: the device works on, the child is refused"),
+	  pin_then_fork, false },
+	{ EXPLAINED("kill", "the process is killed"), killed, false },
+	{ EXPLAINED("dma",
+		    "pinned memory takes no IO page fault; unpinned under DMA, the data is right"),
+	  dma, false },
+	{},
 };

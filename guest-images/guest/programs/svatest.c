@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <poll.h>
 #include <sched.h>
@@ -15,8 +14,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "faultcount.h"
+#include "options.h"
 #include "programs.h"
 #include "report.h"
 #include "svatest_memory.h"
@@ -31,35 +30,13 @@
 /* The guest's time without a completion after which one never comes. */
 #define PATIENCE_NS 60000000000ull
 
-static const char usage[] =
-	"usage: svatest nop|copy|fill|compare|crc|add|chase|gather|scatter [options]\n"
-	"  --bytes N[K|M]     memory of one operation, at most 64M (64K)\n"
-	"  --ops N            operations, each on memory of its own; add: all on the same (1)\n"
-	"  --memory STATE     what the device finds (touched):\n"
-	"                       untouched  no page table entries; sources are in the page cache\n"
-	"                       touched    all pages present and written, rings too\n"
-	"                       zero       sources touched, destinations only read: the zero page\n"
-	"                       huge       untouched, destinations may be huge pages (in a guest of\n"
-	"                                  more than 512 MiB)\n"
-	"                       unmapped   a hole where it begins: it must be refused\n"
-	"  --queues N         queues, used in turn, at most 64 (1)\n"
-	"  --depth N          operations of a queue at once, at most 64 (4)\n"
-	"  --access N         bytes of one access, a power of two, 64 to 16384 (4096)\n"
-	"  --stride N         chase, gather, scatter, add: distance of elements (4096)\n"
-	"  --element N        chase, gather, scatter: bytes of an element (64)\n"
-	"  --rate N           10^6 bytes a second for each queue; 0, no limit (0)\n"
-	"  --interval NS      least time between the starts of two operations of a queue (0)\n"
-	"  --poll busy|epoll  how to wait (busy); with epoll, nobody touches the completion\n"
-	"                     ring before the device does\n"
-	"  --no-count         do not count IO page faults in the kernel (a kprobe)\n"
-	"  --result           the report on Stallbox's control channel, too\n"
-	"  --module PATH      the driver (" SVATEST_MODULE ")\n"
-	"One line of JSON on standard output. Exit status: 0 all right, 1 failed (the reason on\n"
-	"standard error), 2 wrong usage.\n";
-
 enum operation { NOP, COPY, FILL, COMPARE, CRC, ADD, CHASE, GATHER, SCATTER, OPERATIONS };
-static const char *const operation_names[] = {
-	"nop", "copy", "fill", "compare", "crc", "add", "chase", "gather", "scatter",
+static const struct word operations[] = {
+	[NOP] = { .name = "nop" },	   [COPY] = { .name = "copy" },
+	[FILL] = { .name = "fill" },	   [COMPARE] = { .name = "compare" },
+	[CRC] = { .name = "crc" },	   [ADD] = { .name = "add" },
+	[CHASE] = { .name = "chase" },	   [GATHER] = { .name = "gather" },
+	[SCATTER] = { .name = "scatter" }, [OPERATIONS] = {},
 };
 
 struct options {
@@ -67,7 +44,8 @@ struct options {
 	enum memory memory;
 	size_t bytes, access, stride, element;
 	unsigned ops, queues, depth, rate, interval;
-	bool epoll, count, result;
+	enum { BUSY, EPOLL } poll;
+	bool count, result;
 	const char *module;
 };
 
@@ -155,7 +133,7 @@ static int prepare(const struct options *o, struct job *job, unsigned index, uin
 	int err = 0;
 
 	d->tag = index;
-	d->flags = o->epoll ? SVATEST_INTERRUPT : 0;
+	d->flags = o->poll == EPOLL ? SVATEST_INTERRUPT : 0;
 	if (reads) {
 		job->content = malloc(bytes);
 		if (!job->content)
@@ -355,7 +333,7 @@ static int idle(const struct options *o, struct svatest_queue *queues, uint64_t 
 		fprintf(stderr, "svatest: no completion for %llu s\n", PATIENCE_NS / 1000000000);
 		return -ETIMEDOUT;
 	}
-	if (!o->epoll) {
+	if (o->poll != EPOLL) {
 		/* With one CPU the kernel's page-fault worker needs this one. */
 		sched_yield();
 		return 0;
@@ -393,7 +371,7 @@ static int run(const struct options *o, struct svatest_queue *queues, struct job
 			since = now_ns();
 			continue;
 		}
-		if (o->epoll || ++spins % 64 == 0) {
+		if (o->poll == EPOLL || ++spins % 64 == 0) {
 			int err = idle(o, queues, since);
 
 			if (err)
@@ -442,8 +420,8 @@ static int tell(const struct options *o, const struct job *jobs, const struct to
 	fprintf(r.stream,
 		"{\"program\":\"svatest\",\"ok\":%s,\"op\":\"%s\",\"fault\":\"%s\","
 		"\"memory\":\"%s\",\"bytes\":%zu,\"ops\":%u,\"queues\":%u,\"depth\":%u,",
-		ok ? "true" : "false", operation_names[o->operation],
-		t->page_requests ? "pri" : "stall", memory_names[o->memory], o->bytes, o->ops,
+		ok ? "true" : "false", operations[o->operation].name,
+		t->page_requests ? "pri" : "stall", memories[o->memory].name, o->bytes, o->ops,
 		o->queues, o->depth);
 	put_count(r.stream, "stalls", stalls < 0 && t->faults >= 0 ? 0 : stalls);
 	put_count(r.stream, "page_requests", (int64_t)c->page_requests);
@@ -558,11 +536,49 @@ out:
 	return err;
 }
 
-static int bad(const char *option, const char *rule)
+static const struct word *operation_at(unsigned index)
 {
-	fprintf(stderr, "svatest: --%s: %s\n", option, rule);
-	return -1;
+	return operations[index].name ? &operations[index] : NULL;
 }
+
+static const struct word polls[] = {
+	{ .name = "busy", .value = BUSY },
+	{ .name = "epoll", .value = EPOLL },
+	{},
+};
+
+static const struct option_row rows[] = {
+	BYTES("bytes", bytes, 1, BYTES_MAX, 64 << 10, "memory of one operation"),
+	NUMBER("ops", ops, 1, UINT_MAX, 1,
+	       "operations, each on memory of its own; add: all on the same"),
+	WORD("memory", memory, memories, TOUCHED, "what the device finds"),
+	NUMBER("queues", queues, 1, QUEUES_MAX, 1, "queues, used in turn"),
+	NUMBER("depth", depth, 1, 64, 4, "operations of a queue at once"),
+	BYTES("access", access, 64, 16384, 4096, "bytes of one access, a power of two"),
+	BYTES("stride", stride, 8, BYTES_MAX, 4096,
+	      "chase, gather, scatter, add: distance of elements"),
+	BYTES("element", element, 16, 4096, 64, "chase, gather, scatter: bytes of an element"),
+	NUMBER("rate", rate, 0, UINT_MAX, 0, "10^6 bytes a second for each queue; 0: no limit"),
+	NUMBER("interval", interval, 0, UINT_MAX, 0,
+	       "ns, the least time between the starts of two operations of a queue"),
+	WORD("poll", poll, polls, BUSY,
+	     "how to wait; with epoll, nobody touches the completion\n"
+	     "ring before the device does"),
+	FLAG("no-count", count, true, "do not count IO page faults in the kernel (a kprobe)"),
+	FLAG("result", result, false, "the report on Stallbox's control channel, too"),
+	TEXT("module", module, "PATH", SVATEST_MODULE, "the driver"),
+};
+
+static const struct program program = {
+	.name = "svatest",
+	.operand = "operation",
+	.operands = operation_at,
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing =
+		"One line of JSON on standard output. Exit status: 0 all right, 1 failed (the reason on\n"
+		"standard error), 2 wrong usage.\n",
+};
 
 static int check(const struct options *o)
 {
@@ -570,146 +586,30 @@ static int check(const struct options *o)
 	size_t least = o->operation == ADD ? 8 : o->element;
 
 	if ((uint64_t)o->ops * o->bytes * 2 > TOTAL_MAX)
-		return bad("ops", "all data at most 256M");
+		return options_refuse(&program, "ops", "all data at most 256M");
 	if (o->access & (o->access - 1))
-		return bad("access", "a power of two");
+		return options_refuse(&program, "access", "a power of two");
 	if (!strided)
 		return 0;
 	if (o->element % 8)
-		return bad("element", "a multiple of 8");
+		return options_refuse(&program, "element", "a multiple of 8");
 	if (o->stride < least || o->stride % 8)
-		return bad("stride", "a multiple of 8, and not below --element");
+		return options_refuse(&program, "stride",
+				      "a multiple of 8, and not below --element");
 	if (o->bytes < o->stride)
-		return bad("bytes", "at least one stride");
+		return options_refuse(&program, "bytes", "at least one stride");
 	return 0;
-}
-
-static int index_of(const char *const *names, int count, const char *text)
-{
-	for (int i = 0; i < count; i++)
-		if (!strcmp(names[i], text))
-			return i;
-	return -1;
-}
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option names[] = {
-		{ "bytes", required_argument, NULL, 'b' },
-		{ "ops", required_argument, NULL, 'o' },
-		{ "memory", required_argument, NULL, 'm' },
-		{ "queues", required_argument, NULL, 'q' },
-		{ "depth", required_argument, NULL, 'd' },
-		{ "access", required_argument, NULL, 'a' },
-		{ "stride", required_argument, NULL, 's' },
-		{ "element", required_argument, NULL, 'e' },
-		{ "rate", required_argument, NULL, 'r' },
-		{ "interval", required_argument, NULL, 'i' },
-		{ "poll", required_argument, NULL, 'p' },
-		{ "no-count", no_argument, NULL, 'n' },
-		{ "result", no_argument, NULL, 'R' },
-		{ "module", required_argument, NULL, 'M' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c, found;
-
-	*o = (struct options){
-		.memory = TOUCHED,
-		.bytes = 64u << 10,
-		.access = 4096,
-		.stride = 4096,
-		.element = 64,
-		.ops = 1,
-		.queues = 1,
-		.depth = 4,
-		.count = true,
-		.module = SVATEST_MODULE,
-	};
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (c) {
-		case 'b':
-			if (!parse_bytes("svatest", "--bytes", optarg, 1, BYTES_MAX, &o->bytes))
-				return -1;
-			break;
-		case 'o':
-			if (!parse_number("svatest", "--ops", optarg, 1, UINT_MAX, &o->ops))
-				return -1;
-			break;
-		case 'm':
-			found = index_of(memory_names, MEMORIES, optarg);
-			if (found < 0)
-				return bad("memory", "untouched, touched, zero, huge or unmapped");
-			o->memory = (enum memory)found;
-			break;
-		case 'q':
-			if (!parse_number("svatest", "--queues", optarg, 1, QUEUES_MAX, &o->queues))
-				return -1;
-			break;
-		case 'd':
-			if (!parse_number("svatest", "--depth", optarg, 1, 64, &o->depth))
-				return -1;
-			break;
-		case 'a':
-			if (!parse_bytes("svatest", "--access", optarg, 64, 16384, &o->access))
-				return -1;
-			break;
-		case 's':
-			if (!parse_bytes("svatest", "--stride", optarg, 8, BYTES_MAX, &o->stride))
-				return -1;
-			break;
-		case 'e':
-			if (!parse_bytes("svatest", "--element", optarg, 16, 4096, &o->element))
-				return -1;
-			break;
-		case 'r':
-			if (!parse_number("svatest", "--rate", optarg, 0, UINT_MAX, &o->rate))
-				return -1;
-			break;
-		case 'i':
-			if (!parse_number("svatest", "--interval", optarg, 0, UINT_MAX,
-					  &o->interval))
-				return -1;
-			break;
-		case 'p':
-			if (strcmp(optarg, "busy") && strcmp(optarg, "epoll"))
-				return bad("poll", "busy or epoll");
-			o->epoll = optarg[0] == 'e';
-			break;
-		case 'n':
-			o->count = false;
-			break;
-		case 'R':
-			o->result = true;
-			break;
-		case 'M':
-			o->module = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			return -1;
-		}
-	}
-	if (optind + 1 != argc)
-		return -1;
-	found = index_of(operation_names, OPERATIONS, argv[optind]);
-	if (found < 0) {
-		fprintf(stderr, "svatest: there is no operation %s\n", argv[optind]);
-		return -1;
-	}
-	o->operation = (enum operation)found;
-	return check(o);
 }
 
 int svatest_main(int argc, char **argv)
 {
 	struct options o;
+	const int operation = options_parse(&program, argc, argv, &o);
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (operation < 0)
 		return EXIT_USAGE;
-	}
+	o.operation = (enum operation)operation;
+	if (check(&o) < 0)
+		return EXIT_USAGE;
 	return measure(&o) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

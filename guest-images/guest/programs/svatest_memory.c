@@ -11,7 +11,18 @@
 
 #define HUGE_BYTES (2u << 20)
 
-const char *const memory_names[] = { "untouched", "touched", "zero", "huge", "unmapped" };
+const struct word memories[] = {
+	[UNTOUCHED] = { "untouched", "no page table entries; sources are in the page cache",
+			UNTOUCHED },
+	[TOUCHED] = { "touched", "all pages present and written, rings too", TOUCHED },
+	[ZERO] = { "zero", "sources touched, destinations only read: the zero page", ZERO },
+	[HUGE] = { "huge",
+		   "untouched, destinations may be huge pages (in a guest of\n"
+		   "more than 512 MiB)",
+		   HUGE },
+	[UNMAPPED] = { "unmapped", "a hole where it begins: it must be refused", UNMAPPED },
+	{},
+};
 
 uint64_t noise(void)
 {

@@ -14,8 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum memory { UNTOUCHED, TOUCHED, ZERO, HUGE, UNMAPPED, MEMORIES };
-extern const char *const memory_names[];
+#include "options.h"
+
+enum memory { UNTOUCHED, TOUCHED, ZERO, HUGE, UNMAPPED };
+/* By their numbers; the last has no name. */
+extern const struct word memories[];
 
 /* Always the same numbers: a run repeats. */
 uint64_t noise(void);

@@ -35,7 +35,7 @@
 
 #define NO_PRI                                                                                     \
 	"  With --accel test-engine,fault=pri the kernel must handle page requests (PRI), which\n" \
-	"  needs Stallbox's patch for arm-smmu-v3 (guest-images/patches)\n"
+	"  needs Stallbox's patch for arm-smmu-v3 (guest-images/guest/patches)\n"
 
 _Static_assert(sizeof(struct svatest_descriptor) == 64, "descriptor");
 _Static_assert(sizeof(struct svatest_completion) == 32, "completion");

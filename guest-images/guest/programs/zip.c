@@ -70,19 +70,6 @@ int zip_run(struct qm_queue *q, const struct zip_request *request, struct zip_sq
 	return err;
 }
 
-bool zip_parse_algorithm(const char *name, enum zip_algorithm *algorithm)
-{
-	if (!strcmp(name, "zlib"))
-		*algorithm = ZIP_ZLIB;
-	else if (!strcmp(name, "gzip"))
-		*algorithm = ZIP_GZIP;
-	else if (!strcmp(name, "deflate"))
-		*algorithm = ZIP_DEFLATE;
-	else
-		return false;
-	return true;
-}
-
 const char *zip_algorithm_name(enum zip_algorithm algorithm)
 {
 	return algorithm == ZIP_ZLIB ? "zlib" : algorithm == ZIP_GZIP ? "gzip" : "deflate";

@@ -18,6 +18,8 @@
 #define ZIP_MAX_BYTES (8u << 20)
 /* No compressed form is larger than this for `n` bytes; the header is on top. */
 #define ZIP_ROOM(n) ((n) + (n) / 8 + 4096)
+/* A source of so many bytes has room in the output for whatever comes of it. */
+#define ZIP_SOURCE_MAX 7000000u
 /* Long: a host may emulate this one, and a request of megabytes then takes seconds. */
 #define ZIP_TIMEOUT_MS 30000
 
@@ -101,7 +103,6 @@ const char *zip_status_name(unsigned status);
 int zip_run(struct qm_queue *q, const struct zip_request *request, struct zip_sqe *done);
 
 /* "zlib", "gzip", "deflate" */
-bool zip_parse_algorithm(const char *name, enum zip_algorithm *algorithm);
 const char *zip_algorithm_name(enum zip_algorithm algorithm);
 
 /* Bytes of the header that software writes; the engine makes and eats the rest. */

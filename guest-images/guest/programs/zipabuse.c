@@ -8,7 +8,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,27 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "arguments.h"
+#include "options.h"
 #include "programs.h"
 #include "timing.h"
 #include "zipabuse.h"
-
-static const char usage[] =
-	"usage: zipabuse CASE [options]\n"
-	"  unmapped         source or destination where nothing is mapped\n"
-	"  readonly-dst     destination in memory the process may only read\n"
-	"  kill-under-dma   processes killed while the device works on their absent pages\n"
-	"  isolation        two processes, the same pointer, different memory\n"
-	"  storm            many requests at once, every page absent\n"
-	"  bad-descriptors  requests that make no sense\n"
-	"  all              one after the other\n"
-	"options:\n"
-	"  --rounds N       processes killed by kill-under-dma (20)\n"
-	"  --queues N       queues of storm (4)\n"
-	"  --depth N        requests in flight on each queue of storm (32)\n"
-	"  --bytes N        bytes in each request of storm (65536)\n"
-	"  --device PATH    queue device (" QM_DEFAULT_DEVICE ")\n"
-	"Exit status: 0 ok, 1 failed, 2 wrong usage.\n";
 
 struct zip_request zlib_request(const void *source, size_t bytes, void *destination, size_t room)
 {
@@ -553,79 +535,50 @@ static int storm(const struct options *o)
 }
 
 static const struct test_case cases[] = {
-	{ "unmapped", unmapped },
-	{ "readonly-dst", readonly_dst },
-	{ "kill-under-dma", kill_under_dma },
-	{ "isolation", isolation },
-	{ "storm", storm },
-	{ "bad-descriptors", bad_descriptors },
+	{ EXPLAINED("unmapped", "source or destination where nothing is mapped"), unmapped },
+	{ EXPLAINED("readonly-dst", "destination in memory the process may only read"),
+	  readonly_dst },
+	{ EXPLAINED("kill-under-dma",
+		    "processes killed while the device works on their absent pages"),
+	  kill_under_dma },
+	{ EXPLAINED("isolation", "two processes, the same pointer, different memory"), isolation },
+	{ EXPLAINED("storm", "many requests at once, every page absent"), storm },
+	{ EXPLAINED("bad-descriptors", "requests that make no sense"), bad_descriptors },
+	{ EXPLAINED("all", "one after the other"), NULL },
 };
 
 /* 64 queues is what the driver gives the device by default; 1023 requests fit one ring. */
 #define QUEUES_MAX 64
 #define DEPTH_MAX 1000
-/* ZIP_ROOM() of it is no more than ZIP_MAX_BYTES. */
-#define BYTES_MAX 7000000
 
-static int parse(int argc, char **argv, struct options *o)
+static const struct word *case_at(unsigned index)
 {
-	static const struct option names[] = {
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "queues", required_argument, NULL, 'q' },
-		{ "depth", required_argument, NULL, 'n' },
-		{ "bytes", required_argument, NULL, 'b' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*o = (struct options){
-		.device = QM_DEFAULT_DEVICE,
-		.rounds = 20,
-		.queues = 4,
-		.depth = 32,
-		.bytes = 65536,
-	};
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (c) {
-		case 'r':
-			if (!parse_number("zipabuse", "--rounds", optarg, 1, UINT_MAX, &o->rounds))
-				return -1;
-			break;
-		case 'q':
-			if (!parse_number("zipabuse", "--queues", optarg, 1, QUEUES_MAX,
-					  &o->queues))
-				return -1;
-			break;
-		case 'n':
-			if (!parse_number("zipabuse", "--depth", optarg, 1, DEPTH_MAX, &o->depth))
-				return -1;
-			break;
-		case 'b':
-			if (!parse_bytes("zipabuse", "--bytes", optarg, 1, BYTES_MAX, &o->bytes))
-				return -1;
-			break;
-		case 'd':
-			o->device = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			return -1;
-		}
-	}
-	return optind + 1 == argc ? 0 : -1;
+	return index < sizeof(cases) / sizeof(cases[0]) ? &cases[index].word : NULL;
 }
+
+static const struct option_row rows[] = {
+	NUMBER("rounds", rounds, 1, UINT_MAX, 20, "processes killed by kill-under-dma"),
+	NUMBER("queues", queues, 1, QUEUES_MAX, 4, "queues of storm"),
+	NUMBER("depth", depth, 1, DEPTH_MAX, 32, "requests in flight on each queue of storm"),
+	BYTES("bytes", bytes, 1, ZIP_SOURCE_MAX, 64 << 10, "bytes in each request of storm"),
+	TEXT("device", device, "PATH", QM_DEFAULT_DEVICE, "queue device"),
+};
+
+static const struct program program = {
+	.name = "zipabuse",
+	.operand = "case",
+	.operands = case_at,
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing = "Exit status: 0 ok, 1 failed, 2 wrong usage.\n",
+};
 
 int zipabuse_main(int argc, char **argv)
 {
 	struct options o;
+	const int wanted = options_parse(&program, argc, argv, &o);
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (wanted < 0)
 		return EXIT_USAGE;
-	}
-	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), argv[optind], usage, &o);
+	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), (size_t)wanted, &o);
 }

@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,26 +17,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arguments.h"
 #include "cases.h"
+#include "options.h"
 #include "programs.h"
 #include "zip.h"
 
 #define PAGE 4096u
-
-static const char usage[] =
-	"usage: zipgone CASE [options]\n"
-	"  after-unmap      a pointer that the device knows, after munmap\n"
-	"  under-unmap      munmap while the device writes there\n"
-	"  other-process    the memory has become that of another process with a queue\n"
-	"  next-process     the pointer of a process that has ended, in the next one\n"
-	"  next-owner       a queue closed under its job, while another process opens one\n"
-	"  under-close      queues closed while their pages fault\n"
-	"  all              one after the other\n"
-	"options:\n"
-	"  --rounds N       how often under-unmap and under-close do it (64)\n"
-	"  --device PATH    queue device (" QM_DEFAULT_DEVICE ")\n"
-	"Exit status: 0 ok, 1 failed, 2 wrong usage.\n";
 
 struct options {
 	const char *device;
@@ -451,48 +436,43 @@ static int under_close(const struct options *o)
 }
 
 static const struct test_case cases[] = {
-	{ "after-unmap", after_unmap },	    { "under-unmap", under_unmap },
-	{ "other-process", other_process }, { "next-process", next_process },
-	{ "next-owner", next_owner },	    { "under-close", under_close },
+	{ EXPLAINED("after-unmap", "a pointer that the device knows, after munmap"), after_unmap },
+	{ EXPLAINED("under-unmap", "munmap while the device writes there"), under_unmap },
+	{ EXPLAINED("other-process", "the memory has become that of another process with a queue"),
+	  other_process },
+	{ EXPLAINED("next-process", "the pointer of a process that has ended, in the next one"),
+	  next_process },
+	{ EXPLAINED("next-owner", "a queue closed under its job, while another process opens one"),
+	  next_owner },
+	{ EXPLAINED("under-close", "queues closed while their pages fault"), under_close },
+	{ EXPLAINED("all", "one after the other"), NULL },
 };
 
-static int parse(int argc, char **argv, struct options *o)
+static const struct word *case_at(unsigned index)
 {
-	static const struct option names[] = {
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*o = (struct options){ .device = QM_DEFAULT_DEVICE, .rounds = 64 };
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (c) {
-		case 'r':
-			if (!parse_number("zipgone", "--rounds", optarg, 1, UINT_MAX, &o->rounds))
-				return -1;
-			break;
-		case 'd':
-			o->device = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			return -1;
-		}
-	}
-	return optind + 1 == argc ? 0 : -1;
+	return index < sizeof(cases) / sizeof(cases[0]) ? &cases[index].word : NULL;
 }
+
+static const struct option_row rows[] = {
+	NUMBER("rounds", rounds, 1, UINT_MAX, 64, "how often under-unmap and under-close do it"),
+	TEXT("device", device, "PATH", QM_DEFAULT_DEVICE, "queue device"),
+};
+
+static const struct program program = {
+	.name = "zipgone",
+	.operand = "case",
+	.operands = case_at,
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing = "Exit status: 0 ok, 1 failed, 2 wrong usage.\n",
+};
 
 int zipgone_main(int argc, char **argv)
 {
 	struct options o;
+	const int wanted = options_parse(&program, argc, argv, &o);
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (wanted < 0)
 		return EXIT_USAGE;
-	}
-	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), argv[optind], usage, &o);
+	return run_cases(cases, sizeof(cases) / sizeof(cases[0]), (size_t)wanted, &o);
 }

@@ -7,7 +7,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,23 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "arguments.h"
+#include "options.h"
 #include "programs.h"
 #include "report.h"
 #include "timing.h"
 #include "zip.h"
-
-static const char usage[] =
-	"usage: zipsva compress|decompress --in FILE --out FILE [options]\n"
-	"  --alg zlib|gzip|deflate  format (zlib); deflate needs a device of revision 0x30\n"
-	"  --stream                 many stateful requests instead of one stateless one\n"
-	"  --block BYTES            input of one request of a stream, at most 8388608 (65536)\n"
-	"  --poll busy|epoll        how to wait for completions (busy)\n"
-	"  --check                  run the other direction too and compare\n"
-	"  --json                   one line of JSON about the run on standard output\n"
-	"  --result                 the same line on Stallbox's control channel\n"
-	"  --device PATH            queue device (" QM_DEFAULT_DEVICE ")\n"
-	"Exit status: 0 done, 1 failed (the reason on standard error), 2 wrong usage.\n";
 
 struct options {
 	enum qm_direction direction;
@@ -319,92 +306,57 @@ static int check(const struct options *o, const uint8_t *in, size_t in_bytes,
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option names[] = {
-		{ "alg", required_argument, NULL, 'a' },
-		{ "in", required_argument, NULL, 'i' },
-		{ "out", required_argument, NULL, 'o' },
-		{ "block", required_argument, NULL, 'b' },
-		{ "poll", required_argument, NULL, 'p' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "stream", no_argument, NULL, 's' },
-		{ "check", no_argument, NULL, 'c' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "result", no_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
+enum { COMPRESS, DECOMPRESS };
+static const struct word operations[] = {
+	[COMPRESS] = { .name = "compress" },
+	[DECOMPRESS] = { .name = "decompress" },
+	{},
+};
 
-	*o = (struct options){
-		.algorithm = ZIP_ZLIB,
-		.device = QM_DEFAULT_DEVICE,
-		.block = 64u << 10,
-		.poll = QM_BUSY,
-	};
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (c) {
-		case 'a':
-			if (!zip_parse_algorithm(optarg, &o->algorithm)) {
-				fprintf(stderr, "zipsva: --alg %s: not zlib, gzip or deflate\n",
-					optarg);
-				return -1;
-			}
-			break;
-		case 'i':
-			o->in = optarg;
-			break;
-		case 'o':
-			o->out = optarg;
-			break;
-		case 'b':
-			/* A stream's output needs 200 bytes of room at least; UADK: SW_STOREBUF_TH. */
-			if (!parse_bytes("zipsva", "--block", optarg, 256, ZIP_MAX_BYTES,
-					 &o->block))
-				return -1;
-			break;
-		case 'p':
-			if (strcmp(optarg, "busy") && strcmp(optarg, "epoll")) {
-				fprintf(stderr, "zipsva: --poll %s: not busy or epoll\n", optarg);
-				return -1;
-			}
-			o->poll = optarg[0] == 'b' ? QM_BUSY : QM_EPOLL;
-			break;
-		case 'd':
-			o->device = optarg;
-			break;
-		case 's':
-			o->stream = true;
-			break;
-		case 'c':
-			o->check = true;
-			break;
-		case 'j':
-			o->json = true;
-			break;
-		case 'r':
-			o->result = true;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			return -1;
-		}
-	}
-	if (optind + 1 != argc)
-		return -1;
-	if (!strcmp(argv[optind], "compress"))
-		o->direction = QM_COMPRESS;
-	else if (!strcmp(argv[optind], "decompress"))
-		o->direction = QM_DECOMPRESS;
-	else
-		return -1;
-	if (!o->in || !o->out)
-		return -1;
-	return 0;
+static const struct word *operation_at(unsigned index)
+{
+	return operations[index].name ? &operations[index] : NULL;
 }
+
+static const struct word algorithms[] = {
+	{ .name = "zlib", .value = ZIP_ZLIB },
+	{ .name = "gzip", .value = ZIP_GZIP },
+	{ .name = "deflate", .value = ZIP_DEFLATE },
+	{},
+};
+
+static const struct word polls[] = {
+	{ .name = "busy", .value = QM_BUSY },
+	{ .name = "epoll", .value = QM_EPOLL },
+	{},
+};
+
+/* A stream's output needs 200 bytes of room at least; UADK: SW_STOREBUF_TH. */
+#define BLOCK_MIN 256
+
+static const struct option_row rows[] = {
+	REQUIRED_TEXT("in", in, "FILE", "what is read"),
+	REQUIRED_TEXT("out", out, "FILE", "what is written"),
+	WORD("alg", algorithm, algorithms, ZIP_ZLIB,
+	     "format; deflate needs a device of revision 0x30"),
+	FLAG("stream", stream, false, "many stateful requests instead of one stateless one"),
+	BYTES("block", block, BLOCK_MIN, ZIP_MAX_BYTES, 64 << 10,
+	      "input of one request of a stream"),
+	WORD("poll", poll, polls, QM_BUSY, "how to wait for completions"),
+	FLAG("check", check, false, "run the other direction too and compare"),
+	FLAG("json", json, false, "one line of JSON about the run on standard output"),
+	FLAG("result", result, false, "the same line on Stallbox's control channel"),
+	TEXT("device", device, "PATH", QM_DEFAULT_DEVICE, "queue device"),
+};
+
+static const struct program program = {
+	.name = "zipsva",
+	.operand = "operation",
+	.operands = operation_at,
+	.rows = rows,
+	.row_count = sizeof(rows) / sizeof(rows[0]),
+	.closing = "Exit status: 0 done, 1 failed (the reason on standard error), 2 wrong usage.\n",
+};
 
 int zipsva_main(int argc, char **argv)
 {
@@ -413,11 +365,11 @@ int zipsva_main(int argc, char **argv)
 	struct report r;
 	const uint8_t *in = NULL;
 	size_t in_bytes = 0;
+	const int operation = options_parse(&program, argc, argv, &o);
 
-	if (parse(argc, argv, &o) < 0) {
-		fputs(usage, stderr);
+	if (operation < 0)
 		return EXIT_USAGE;
-	}
+	o.direction = operation == COMPRESS ? QM_COMPRESS : QM_DECOMPRESS;
 	if (map_input(o.in, &in, &in_bytes) < 0 ||
 	    convert(&o, o.direction, in, in_bytes, &out) < 0 ||
 	    write_output(o.out, out.at, out.used) < 0)
@@ -426,10 +378,10 @@ int zipsva_main(int argc, char **argv)
 		return EXIT_FAILURE;
 
 	if (!o.json && !o.result) {
-		printf("%s %s: %zu bytes to %zu in %u request%s, %llu ns%s\n", argv[optind],
-		       zip_algorithm_name(o.algorithm), in_bytes, out.used, out.requests,
-		       out.requests == 1 ? "" : "s", (unsigned long long)out.ns,
-		       o.check ? ", checked" : "");
+		printf("%s %s: %zu bytes to %zu in %u request%s, %llu ns%s\n",
+		       operations[operation].name, zip_algorithm_name(o.algorithm), in_bytes,
+		       out.used, out.requests, out.requests == 1 ? "" : "s",
+		       (unsigned long long)out.ns, o.check ? ", checked" : "");
 		return EXIT_SUCCESS;
 	}
 	if (report_open(&r) < 0)
@@ -438,8 +390,8 @@ int zipsva_main(int argc, char **argv)
 		"{\"program\":\"zipsva\",\"op\":\"%s\",\"alg\":\"%s\",\"mode\":\"%s\","
 		"\"bytes_in\":%zu,\"bytes_out\":%zu,\"requests\":%u,\"status\":%u,\"ns\":%llu,"
 		"\"checked\":%s}",
-		argv[optind], zip_algorithm_name(o.algorithm), o.stream ? "stream" : "block",
-		in_bytes, out.used, out.requests, out.status, (unsigned long long)out.ns,
-		o.check ? "true" : "false");
+		operations[operation].name, zip_algorithm_name(o.algorithm),
+		o.stream ? "stream" : "block", in_bytes, out.used, out.requests, out.status,
+		(unsigned long long)out.ns, o.check ? "true" : "false");
 	return report_send(&r, o.json, o.result) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
