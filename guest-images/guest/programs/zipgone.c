@@ -390,6 +390,8 @@ static int next_owner(const struct options *o)
 	zip_fill(&sqe, &q, &job);
 	if (qm_send(&q, &sqe) < 0)
 		return failed("the queue takes no more");
+	/* Until the device is at a page that is not there. Its record may be late. */
+	usleep(5000);
 	your_turn(there[1]);
 	qm_close(&q);
 	close(there[1]);
