@@ -20,6 +20,7 @@ use crate::spec::regs::{cr0, cr2, gerror, mask};
 use crate::spec::{low_mask, words};
 use crate::tlb::{Asids, CachedTranslation, NearMiss, Scope, Whose};
 use crate::verdict::{OnCommand, Points, Verdict};
+use crate::view::Structure;
 use crate::walker::{ADDRESS_BITS, Granule, World};
 use crate::{Line, StreamId, SubstreamId};
 
@@ -287,13 +288,27 @@ impl Smmu {
         }
     }
 
-    /// Whether `words` are a CMD_CFGI that makes the SMMU forget the stream table entry of `stream`, or
-    /// with `context`, that context descriptor of it.
-    pub fn forgets(&self, words: [u64; 2], stream: StreamId, context: Option<u32>) -> bool {
-        match self.0.parse(&Raw(words)) {
-            Ok(Command::ConfigOfStreams { first, last }) => (first..=last).contains(&stream.0),
-            Ok(Command::ConfigOfContext { sid, ssid }) => sid == stream.0 && context == Some(ssid),
-            Ok(Command::ConfigOfContexts { sid }) => sid == stream.0 && context.is_some(),
+    /// Whether `words` are a CMD_CFGI that makes the SMMU forget `structure` of `stream`, whatever an
+    /// implementation caches.
+    pub fn forgets(&self, words: [u64; 2], stream: StreamId, structure: Structure) -> bool {
+        let raw = Raw(words);
+        // Of more than one structure there is no leaf.
+        let leaf = matches!(raw.opcode(), op::CFGI_STE | op::CFGI_CD) && raw.cfgi_leaf();
+        match (self.0.parse(&raw), structure) {
+            (Ok(Command::ConfigOfStreams { first, last }), _) => {
+                let leaf = leaf && structure == Structure::StreamLevel1;
+                (first..=last).contains(&stream.0) && !leaf
+            }
+            (Ok(Command::ConfigOfContext { sid, ssid }), Structure::Context(index)) => {
+                sid == stream.0 && ssid == index
+            }
+            (Ok(Command::ConfigOfContext { sid, ssid }), Structure::ContextLevel1(first, last)) => {
+                sid == stream.0 && (first..=last).contains(&ssid) && !leaf
+            }
+            (
+                Ok(Command::ConfigOfContexts { sid }),
+                Structure::Context(_) | Structure::ContextLevel1(..),
+            ) => sid == stream.0,
             _ => false,
         }
     }

@@ -37,6 +37,21 @@ impl Smmu {
         Some(CachedTranslation(*entry))
     }
 
+    /// What the TLB would have for `transaction` by its configuration, as far as that is cached: a page
+    /// or block of so many bytes, as a power of two.
+    pub fn expected(&self, transaction: &Transaction, size_log2: u8) -> Option<CachedTranslation> {
+        let caches = self.0.caches.borrow();
+        let resolved = resolved(&caches.config, transaction).ok()?;
+        let address = transaction.address;
+        let granule = resolved.granule(address);
+        Some(CachedTranslation::tagged(
+            &resolved.tag,
+            granule,
+            size_log2,
+            address,
+        ))
+    }
+
     /// What the TLB holds, in the order of input addresses.
     pub fn tlb(&self) -> Vec<TlbEntry> {
         let mut entries = self.0.caches.borrow().tlb.list();

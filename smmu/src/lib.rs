@@ -70,7 +70,7 @@ pub use fault::Stall;
 pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
 pub use inject::TlbEntry;
 pub use pri::{PageRequest, PageResponse, PageResponseCode};
-pub use probe::{NoProbe, Note, Probe, Response, Step};
+pub use probe::{DescriptorRead, NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::EventType;
 pub use tlb::{CachedTranslation, NearMiss};

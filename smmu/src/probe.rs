@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
+use crate::spec::pte::Descriptor;
 use crate::verdict::{OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, Verdict};
 use crate::{
     AtsCompletion, EventType, InvalidateRequest, Line, PageRequest, PageResponse, StreamId,
@@ -230,6 +231,26 @@ pub enum Note {
     },
 }
 
+/// A descriptor of a translation table, as a walk read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorRead {
+    /// Whose tables it is in: 1 or 2.
+    pub stage: u8,
+    /// -1 to 3.
+    pub level: i32,
+    /// Its physical address.
+    pub at: u64,
+    /// What it says.
+    pub raw: u64,
+}
+
+impl DescriptorRead {
+    /// Whether it is a page's or a block's, if it is valid; else, or if not, another table's.
+    pub const fn is_leaf(&self) -> bool {
+        self.level == 3 || !Descriptor(self.raw).table_or_page()
+    }
+}
+
 /// What latencies, traces and checkers attach to.
 pub trait Probe {
     /// The virtual time that `step` takes. [`Span::ZERO`] costs nothing, not even a wait.
@@ -271,9 +292,9 @@ pub trait Probe {
         Verdict::default()
     }
 
-    /// A walk for `transaction` read the descriptor at `address`. Told where
+    /// A walk for `transaction` read a descriptor, of either stage. Told where
     /// [`Points::DESCRIPTOR`](crate::Points::DESCRIPTOR) is watched.
-    fn descriptor_read(&self, _transaction: &Transaction, _address: u64, _descriptor: u64) {}
+    fn descriptor_read(&self, _transaction: &Transaction, _descriptor: &DescriptorRead) {}
 
     /// Whoever asked gets this translation, and uses it at once. Told where
     /// [`Points::TRANSLATED`](crate::Points::TRANSLATED) is watched.
@@ -322,8 +343,8 @@ impl<P: Probe + ?Sized> Probe for Rc<P> {
         (**self).on_page_request(request)
     }
 
-    fn descriptor_read(&self, transaction: &Transaction, address: u64, descriptor: u64) {
-        (**self).descriptor_read(transaction, address, descriptor);
+    fn descriptor_read(&self, transaction: &Transaction, descriptor: &DescriptorRead) {
+        (**self).descriptor_read(transaction, descriptor);
     }
 
     fn translated(&self, transaction: &Transaction, translation: &Translation) {

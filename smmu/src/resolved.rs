@@ -8,7 +8,7 @@
 use crate::config::{Context, Overrides, Stages};
 use crate::spec::{bit, low_mask};
 use crate::tlb::Tag;
-use crate::walker::{ADDRESS_BITS, Half, Permissions, Stage2};
+use crate::walker::{ADDRESS_BITS, Granule, Half, Permissions, Stage2};
 use crate::{Access, StreamId, SubstreamId, Transaction};
 
 /// How many answers are kept; a power of two.
@@ -32,12 +32,14 @@ struct Reach {
     beyond: u64,
     /// Whose accesses there may be a translation for.
     open_to: Permissions,
+    granule: Granule,
 }
 
 impl Reach {
     const NOWHERE: Reach = Reach {
         beyond: 0,
         open_to: Permissions::NONE,
+        granule: Granule::K4,
     };
 
     fn of(half: &Half) -> Reach {
@@ -49,6 +51,7 @@ impl Reach {
                 (true, true) => Permissions::ALL_PRIVILEGED,
                 (true, false) => Permissions::ALL,
             },
+            granule: half.tree.granule,
         }
     }
 }
@@ -78,6 +81,7 @@ impl Resolved {
         let all = Reach {
             beyond: !low_mask(stage2.tree.input_bits.into()),
             open_to: Permissions::ALL,
+            granule: stage2.tree.granule,
         };
         Resolved {
             halves: [all, Reach::NOWHERE],
@@ -94,6 +98,13 @@ impl Resolved {
         let half = &self.halves[usize::from(upper)];
         let spread = if upper { !address } else { address };
         (spread & half.beyond == 0 && half.open_to.include(needs)).then_some(needs)
+    }
+}
+
+impl Resolved {
+    /// The granule of the tables for `address`.
+    pub(crate) fn granule(&self, address: u64) -> Granule {
+        self.halves[usize::from(bit(address, 55))].granule
     }
 }
 

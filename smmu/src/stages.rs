@@ -4,7 +4,7 @@
 //! and dirty state*.
 
 use crate::config::Context;
-use crate::probe::{Note, Step};
+use crate::probe::{DescriptorRead, Note, Step};
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::tlb::Tag;
@@ -148,6 +148,7 @@ impl Inner {
     fn read_descriptor(
         &self,
         transaction: &Transaction,
+        (stage, level): (u8, i32),
         at: u64,
         asked: Asked<'_>,
     ) -> Result<u64, ExternalAbort> {
@@ -157,7 +158,13 @@ impl Inner {
         asked.steps.set(asked.steps.get() + 1);
         let raw = u64::from_le_bytes(raw);
         if self.watches(Points::DESCRIPTOR) {
-            self.probe.descriptor_read(transaction, at, raw);
+            let read = DescriptorRead {
+                stage,
+                level,
+                at,
+                raw,
+            };
+            self.probe.descriptor_read(transaction, &read);
         }
         Ok(raw)
     }
@@ -262,7 +269,7 @@ impl Inner {
     ) -> Result<Taken, Refusal> {
         let (transaction, context) = (walk.transaction, walk.context);
         let raw = self
-            .read_descriptor(transaction, at, asked)
+            .read_descriptor(transaction, (1, walk.walk.level()), at, asked)
             .map_err(|_| walk_abort(transaction, Place::Stage1, at))?;
         let found = match walk.walk.step(raw) {
             Ok(Some(found)) => found,
@@ -387,7 +394,7 @@ impl Inner {
                 sleep.await;
             }
             let at = walk.descriptor_address();
-            let Ok(raw) = self.read_descriptor(transaction, at, asked) else {
+            let Ok(raw) = self.read_descriptor(transaction, (2, walk.level()), at, asked) else {
                 return Err(walk_abort(transaction, place, at));
             };
             let found = match walk.step(raw) {

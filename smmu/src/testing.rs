@@ -12,9 +12,9 @@ use std::rc::Rc;
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 
 use crate::{
-    Aborted, Access, Config, ExternalAbort, Interrupts, Line, Memory, Note, OnCommand, OnInterrupt,
-    OnPageRequest, OnRecord, OnTranslation, PageRequest, Probe, Smmu, Step, StreamId, SubstreamId,
-    Transaction, Translation, Verdict,
+    Aborted, Access, Config, DescriptorRead, ExternalAbort, Interrupts, Line, Memory, Note,
+    OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, PageRequest, Probe, Smmu, Step,
+    StreamId, SubstreamId, Transaction, Translation, Verdict,
 };
 
 /// Physical memory of zeros, as large as it must be, that aborts where it is told to.
@@ -152,7 +152,7 @@ pub struct FixedProbe {
     pub page_requests: Verdicts<OnPageRequest>,
     /// For interrupts.
     pub lines: Verdicts<OnInterrupt>,
-    descriptors: RefCell<Vec<(u64, u64)>>,
+    descriptors: RefCell<Vec<DescriptorRead>>,
 }
 
 /// Verdicts that wait for their turn.
@@ -191,8 +191,8 @@ impl FixedProbe {
         self.notes.take()
     }
 
-    /// The descriptors read since the last call: where, and what.
-    pub fn take_descriptors(&self) -> Vec<(u64, u64)> {
+    /// The descriptors read since the last call.
+    pub fn take_descriptors(&self) -> Vec<DescriptorRead> {
         self.descriptors.take()
     }
 }
@@ -230,8 +230,8 @@ impl Probe for FixedProbe {
         self.page_requests.next()
     }
 
-    fn descriptor_read(&self, _transaction: &Transaction, address: u64, descriptor: u64) {
-        self.descriptors.borrow_mut().push((address, descriptor));
+    fn descriptor_read(&self, _transaction: &Transaction, descriptor: &DescriptorRead) {
+        self.descriptors.borrow_mut().push(*descriptor);
     }
 }
 

@@ -254,6 +254,16 @@ impl CachedTranslation {
         address: u64,
     ) -> CachedTranslation {
         let tag = Tag::stage1(World::El1, vmid, asid, false);
+        CachedTranslation::tagged(&tag, granule, size_log2, address)
+    }
+
+    /// One that is not global.
+    pub(crate) fn tagged(
+        tag: &Tag,
+        granule: Granule,
+        size_log2: u8,
+        address: u64,
+    ) -> CachedTranslation {
         let first = address & low_mask(ADDRESS_BITS) & !low_mask(size_log2.into());
         let above = u32::from(size_log2).saturating_sub(granule.bits());
         CachedTranslation(Entry {

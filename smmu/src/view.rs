@@ -5,6 +5,8 @@
 //!
 //! IHI 0070, *Stream table lookup*, *Substreams*, *Translation procedure*, *SMMU circular queues*.
 
+mod configuration;
+
 use std::ops::Range;
 
 use crate::Transaction;
@@ -24,6 +26,7 @@ use crate::walker::Walk as Walking;
 use crate::walker::{Found, Stage2, Tree, WalkFault};
 
 pub use crate::walker::Rights;
+pub use configuration::{Level1, Stale, Structure};
 
 /// Why there is nothing to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,15 +93,6 @@ pub struct Placed<T> {
     pub at: u64,
     /// What it says.
     pub it: T,
-}
-
-/// Cached configuration that no longer says what memory says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stale {
-    /// Where the structure is.
-    pub at: u64,
-    /// Which context descriptor of the stream it is; `None` for the stream table entry.
-    pub context: Option<u32>,
 }
 
 /// Whose translations a context descriptor makes its stream use.
@@ -396,10 +390,7 @@ impl<'a> View<'a> {
                 log2_size: contexts.count_log2,
             });
         }
-        let through = |at| match &stages.stage2 {
-            None => Ok(at),
-            Some(stage2) => self.stage2(stage2, at).output().ok_or(Missing::Stage2(at)),
-        };
+        let through = |at| self.through(stages, at);
         let at = match contexts.find(index) {
             CdAt::Entry(at) => through(at)?,
             CdAt::Descriptor(at) => {
@@ -415,33 +406,17 @@ impl<'a> View<'a> {
         Ok(Placed { at, it })
     }
 
-    /// The configuration by which the SMMU translates `transaction` from its caches, if memory says
-    /// another thing by now. What no transaction can tell apart is the same.
-    pub fn stale(&self, transaction: &Transaction) -> Option<Stale> {
-        let sid = transaction.stream.0;
-        let caches = self.smmu.0.caches.borrow();
-        let cached = caches.config.stream(sid)?;
-        let ste = self.ste(sid).ok()?;
-        let e2h = self.smmu.0.regs.cr2.get() & cr2::E2H != 0;
-        if **cached != Stream::parse(&ste.it, self.smmu.config(), e2h) {
-            return Some(Stale {
-                at: ste.at,
-                context: None,
-            });
+    /// The physical address of what is at `at` for a stream with these stages.
+    fn through(&self, stages: &Stages, at: u64) -> Result<u64, Missing> {
+        match &stages.stage2 {
+            None => Ok(at),
+            Some(stage2) => self.stage2(stage2, at).output().ok_or(Missing::Stage2(at)),
         }
-        let Stream::Translate(stages) = &**cached else {
-            return None;
-        };
-        let Ok(Selected::Context(contexts, index)) = stages.select(transaction) else {
-            return None;
-        };
-        let cached = caches.config.context(sid, index)?;
-        let cd = self.cd_of(stages, contexts, index).ok()?;
-        let now = Context::parse(&cd.it, contexts.world, self.smmu.config());
-        (cached.as_deref() != now.as_ref()).then_some(Stale {
-            at: cd.at,
-            context: Some(index),
-        })
+    }
+
+    /// Whether stream `sid` has stage 2.
+    pub fn has_stage2(&self, sid: u32) -> bool {
+        self.stages(sid).is_ok_and(|stages| stages.stage2.is_some())
     }
 
     /// The address space in which the SMMU translates `transaction`: what it has cached, or else what
@@ -502,6 +477,17 @@ impl<'a> View<'a> {
         let context = Context::parse(&cd, contexts.world, self.smmu.config());
         let context = context.ok_or(Missing::BadContext(index))?;
         Ok(self.stage1(&context, stages.stage2.as_ref(), address))
+    }
+
+    /// The walk of a transaction's address, through the stages that it has.
+    pub fn walk_of(&self, transaction: &Transaction) -> Result<Walk, Missing> {
+        let (sid, address) = (transaction.stream.0, transaction.address);
+        let stages = self.stages(sid)?;
+        match (stages.select(transaction), &stages.stage2) {
+            (Ok(Selected::Context(_, index)), _) => self.walk(sid, index, address),
+            (Ok(Selected::Bypass), Some(stage2)) => Ok(self.stage2(stage2, address)),
+            _ => Err(Missing::Stage1(sid)),
+        }
     }
 
     fn stage1(&self, context: &Context, stage2: Option<&Stage2>, address: u64) -> Walk {

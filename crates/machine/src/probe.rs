@@ -7,8 +7,8 @@ use stallbox_devices::pcie::RequesterId;
 use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
 use stallbox_faultplan::Point;
 use stallbox_smmu::{
-    EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation,
-    PageRequest, Probe, Response, Step, Transaction, Translation, Verdict,
+    DescriptorRead, EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
+    OnTranslation, PageRequest, Probe, Response, Step, Transaction, Translation, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
@@ -79,9 +79,8 @@ impl Probe for SmmuProbe {
         self.faults.on_interrupt(line)
     }
 
-    fn descriptor_read(&self, transaction: &Transaction, address: u64, descriptor: u64) {
-        self.checkers
-            .descriptor_read(transaction, address, descriptor);
+    fn descriptor_read(&self, transaction: &Transaction, descriptor: &DescriptorRead) {
+        self.checkers.descriptor_read(transaction, descriptor);
     }
 
     fn translated(&self, transaction: &Transaction, translation: &Translation) {

@@ -138,6 +138,10 @@ impl Raw {
     pub const fn prefetch_address(&self) -> u64 {
         field(self.0[1], 63, 12)
     }
+    /// CMD_CFGI_STE and CMD_CFGI_CD, Leaf: what is cached of level 1 descriptors may stay.
+    pub const fn cfgi_leaf(&self) -> bool {
+        bit(self.0[1], 0)
+    }
     /// CMD_CFGI_STE_RANGE, Range: a power of two of StreamIDs, less one; 31 is CMD_CFGI_ALL.
     pub const fn cfgi_range(&self) -> u32 {
         bits(self.0[1], 4, 0) as u32

@@ -1,4 +1,6 @@
-use crate::testing::{CONTEXT_TABLE, Driver, EVENT_QUEUE, SID, USER_RW, cd_sva, ste_stage1};
+use crate::testing::{
+    CONTEXT_TABLE, Driver, EVENT_QUEUE, SID, STAGE2_RW, USER_RW, cd_sva, ste_stage1,
+};
 use crate::{
     Access, Config, FaultType, Line, Note, OnCommand, OnInterrupt, OnRecord, OnTranslation, Points,
     StallTags,
@@ -367,8 +369,29 @@ fn the_descriptors_of_a_walk_are_told() {
     driver.access(0x5000, Access::READ).address();
     let read = driver.probe.take_descriptors();
     assert_eq!(read.len(), 4);
-    assert_eq!(read[0].0, Driver::root(1));
-    assert_eq!(read[3], (leaf, 0x7777_0000 | USER_RW));
+    assert_eq!(read[0].at, Driver::root(1));
+    assert_eq!((read[3].at, read[3].raw), (leaf, 0x7777_0000 | USER_RW));
+    assert!(read.iter().all(|it| it.stage == 1), "{read:x?}");
+    let levels: Vec<_> = read.iter().map(|it| (it.level, it.is_leaf())).collect();
+    assert_eq!(levels, [(0, false), (1, false), (2, false), (3, true)]);
+}
+
+#[test]
+fn the_descriptors_of_a_nested_walk_are_told_with_their_stage() {
+    let driver = Driver::virtual_machine();
+    driver.smmu.watch(Points::DESCRIPTOR);
+    driver.map(0x5000, 0x7777_0000 | USER_RW);
+    let leaf = driver.map_stage2(0x7777_0000, 0x8888_0000 | STAGE2_RW);
+    assert_eq!(driver.access(0x5000, Access::READ).address(), 0x8888_0000);
+    let read = driver.probe.take_descriptors();
+    // The context descriptor's address in a block of 1 GiB; the tables, in two others; the page.
+    let stages: Vec<_> = read.iter().map(|it| (it.stage, it.level)).collect();
+    let begins = [(2, 0), (2, 1), (2, 0), (2, 1), (1, 0)];
+    assert_eq!(stages[..5], begins, "{stages:?}");
+    let ends = [(1, 3), (2, 0), (2, 1), (2, 2), (2, 3)];
+    assert_eq!(stages[stages.len() - 5..], ends, "{stages:?}");
+    assert!(read[1].is_leaf() && !read[0].is_leaf());
+    assert_eq!(read.last().unwrap().at, leaf);
 }
 
 #[test]

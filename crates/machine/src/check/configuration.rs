@@ -4,13 +4,15 @@
 //! Software changes a structure first and invalidates then, so what the SMMU has cached may be used in
 //! between. Such a use is a suspect, as for `--check tlb`: a CMD_CFGI that covers it, completed by
 //! CMD_SYNC within the limit, acquits it.
+//!
+//! The way to these structures counts too: an implementation may cache the level 1 descriptors of both
+//! tables, so one that leads elsewhere, or nowhere, is a change of its own.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use stallbox_smmu::spec::cd::CD_BYTES;
 use stallbox_smmu::spec::command::{Raw, op};
-use stallbox_smmu::view::{Stale, View};
+use stallbox_smmu::view::{Level1, Stale, Structure, View};
 use stallbox_smmu::{StreamId, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
 
@@ -28,8 +30,8 @@ pub(super) struct Configuration {
     limit: Span,
     suspects: RefCell<BTreeMap<(Space, u64), Suspect>>,
     reported: RefCell<BTreeSet<(Space, u64)>>,
-    /// Whose structures are watched.
-    watched: RefCell<BTreeSet<Space>>,
+    /// Whose structures are watched, and what led to them as the SMMU fetched them.
+    watched: RefCell<BTreeMap<Space, Vec<Level1>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,10 +64,27 @@ impl Configuration {
         let memory = reader(&checkers.ram);
         let view = View::new(&smmu, &memory);
         let space = space(transaction);
-        if self.watched.borrow_mut().insert(space) {
-            checkers.watch_configuration(space);
+        let level1 = view.level1(transaction);
+        let mut watched = self.watched.borrow_mut();
+        let fetched = watched.entry(space).or_insert_with(|| {
+            checkers.watch_configuration(transaction);
+            Vec::new()
+        });
+        for now in &level1 {
+            if fetched.iter().all(|was| was.structure != now.structure) {
+                fetched.push(*now);
+            }
         }
-        let Some(stale) = view.stale(transaction) else {
+        let elsewhere = fetched.iter().find(|was| {
+            let now = level1.iter().find(|now| now.structure == was.structure);
+            now.is_some_and(|now| (now.at, now.says) != (was.at, was.says))
+        });
+        let elsewhere = elsewhere.map(|was| Stale {
+            at: was.at,
+            structure: was.structure,
+        });
+        drop(watched);
+        let Some(stale) = elsewhere.or_else(|| view.stale(transaction)) else {
             return;
         };
         let key = (space, stale.at);
@@ -96,9 +115,6 @@ impl Configuration {
     /// A command is about to be executed.
     pub(super) fn command(&self, checkers: &Checkers, words: &[u64; 2]) {
         let mut suspects = self.suspects.borrow_mut();
-        if suspects.is_empty() {
-            return;
-        }
         if Raw(*words).opcode() == op::SYNC {
             suspects.retain(|_, suspect| !suspect.invalidated);
             return;
@@ -106,7 +122,12 @@ impl Configuration {
         let Some(smmu) = checkers.smmu() else { return };
         for ((space, _), suspect) in suspects.iter_mut() {
             let stream = StreamId(space.0);
-            suspect.invalidated |= smmu.forgets(*words, stream, suspect.stale.context);
+            suspect.invalidated |= smmu.forgets(*words, stream, suspect.stale.structure);
+        }
+        // What is fetched next is what is there then.
+        for (space, fetched) in self.watched.borrow_mut().iter_mut() {
+            let stream = StreamId(space.0);
+            fetched.retain(|it| !smmu.forgets(*words, stream, it.structure));
         }
     }
 
@@ -129,16 +150,18 @@ impl Configuration {
             return;
         };
         self.reported.borrow_mut().insert(key);
-        let (name, command) = match suspect.stale.context {
-            Some(_) => ("context descriptor", "CMD_CFGI_CD"),
-            None => ("stream table entry", "CMD_CFGI_STE"),
-        };
+        let structure = suspect.stale.structure;
+        let (name, command) = (structure.name(), structure.invalidation());
         let what = format!("DMA by a {name} that has changed in memory");
         let address = suspect.transaction.address;
         let mut finding =
             Finding::new(Check::Config, what, key.0).at(address, Some(suspect.output));
+        let through = match structure {
+            Structure::StreamLevel1 | Structure::ContextLevel1(..) => "found through",
+            Structure::Stream | Structure::Context(_) => "cached of",
+        };
         finding.line(format!(
-            "{} of the device at {} ns was translated by what the SMMU has cached of the {name} at \
+            "{} of the device at {} ns was translated by what the SMMU has {through} the {name} at \
              {:#x}",
             access(&suspect.transaction),
             suspect.used.as_ns(),
@@ -152,7 +175,7 @@ impl Configuration {
         finding.line(format!("{no} {command} {lacks}"));
         let changes = checkers.changes.borrow();
         let before = |change: &&Change| change.by.time <= suspect.used;
-        let words = (key.1..key.1 + CD_BYTES).step_by(8);
+        let words = (key.1..key.1 + structure.bytes()).step_by(8);
         let mut told = 0;
         for (index, at) in words.enumerate() {
             let Some(change) = changes.of(at).rev().find(before) else {

@@ -3,9 +3,9 @@
 use stallbox_devices::GuestRam;
 use stallbox_smmu::spec::cd::Cd;
 use stallbox_smmu::view::{Placed, View, Walk};
-use stallbox_smmu::{Granule, Smmu};
+use stallbox_smmu::{Smmu, Transaction};
 
-use super::Space;
+use super::{Checkers, Space, space};
 use crate::stage1::reader;
 
 pub(super) struct Context {
@@ -46,19 +46,30 @@ impl Context {
         self.cd.asid()
     }
 
-    /// The granule of the lower half.
-    pub fn granule(&self) -> Granule {
-        match self.cd.tg(0) {
-            1 => Granule::K64,
-            2 => Granule::K16,
-            _ => Granule::K4,
-        }
-    }
-
     /// The walk of an address; `None` if it has no tables.
     pub fn walk(&self, smmu: &Smmu, ram: &GuestRam, address: u64) -> Option<Walk> {
         let memory = reader(ram);
         let view = View::new(smmu, &memory);
         view.walk(self.stream, self.index, address).ok()
+    }
+}
+
+impl Checkers {
+    /// From now on it is known who changes what a transaction is configured by.
+    pub(super) fn watch_configuration(&self, transaction: &Transaction) {
+        let (Some(watch), Some(smmu)) = (self.watch(), self.smmu()) else {
+            return;
+        };
+        let memory = reader(&self.ram);
+        let view = View::new(&smmu, &memory);
+        for level1 in view.level1(transaction) {
+            watch.watch(level1.at);
+        }
+        if let Ok(ste) = view.ste(transaction.stream.0) {
+            watch.watch(ste.at);
+        }
+        if let Some(context) = Context::read(&smmu, &self.ram, space(transaction)) {
+            watch.watch(context.at);
+        }
     }
 }

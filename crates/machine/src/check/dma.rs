@@ -87,7 +87,7 @@ impl Dma {
         match tlb.changed(checkers, transaction, translation) {
             Some((was, _)) => {
                 let change = took_away(&checkers.changes.borrow(), was);
-                tlb::tell_change(&mut finding, was.at, change.as_ref());
+                tlb::tell_change(&mut finding, was, change.as_ref());
             }
             None => match tlb.leaf(transaction, translation) {
                 Some(leaf) => finding.line(format!(

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod configuration;
 mod context;
+mod descriptor;
 mod dma;
 mod history;
 mod kernel;
@@ -33,7 +34,9 @@ use stallbox_devices::GuestRam;
 use stallbox_devices::hisi::DeviceNote;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_output::remark;
-use stallbox_smmu::{Note, OnCommand, Points, Smmu, Transaction, Translation, Verdict};
+use stallbox_smmu::{
+    DescriptorRead, Note, OnCommand, Points, Smmu, Transaction, Translation, Verdict,
+};
 use stallbox_timeline::{Span, Time, Timeline};
 use stallbox_trace::{Event, Tracer};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -209,7 +212,7 @@ impl Checkers {
             self.command(words);
         }
         if let Some(tlb) = &self.tlb {
-            tlb.noted(note);
+            tlb.noted(self, note);
         }
         if let Some(stall) = &self.stall {
             stall.noted(self, note);
@@ -265,10 +268,10 @@ impl Checkers {
     }
 
     /// A walk read a descriptor.
-    pub(crate) fn descriptor_read(&self, transaction: &Transaction, at: u64, descriptor: u64) {
+    pub(crate) fn descriptor_read(&self, transaction: &Transaction, descriptor: &DescriptorRead) {
         if let (Some(tlb), Some(watch)) = (&self.tlb, &self.watch) {
-            watch.watch(at);
-            tlb.descriptor_read(transaction, at, descriptor);
+            watch.watch(descriptor.at);
+            tlb.descriptor_read(transaction, descriptor);
         }
     }
 

@@ -14,7 +14,6 @@ use stallbox_smmu::{Access, Note, StreamId, SubstreamId, Transaction, Translatio
 use stallbox_timeline::Time;
 
 use super::changes::Change;
-use super::context::Context;
 use super::report::{Check, Finding, access};
 use super::{Checkers, Space, space};
 use crate::stage1::reader;
@@ -171,7 +170,7 @@ impl Pasids {
 
 /// Whose the PASID of `transaction` is, from now on watched.
 fn begun(checkers: &Checkers, transaction: &Transaction) -> Option<Begun> {
-    checkers.watch_configuration(space(transaction));
+    checkers.watch_configuration(transaction);
     Some(Begun {
         time: checkers.now(),
         owner: owner(checkers, transaction)?,
@@ -202,21 +201,4 @@ fn changed_hands(checkers: &Checkers, space: Space, begun: &Begun, now: AddressS
 
 fn named(owner: AddressSpace) -> String {
     format!("ASID {}, TTB0 {:#x}", owner.asid, owner.ttb0)
-}
-
-/// Kept near [`Context`], which says where it is.
-impl Checkers {
-    /// From now on it is known who changes what a stream and a PASID are configured by.
-    pub(super) fn watch_configuration(&self, space: Space) {
-        let (Some(watch), Some(smmu)) = (self.watch(), self.smmu()) else {
-            return;
-        };
-        let memory = reader(&self.ram);
-        if let Ok(ste) = View::new(&smmu, &memory).ste(space.0) {
-            watch.watch(ste.at);
-        }
-        if let Some(context) = Context::read(&smmu, &self.ram, space) {
-            watch.watch(context.at);
-        }
-    }
 }

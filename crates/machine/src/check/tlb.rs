@@ -9,20 +9,25 @@
 //!
 //! A TLB entry belongs to an ASID, and may be older than the PASID that has it. So a use for which its
 //! PASID has never had a walk is compared with the PASID's tables, as they are in memory.
+//!
+//! Where a stream has stage 2, the TLB may also have had a part of what a walk needed. So each use is
+//! compared with the tables of both stages.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use stallbox_smmu::spec::command::{Raw, op};
-use stallbox_smmu::{CachedTranslation, Note, Transaction, Translation};
+use stallbox_smmu::view::{End, Kind, View};
+use stallbox_smmu::{CachedTranslation, DescriptorRead, Note, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
 
 use super::changes::{By, Change, Changes};
 use super::commands::Invalidation;
 use super::context::Context;
+use super::descriptor::Descriptor;
 use super::report::{Check, Finding, access, named};
 use super::{CheckConfig, Checkers, Space, space};
-use crate::stage1::read64;
+use crate::stage1::{read64, reader};
 
 /// An invalidation that takes longer after the change is missing. Linux needs some microseconds; a
 /// preempted one some milliseconds.
@@ -32,12 +37,9 @@ const PAGES_MAX: usize = 1 << 20;
 /// At the end of a run, less is enough.
 const LONG_ENOUGH: Span = Span::from_ms(1);
 
-/// Bits of a leaf that say where: output address, valid, and kind.
-const LEAF_WHERE: u64 = 0x0000_ffff_ffff_f003;
-const AP_USER: u64 = 1 << 6;
-const AP_READ_ONLY: u64 = 1 << 7;
-/// Dirty bit modifier: what is read-only is writable, and only clean.
-const DBM: u64 = 1 << 51;
+/// More than a walk reads: five levels, each of which five of stage 2 lead to, and those that lead to
+/// the context descriptor.
+const WALK_MAX: usize = 48;
 
 pub(super) struct Tlb {
     /// Whether it reports; `--check dma` needs only what it knows.
@@ -47,14 +49,11 @@ pub(super) struct Tlb {
     walking: RefCell<BTreeMap<(Space, u64), Vec<Descriptor>>>,
     /// What the last walk for a page or block found, by its first 4 KiB.
     walked: RefCell<BTreeMap<(Space, u64), Walked>>,
+    /// The descriptors of stage 2, as they were last read: a walk finds some of what they say in the
+    /// TLB.
+    second: RefCell<BTreeMap<u64, Descriptor>>,
     suspects: RefCell<BTreeMap<(Space, u64), Suspect>>,
     reported: RefCell<BTreeSet<(Space, u64, u64)>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Descriptor {
-    pub at: u64,
-    pub value: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -63,20 +62,36 @@ struct Walked {
     descriptors: Vec<Descriptor>,
     /// The size of the page or block, as a power of two of bytes.
     log2: u8,
+    /// Its stream has stage 2.
+    nested: bool,
 }
 
 impl Walked {
-    /// Whether its leaf can be one of this size: a page descriptor, up to 64 KiB, or a block's.
+    /// Whether its leaf, or one of those of both stages, can be one of this size: a page descriptor, up
+    /// to 64 KiB, or a block's.
     fn is_of(&self, log2: u8) -> bool {
-        let leaf = self.descriptors.last();
-        leaf.is_some_and(|leaf| (leaf.value & 3 == 3) == (log2 <= 16))
+        let mut leaves = self.descriptors.iter().filter(|it| it.leaf);
+        leaves.any(|leaf| (leaf.value & 3 == 3) == (log2 <= 16))
+    }
+
+    /// The leaf that says where the page is, if the walk read it: that of stage 2, if there is one.
+    fn leaf(&self) -> Option<&Descriptor> {
+        let last = self.descriptors.last()?;
+        (last.stage == 2 || !self.nested).then_some(last)
     }
 
     /// Its leaf, if that leads to where `output` is.
     fn leaf_to(&self, output: u64) -> Option<&Descriptor> {
-        let leaf = self.descriptors.last()?;
+        let leaf = self.leaf()?;
         let mask = 0xffff_ffff_f000 & !((1 << self.log2) - 1);
         (leaf.value & mask == output & mask).then_some(leaf)
+    }
+
+    /// Whether the access itself goes through the descriptor at `index`: what stage 2 says of the tables
+    /// of stage 1 is only read.
+    fn is_of_access(&self, index: usize) -> bool {
+        let behind = || self.descriptors.iter().skip(index + 1);
+        self.descriptors[index].stage == 1 || behind().all(|it| it.stage == 2)
     }
 }
 
@@ -87,6 +102,8 @@ enum Cause {
     Changed(Descriptor, u64),
     /// No walk for this address space has found it, and its tables say otherwise: this.
     Foreign(Option<u64>),
+    /// The tables of both stages say otherwise, and it is not known since when.
+    Otherwise(Option<u64>),
 }
 
 #[derive(Clone, Debug)]
@@ -107,19 +124,6 @@ struct Suspect {
     invalidated: Option<Invalidation>,
 }
 
-/// Whether `now` still lets an access happen where `then` did.
-fn still_says(then: u64, now: u64, leaf: bool, write: bool) -> bool {
-    if then & LEAF_WHERE != now & LEAF_WHERE {
-        return false;
-    }
-    if !leaf {
-        return true;
-    }
-    let user = then & AP_USER == 0 || now & AP_USER != 0;
-    let writable = now & AP_READ_ONLY == 0 || now & DBM != 0;
-    user && (!write || writable)
-}
-
 impl Tlb {
     pub(super) fn new(config: &CheckConfig) -> Tlb {
         Tlb {
@@ -127,24 +131,33 @@ impl Tlb {
             limit: config.tlb_limit.unwrap_or(LIMIT),
             walking: RefCell::default(),
             walked: RefCell::default(),
+            second: RefCell::default(),
             suspects: RefCell::default(),
             reported: RefCell::default(),
         }
     }
 
-    pub(super) fn descriptor_read(&self, transaction: &Transaction, at: u64, value: u64) {
+    pub(super) fn descriptor_read(&self, transaction: &Transaction, read: &DescriptorRead) {
+        let descriptor = Descriptor::from(read);
+        if descriptor.stage == 2 {
+            let mut second = self.second.borrow_mut();
+            if second.len() >= PAGES_MAX && !second.contains_key(&descriptor.at) {
+                second.pop_first();
+            }
+            second.insert(descriptor.at, descriptor);
+        }
         let key = (space(transaction), transaction.address);
         let mut walking = self.walking.borrow_mut();
         let read = walking.entry(key).or_default();
         // A walk that starts over reads the same again.
-        if let Some(descriptor) = read.iter_mut().find(|descriptor| descriptor.at == at) {
-            descriptor.value = value;
-        } else if read.len() < 16 {
-            read.push(Descriptor { at, value });
+        if let Some(before) = read.iter_mut().find(|before| before.at == descriptor.at) {
+            *before = descriptor;
+        } else if read.len() < WALK_MAX {
+            read.push(descriptor);
         }
     }
 
-    pub(super) fn noted(&self, note: &Note) {
+    pub(super) fn noted(&self, checkers: &Checkers, note: &Note) {
         let Note::Walk {
             transaction, found, ..
         } = note
@@ -154,18 +167,22 @@ impl Tlb {
         let key = (space(transaction), transaction.address);
         let read = self.walking.borrow_mut().remove(&key);
         if let (true, Some(descriptors)) = (*found, read) {
-            // How large it is is known when it is used.
-            self.remember(key.0, key.1 >> 12, descriptors, 12);
+            let walked = Walked {
+                descriptors,
+                // How large it is is known when it is used.
+                log2: 12,
+                nested: self.is_nested(checkers, transaction),
+            };
+            self.remember((key.0, key.1 >> 12), walked);
         }
     }
 
-    fn remember(&self, space: Space, page: u64, descriptors: Vec<Descriptor>, log2: u8) {
+    fn remember(&self, key: (Space, u64), found: Walked) {
         let mut walked = self.walked.borrow_mut();
-        let key = (space, page);
         if walked.len() >= PAGES_MAX && !walked.contains_key(&key) {
             walked.pop_first();
         }
-        walked.insert(key, Walked { descriptors, log2 });
+        walked.insert(key, found);
     }
 
     /// The first 4 KiB of the page or block by which `transaction` was translated.
@@ -198,7 +215,7 @@ impl Tlb {
     ) -> Option<Descriptor> {
         let page = self.page(transaction, translation);
         let walked = self.walked.borrow();
-        walked.get(&page)?.descriptors.last().copied()
+        walked.get(&page)?.leaf().copied()
     }
 
     /// Whose leaf for another page says `output` too, and is still as it was.
@@ -208,7 +225,7 @@ impl Tlb {
             // Cheap first: this looks at everything that was ever walked.
             let leaf = walked.leaf_to(output).filter(|leaf| leaf.value & 1 != 0)?;
             let now = read64(&checkers.ram, leaf.at)?;
-            still_says(leaf.value, now, true, false).then_some(*key)
+            leaf.still_says(now, false).then_some(*key)
         };
         walked.iter().filter_map(owner).collect()
     }
@@ -223,13 +240,63 @@ impl Tlb {
     ) -> Option<(Descriptor, u64)> {
         let page = self.page(transaction, translation);
         let walked = self.walked.borrow();
-        let read = &walked.get(&page)?.descriptors;
-        let last = read.len().checked_sub(1)?;
-        read.iter().enumerate().find_map(|(index, descriptor)| {
+        let walked = walked.get(&page)?;
+        let mut read = walked.descriptors.iter().enumerate();
+        read.find_map(|(index, descriptor)| {
             let now = read64(&checkers.ram, descriptor.at)?;
-            let write = transaction.access.write;
-            let same = still_says(descriptor.value, now, index == last, write);
-            (!same).then_some((*descriptor, now))
+            let write = transaction.access.write && walked.is_of_access(index);
+            (!descriptor.still_says(now, write)).then_some((*descriptor, now))
+        })
+    }
+
+    /// Whether the stream has stage 2.
+    fn is_nested(&self, checkers: &Checkers, transaction: &Transaction) -> bool {
+        // Cheap first: in most machines none has.
+        if self.second.borrow().is_empty() {
+            return false;
+        }
+        let Some(smmu) = checkers.smmu() else {
+            return false;
+        };
+        let memory = reader(&checkers.ram);
+        View::new(&smmu, &memory).has_stage2(transaction.stream.0)
+    }
+
+    /// An access of a stream with stage 2, of which the last walk found nothing changed: does it go where
+    /// the tables of both stages say?
+    fn nested(
+        &self,
+        checkers: &Checkers,
+        transaction: &Transaction,
+        translation: &Translation,
+    ) -> Option<Cause> {
+        let space = space(transaction);
+        let smmu = checkers.smmu()?;
+        let memory = reader(&checkers.ram);
+        let walk = View::new(&smmu, &memory).walk_of(transaction).ok()?;
+        let second = self.second.borrow();
+        let last = walk.steps.len().checked_sub(1)?;
+        for (index, step) in walk.steps.iter().enumerate() {
+            let was = second.get(&step.at).filter(|_| step.stage == 2);
+            let is_of_access = index == last && walk.output().is_some();
+            let write = transaction.access.write && is_of_access;
+            if let Some(was) = was.filter(|was| !was.still_says(step.raw, write)) {
+                return Some(Cause::Changed(*was, step.raw));
+            }
+        }
+        drop(second);
+        let (output, permits) = match walk.end {
+            End::Mapped { output, rights, .. } => (Some(output), rights.permit(transaction.access)),
+            _ => (None, false),
+        };
+        if permits && output == Some(translation.address) {
+            return None;
+        }
+        let page = self.page(transaction, translation);
+        let known = space.1.is_none() || self.walked.borrow().contains_key(&page);
+        Some(match known {
+            true => Cause::Otherwise(output),
+            false => Cause::Foreign(output),
         })
     }
 
@@ -254,9 +321,15 @@ impl Tlb {
         let read = walk.stage1().map(|step| Descriptor {
             at: step.at,
             value: step.raw,
+            stage: 1,
+            leaf: step.kind != Kind::Table,
         });
-        let read = read.collect();
-        self.remember(page.0, page.1, read, translation.size_log2.max(12));
+        let walked = Walked {
+            descriptors: read.collect(),
+            log2: translation.size_log2.max(12),
+            nested: false,
+        };
+        self.remember(page, walked);
         None
     }
 
@@ -283,6 +356,9 @@ impl Tlb {
     ) -> Option<Cause> {
         match self.changed(checkers, transaction, translation) {
             Some((descriptor, now)) => Some(Cause::Changed(descriptor, now)),
+            None if self.is_nested(checkers, transaction) => {
+                self.nested(checkers, transaction, translation)
+            }
             None => self.foreign(checkers, transaction, translation),
         }
     }
@@ -312,7 +388,7 @@ impl Tlb {
         let page = (space(transaction), transaction.address >> 12);
         let at = match cause {
             Cause::Changed(descriptor, _) => descriptor.at,
-            Cause::Foreign(_) => 0,
+            Cause::Foreign(_) | Cause::Otherwise(_) => 0,
         };
         if self.suspects.borrow().contains_key(&page)
             || self.reported.borrow().contains(&(page.0, page.1, at))
@@ -321,15 +397,19 @@ impl Tlb {
         }
         let what = match cause {
             Cause::Changed(descriptor, now) => format!(
-                "used through the TLB, though the descriptor at {:#x} has changed to {now:#018x}",
+                "used through the TLB, though the {} at {:#x} has changed to {now:#018x}",
+                descriptor.name(),
                 descriptor.at
             ),
             Cause::Foreign(_) => "used through the TLB, without a walk".to_owned(),
+            Cause::Otherwise(_) => {
+                "used through the TLB, though the tables have changed".to_owned()
+            }
         };
         checkers.remember(page.0, transaction.address, what);
         let change = match cause {
             Cause::Changed(was, _) => took_away(&checkers.changes.borrow(), was),
-            Cause::Foreign(_) => None,
+            Cause::Foreign(_) | Cause::Otherwise(_) => None,
         };
         let suspect = Suspect {
             cause,
@@ -380,7 +460,7 @@ impl Tlb {
         };
         let address = suspect.transaction.address;
         let what = match suspect.cause {
-            Cause::Changed(..) => "DMA through a stale translation",
+            Cause::Changed(..) | Cause::Otherwise(_) => "DMA through a stale translation",
             Cause::Foreign(_) => "DMA through a translation of another address space",
         };
         let mut finding = Finding::new(Check::Tlb, what, page.0).at(address, Some(suspect.output));
@@ -389,19 +469,25 @@ impl Tlb {
         let mut key = 0;
         let mut change = suspect.change.clone();
         match suspect.cause {
-            Cause::Changed(Descriptor { at, value }, now) => {
+            Cause::Changed(was, now) => {
+                let Descriptor { at, value, .. } = was;
                 key = at;
                 finding.line(format!(
-                    "{access} of the device at {used} ns used what the descriptor at {at:#x} had \
-                     said, {value:#018x}; it said {now:#018x} by then"
+                    "{access} of the device at {used} ns used what the {} at {at:#x} had said, \
+                     {value:#018x}; it said {now:#018x} by then",
+                    was.name()
                 ));
-                tell_change(&mut finding, at, change.as_ref());
+                tell_change(&mut finding, was, change.as_ref());
+            }
+            Cause::Otherwise(output) => {
+                let instead = instead(output);
+                finding.line(format!(
+                    "{access} of the device at {used} ns used what the tables had said; they {instead} \
+                     by then"
+                ));
             }
             Cause::Foreign(output) => {
-                let instead = match output {
-                    None => "do not map the address".to_owned(),
-                    Some(output) => format!("map the address to {output:#x}"),
-                };
+                let instead = instead(output);
                 finding.line(format!(
                     "{access} of the device at {used} ns used a translation that no walk for this \
                      PASID has found; its tables {instead}"
@@ -453,7 +539,7 @@ impl Tlb {
                 let why = "covers it, but no CMD_SYNC has followed";
                 Some((it.clone(), why.to_owned()))
             }
-            (None, Cause::Changed(..)) => {
+            (None, Cause::Changed(..) | Cause::Otherwise(_)) => {
                 let cached = suspect.cached.as_ref();
                 let near = checkers.commands.nearest(since, address, cached);
                 near.map(|it| {
@@ -502,30 +588,34 @@ impl Tlb {
     }
 }
 
-/// What the TLB has for a use; if it has forgotten it meanwhile, what it would have by the context
-/// descriptor.
+/// What the tables say, in words.
+fn instead(output: Option<u64>) -> String {
+    match output {
+        None => "do not map the address".to_owned(),
+        Some(output) => format!("map the address to {output:#x}"),
+    }
+}
+
+/// What the TLB has for a use; if it has forgotten it meanwhile, what it would have.
 fn cached(
     checkers: &Checkers,
     transaction: &Transaction,
     translation: &Translation,
 ) -> Option<CachedTranslation> {
-    checkers.smmu()?.cached(transaction).or_else(|| {
-        let context = checkers.context(space(transaction))?;
-        Some(CachedTranslation::stage1(
-            context.granule(),
-            translation.size_log2,
-            0,
-            context.asid(),
-            transaction.address,
-        ))
-    })
+    let smmu = checkers.smmu()?;
+    let expected = || smmu.expected(transaction, translation.size_log2);
+    smmu.cached(transaction).or_else(expected)
 }
 
 /// The last change that took away what `was` said; else, the last of all.
 pub(super) fn took_away(changes: &Changes, was: Descriptor) -> Option<Change> {
     let takes_away = |change: &&Change| {
-        change.old & LEAF_WHERE == was.value & LEAF_WHERE
-            && !still_says(change.old, change.new, true, true)
+        let before = Descriptor {
+            value: change.old,
+            leaf: true,
+            ..was
+        };
+        was.leads_like(change.old) && !before.still_says(change.new, true)
     };
     let last = || changes.of(was.at).next_back();
     let change = changes.of(was.at).rev().find(takes_away).or_else(last);
@@ -543,15 +633,16 @@ pub(super) fn tell_earlier(
     let (space, leaf) = tlb.earlier(page, output)?;
     finding.line(format!("there it was mapped for {}", named(space)));
     let change = took_away(&checkers.changes.borrow(), leaf);
-    tell_change(finding, leaf.at, change.as_ref());
+    tell_change(finding, leaf, change.as_ref());
     change
 }
 
-/// Who changed the descriptor at `at`, in a report.
-pub(super) fn tell_change(finding: &mut Finding, at: u64, change: Option<&Change>) {
+/// Who changed the descriptor `was`, in a report.
+pub(super) fn tell_change(finding: &mut Finding, was: Descriptor, change: Option<&Change>) {
+    let (name, at) = (was.name(), was.at);
     let Some(change) = change else {
         finding.line(format!(
-            "the descriptor at {at:#x} changed before it was watched, or not by a vCPU"
+            "the {name} at {at:#x} changed before it was watched, or not by a vCPU"
         ));
         return;
     };
@@ -562,7 +653,7 @@ pub(super) fn tell_change(finding: &mut Finding, at: u64, change: Option<&Change
         "changed"
     };
     finding.line(format!(
-        "the descriptor at {at:#x} was changed at {} ns by vCPU {cpu}: {:#018x} to {:#018x} ({what})",
+        "the {name} at {at:#x} was changed at {} ns by vCPU {cpu}: {:#018x} to {:#018x} ({what})",
         time.as_ns(),
         change.old,
         change.new,
@@ -575,18 +666,13 @@ pub(super) fn tell_change(finding: &mut Finding, at: u64, change: Option<&Change
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_takes_a_permission_or_a_place_away_is_a_change() {
-        // A page of a process, as Linux maps it: user, writable, accessed, not dirty.
-        let page = 0x0060_0000_7777_0f43 | DBM;
-        let same = |now, write| still_says(page, now, true, write);
-        assert!(same(page & !(1 << 10), true), "the access flag");
-        assert!(same(page | AP_READ_ONLY, true), "clean, but writable");
-        assert!(same((page | AP_READ_ONLY) & !DBM, false), "reads go on");
-        assert!(!same((page | AP_READ_ONLY) & !DBM, true), "writes do not");
-        assert!(!same(page & !1, false), "invalid");
-        assert!(!same(page + 0x1000, false), "elsewhere");
-        assert!(!same(page & !AP_USER, false), "privileged");
+    fn leaf(value: u64) -> Descriptor {
+        Descriptor {
+            at: 0,
+            value,
+            stage: 1,
+            leaf: true,
+        }
     }
 
     const SPACE: Space = (8, Some(1));
@@ -612,21 +698,25 @@ mod tests {
     #[test]
     fn pages_that_became_a_block_are_forgotten() {
         let tlb = Tlb::new(&CheckConfig::default());
-        let leaf = |address, log2| tlb.leaf(&transaction(address), &translation(log2));
+        let found = |address, log2| tlb.leaf(&transaction(address), &translation(log2));
         let walk = |page, value| {
-            let at = 8 * page;
-            tlb.remember(SPACE, page, vec![Descriptor { at, value }], 12);
+            let walked = Walked {
+                descriptors: vec![leaf(value)],
+                log2: 12,
+                nested: false,
+            };
+            tlb.remember((SPACE, page), walked);
         };
         walk(0x205, 0x4020_5f43);
-        assert_eq!(leaf(0x20_5000, 12).unwrap().value, 0x4020_5f43);
+        assert_eq!(found(0x20_5000, 12).unwrap().value, 0x4020_5f43);
         // They are one block by now, found by a walk for another of them.
         walk(0x207, 0x4020_0f41);
-        assert_eq!(leaf(0x20_7000, 21).unwrap().value, 0x4020_0f41);
-        assert_eq!(leaf(0x20_5000, 21).unwrap().value, 0x4020_0f41);
-        assert_eq!(leaf(0x3f_f000, 21).unwrap().value, 0x4020_0f41);
-        assert!(leaf(0x40_0000, 21).is_none());
+        assert_eq!(found(0x20_7000, 21).unwrap().value, 0x4020_0f41);
+        assert_eq!(found(0x20_5000, 21).unwrap().value, 0x4020_0f41);
+        assert_eq!(found(0x3f_f000, 21).unwrap().value, 0x4020_0f41);
+        assert!(found(0x40_0000, 21).is_none());
         // And pages again.
         walk(0x200, 0x4020_0f43);
-        assert_eq!(leaf(0x20_0000, 12).unwrap().value, 0x4020_0f43);
+        assert_eq!(found(0x20_0000, 12).unwrap().value, 0x4020_0f43);
     }
 }
