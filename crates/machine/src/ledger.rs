@@ -14,6 +14,7 @@ use stallbox_smmu::{InvalidateRequest, Note, PageRequest, StreamId, Transaction}
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 
 use crate::faults::act_in_words;
+use crate::jobs::JobNote;
 
 /// CMD_RESUME's opcode, as rules see it.
 const CMD_RESUME: u32 = op::RESUME as u32;
@@ -311,34 +312,38 @@ impl Ledger {
         }
     }
 
-    /// An accelerator began a job.
-    pub(crate) fn job_started(&self, job: OpenJob) {
+    /// Something became of a job of the accelerator with this StreamID.
+    pub(crate) fn job(&self, stream: u32, note: &JobNote) {
+        let since = self.timeline.now();
         let jobs = &mut self.entries.borrow_mut().jobs;
-        if jobs.len() < OPEN_MAX {
-            jobs.push(job);
+        match *note {
+            JobNote::Started {
+                queue,
+                tag,
+                pasid,
+                input_bytes,
+            } if jobs.len() < OPEN_MAX => jobs.push(OpenJob {
+                stream,
+                queue,
+                tag,
+                pasid,
+                input_bytes,
+                since,
+                done: false,
+            }),
+            JobNote::Started { .. } => {}
+            JobNote::Done { queue, tag } => {
+                if let Some(job) = jobs.iter_mut().find(|job| job.is(stream, queue, tag)) {
+                    job.done = true;
+                }
+            }
+            JobNote::Ended { queue, tag } => {
+                if let Some(at) = jobs.iter().position(|job| job.is(stream, queue, tag)) {
+                    jobs.remove(at);
+                }
+            }
+            JobNote::Reset => jobs.retain(|job| job.stream != stream),
         }
-    }
-
-    /// A job has its result; that of the queue, or the one with this tag.
-    pub(crate) fn job_done(&self, stream: u32, queue: u16, tag: Option<u64>) {
-        let jobs = &mut self.entries.borrow_mut().jobs;
-        if let Some(job) = jobs.iter_mut().find(|job| job.is(stream, queue, tag)) {
-            job.done = true;
-        }
-    }
-
-    /// A job is over, with a completion or without.
-    pub(crate) fn job_ended(&self, stream: u32, queue: u16, tag: Option<u64>) {
-        let jobs = &mut self.entries.borrow_mut().jobs;
-        if let Some(at) = jobs.iter().position(|job| job.is(stream, queue, tag)) {
-            jobs.remove(at);
-        }
-    }
-
-    /// An accelerator was reset.
-    pub(crate) fn reset(&self, stream: u32) {
-        let jobs = &mut self.entries.borrow_mut().jobs;
-        jobs.retain(|job| job.stream != stream);
     }
 
     /// A rule takes something.

@@ -18,6 +18,7 @@ mod devices;
 mod dma;
 pub mod faults;
 mod interrupts;
+mod jobs;
 pub mod kernel_reports;
 pub mod latency;
 pub mod ledger;

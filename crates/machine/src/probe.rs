@@ -16,8 +16,8 @@ use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
 use crate::ats;
 use crate::check::Checkers;
 use crate::faults::Faults;
+use crate::jobs::JobNote;
 use crate::latency::{Latency, Part};
-use crate::ledger::OpenJob;
 
 pub(super) struct SmmuProbe {
     latency: Rc<Latency>,
@@ -214,34 +214,6 @@ impl AcceleratorProbe {
             checkers,
         }
     }
-
-    /// Follows the jobs: a queue has one at a time.
-    fn follow(&self, note: &DeviceNote) {
-        let (ledger, stream) = (self.faults.ledger(), self.stream);
-        match *note {
-            DeviceNote::JobStarted {
-                queue,
-                pasid,
-                tag,
-                input,
-                ..
-            } => ledger.job_started(OpenJob {
-                stream,
-                queue,
-                tag,
-                pasid: pasid.map(|pasid| pasid.0),
-                input_bytes: input,
-                since: self.tracer.now(),
-                done: false,
-            }),
-            DeviceNote::JobDone { queue, .. } => ledger.job_done(stream, queue, None),
-            DeviceNote::Completed { queue, .. }
-            | DeviceNote::JobDropped { queue }
-            | DeviceNote::QueueFailed { queue } => ledger.job_ended(stream, queue, None),
-            DeviceNote::Reset => ledger.reset(stream),
-            _ => {}
-        }
-    }
 }
 
 impl DeviceProbe for AcceleratorProbe {
@@ -294,9 +266,11 @@ impl DeviceProbe for AcceleratorProbe {
     }
 
     fn note(&self, note: &DeviceNote) {
-        self.follow(note);
         let stream = self.stream;
-        self.checkers.device(stream, note);
+        if let Some(job) = JobNote::of_zip(note) {
+            self.faults.ledger().job(stream, &job);
+            self.checkers.job(stream, &job);
+        }
         self.tracer.emit(match *note {
             DeviceNote::Doorbell { queue, tail } => Event::Doorbell {
                 stream,

@@ -11,9 +11,10 @@ use stallbox_faultplan::Point;
 use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
 
+use crate::check::Checkers;
 use crate::config::{FaultMode, TestEngineConfig};
+use crate::jobs::JobNote;
 use crate::latency::{Latency, Part};
-use crate::ledger::OpenJob;
 use crate::memory::Physical;
 use crate::{AtcProbe, Faults, TEST_ENGINE, World};
 
@@ -42,6 +43,7 @@ impl World {
             latency: latency.clone(),
             tracer: self.tracer.clone(),
             faults: self.faults.clone(),
+            checkers: self.checkers.clone(),
         });
         let atc_probe = AtcProbe::new(TEST_ENGINE, latency.clone(), self.tracer.clone());
         let atc_probe = Rc::new(atc_probe.under(&self.faults));
@@ -55,37 +57,11 @@ struct Probe {
     latency: Rc<Latency>,
     tracer: Tracer,
     faults: Rc<Faults>,
+    checkers: Rc<Checkers>,
 }
 
 impl Probe {
     const STREAM: u32 = TEST_ENGINE.0 as u32;
-
-    /// Follows the jobs: a queue has many at a time, each with a tag.
-    fn follow(&self, note: &EngineNote) {
-        let (ledger, stream) = (self.faults.ledger(), Probe::STREAM);
-        match *note {
-            EngineNote::Started {
-                queue,
-                pasid,
-                tag,
-                bytes,
-                ..
-            } => ledger.job_started(OpenJob {
-                stream,
-                queue,
-                tag,
-                pasid: pasid.map(|pasid| pasid.0),
-                input_bytes: bytes,
-                since: self.tracer.now(),
-                done: false,
-            }),
-            EngineNote::Done { queue, tag, .. } => ledger.job_done(stream, queue, Some(tag)),
-            EngineNote::Completed { queue, tag } => ledger.job_ended(stream, queue, Some(tag)),
-            EngineNote::Dropped { queue } => ledger.job_ended(stream, queue, None),
-            EngineNote::Reset => ledger.reset(stream),
-            _ => {}
-        }
-    }
 }
 
 impl EngineProbe for Probe {
@@ -128,8 +104,11 @@ impl EngineProbe for Probe {
     }
 
     fn note(&self, note: &EngineNote) {
-        self.follow(note);
         let stream = Probe::STREAM;
+        if let Some(job) = JobNote::of_test_engine(note) {
+            self.faults.ledger().job(stream, &job);
+            self.checkers.job(stream, &job);
+        }
         self.tracer.emit(match *note {
             EngineNote::Doorbell { queue, tail } => Event::Doorbell {
                 stream,

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use stallbox_tests::{Guest, Record, Run};
+use stallbox_tests::{Guest, Record, Run, repository};
 
 /// With one of `include/linux/svabugs.h` of the patch.
 fn with(bug: &str) -> Guest {
@@ -406,5 +406,88 @@ fn a_kernel_that_unbinds_before_the_queue_has_stopped() {
         "stalled, tag",
         "context descriptor was made invalid",
         "answered",
+    ]);
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
+fn a_kernel_that_gives_a_pasid_away_under_a_stall() {
+    let guest = |bug, checks| {
+        let plan = repository("docs/fault-plans/next-owner.toml");
+        with(bug).option("--plan", plan).option("--check", checks)
+    };
+    // The device is waited for, however late the record is.
+    let run = guest("", "pasid,tlb,stall,dma,config").run("zipgone next-owner");
+    assert!(!run.success().errors().contains("check"));
+
+    let script = "zipgone next-owner & echo first $!; wait $!";
+    let run = guest("early-reuse", "pasid").run(script).status(1);
+    let reports = reports(&run);
+    let hurt = "another process's device wrote to this one's memory";
+    assert!(run.output().contains(hurt), "{run}");
+    // The process that the shell started, and the one which that started next.
+    let first = run
+        .output()
+        .lines()
+        .find_map(|it| it.strip_prefix("first "));
+    let first: u32 = first.expect("the shell says it").trim().parse().unwrap();
+    let [first, second] = [first, first + 1].map(|pid| format!("zipgone (pid {pid})"));
+
+    let retried = &reports[0];
+    let what = "pasid: a stall was retried in another owner's address space";
+    assert_eq!(retried.what, what, "{run}");
+    assert_eq!(
+        retried.lines[0].split(", ").nth(2),
+        Some("VA 0x600000000000")
+    );
+    let goes_on = &reports[1];
+    let what = "goes on in another owner's address space";
+    assert!(goes_on.what.starts_with("pasid: a job of queue ") && goes_on.what.ends_with(what));
+    for report in [retried, goes_on] {
+        let [was, is] = [report.lines[1], report.lines[2]];
+        assert!(
+            was.contains(" the PASID had ASID ") && was.ends_with(&format!("of {first}")),
+            "{run}"
+        );
+        assert!(
+            is.starts_with("  now it has ASID ") && is.ends_with(&format!("of {second}")),
+            "{run}"
+        );
+        // The ASID may be the same: it is free, too.
+        let table = |line: &str| {
+            let ttb0 = line.split("TTB0 ").last()?;
+            Some(ttb0.split(',').next()?.to_owned())
+        };
+        assert_ne!(table(was), table(is), "{run}");
+        assert!(
+            report.says(&format!("detached by vCPU 0 for {first} at ")),
+            "{run}"
+        );
+        assert!(
+            report.says(&format!("attached by vCPU 0 for {second} at ")),
+            "{run}"
+        );
+        report.came_by(
+            "detached",
+            &[
+                "arm_smmu_clear_cd",
+                "iommu_sva_unbind_device",
+                "uacce_fops_release",
+            ],
+        );
+        report.came_by(
+            "attached",
+            &[
+                "arm_smmu_set_pasid",
+                "iommu_sva_bind_device",
+                "uacce_fops_open",
+            ],
+        );
+    }
+    retried.history(&[
+        "stalled, tag 0",
+        "the PASID was detached",
+        "the PASID was attached",
+        "retried",
     ]);
 }

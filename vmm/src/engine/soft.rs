@@ -295,6 +295,7 @@ impl<'a> Soft<'a> {
                 pc: cpu.pc,
                 frame: cpu.x[29],
                 link: cpu.x[30],
+                current: (cpu.pstate.el == 1 && cpu.pstate.sp_sel).then_some(cpu.sp_banked[0]),
                 half: Half::upper(cpu.sys.ttbr1, cpu.sys.tcr),
             });
         }

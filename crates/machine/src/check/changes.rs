@@ -12,13 +12,21 @@ const WORDS_MAX: usize = 1 << 16;
 /// Changes kept of one word.
 const CHANGES_MAX: usize = 8;
 
+/// Where a vCPU was.
+#[derive(Clone, Debug)]
+pub(super) struct Who {
+    pub cpu: usize,
+    /// Return addresses, innermost first.
+    pub frames: Rc<[u64]>,
+    /// For which process, if that was asked for and is known.
+    pub process: Option<Rc<str>>,
+}
+
 /// Where a vCPU was, and when.
 #[derive(Clone, Debug)]
 pub(super) struct By {
     pub time: Time,
-    pub cpu: usize,
-    /// Return addresses, innermost first.
-    pub frames: Rc<[u64]>,
+    pub who: Who,
 }
 
 /// A word became another one.
@@ -34,7 +42,7 @@ pub(super) struct Change {
 pub(super) struct Changes(BTreeMap<u64, VecDeque<Change>>);
 
 impl Changes {
-    pub fn stored(&mut self, store: &Store, cpu: usize, frames: &Rc<[u64]>) {
+    pub fn stored(&mut self, store: &Store, who: &Who) {
         if self.0.len() >= WORDS_MAX && !self.0.contains_key(&store.at) {
             self.0.pop_first();
         }
@@ -45,8 +53,7 @@ impl Changes {
         of_this.push_back(Change {
             by: By {
                 time: Time::from_ps(store.time_ps),
-                cpu,
-                frames: frames.clone(),
+                who: who.clone(),
             },
             old: store.old,
             new: store.new,

@@ -185,7 +185,7 @@ impl Configuration {
             finding.line(format!(
                 "its word {index} was changed at {} ns by vCPU {}: {:#018x} to {:#018x}",
                 change.by.time.as_ns(),
-                change.by.cpu,
+                change.by.who.cpu,
                 change.old,
                 change.new
             ));

@@ -7,11 +7,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use stallbox_smmu::{Transaction, Translation};
 
-use super::changes::{By, Changes};
+use super::changes::{By, Changes, Who};
 use super::pages::{Counted, PageState, Pages, counted};
 use super::report::{Check, Finding, access, named};
 use super::tlb::{Tlb, took_away};
@@ -38,9 +37,9 @@ impl Dma {
         self.words.borrow().contains(&at)
     }
 
-    pub(super) fn stored(&self, store: &Store, cpu: usize, frames: &Rc<[u64]>) {
+    pub(super) fn stored(&self, store: &Store, who: &Who) {
         if counted(store.old, store.new).is_some() {
-            self.counts.borrow_mut().stored(store, cpu, frames);
+            self.counts.borrow_mut().stored(store, who);
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Caller {
     pub frame: u64,
     /// x30.
     pub link: u64,
+    /// SP_EL0 at EL1, where Linux has its `current` task.
+    pub current: Option<u64>,
     /// The kernel's half of the address space.
     pub half: Half,
 }

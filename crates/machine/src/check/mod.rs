@@ -20,6 +20,7 @@ mod pasid;
 mod report;
 mod stall;
 mod symbols;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tlb;
@@ -31,7 +32,6 @@ use std::rc::{Rc, Weak};
 
 use anyhow::{Result, bail};
 use stallbox_devices::GuestRam;
-use stallbox_devices::hisi::DeviceNote;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_output::remark;
 use stallbox_smmu::{
@@ -42,7 +42,8 @@ use stallbox_trace::{Event, Tracer};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::Devices;
-use changes::Changes;
+use crate::jobs::JobNote;
+use changes::{Changes, Who};
 use commands::Commands;
 pub use config::CheckConfig;
 use context::Context;
@@ -106,7 +107,6 @@ impl Checkers {
             timeline: timeline.clone(),
             tracer: tracer.clone(),
             ram: ram.clone(),
-            symbols,
             devices: RefCell::default(),
             #[cfg(test)]
             alone: RefCell::default(),
@@ -117,12 +117,13 @@ impl Checkers {
             configuration: config
                 .config
                 .then(|| configuration::Configuration::new(config)),
-            pasids: config.pasid.then(pasid::Pasids::default),
+            pasids: config.pasid.then(|| pasid::Pasids::new(symbols.as_deref())),
             history: RefCell::default(),
             commands: Commands::default(),
             changes: RefCell::default(),
             pages: OnceCell::new(),
             counts: Default::default(),
+            symbols,
         })
     }
 
@@ -182,18 +183,19 @@ impl Checkers {
     pub fn stored(&self, caller: &Caller) {
         let Some(watch) = &self.watch else { return };
         let stores = watch.take();
-        let frames: Rc<[u64]> = caller.frames(&self.ram).into();
+        let who = Who {
+            cpu: caller.cpu,
+            frames: caller.frames(&self.ram).into(),
+            process: self.pasids.as_ref().and_then(|it| it.caller(self, caller)),
+        };
         for store in stores {
             match &self.dma {
                 _ if self.commands.holds(store.at) => {
                     let mut authors = self.commands.authors.borrow_mut();
-                    authors.stored(&store, caller.cpu, &frames);
+                    authors.stored(&store, &who);
                 }
-                Some(dma) if dma.holds(store.at) => dma.stored(&store, caller.cpu, &frames),
-                _ => {
-                    let mut changes = self.changes.borrow_mut();
-                    changes.stored(&store, caller.cpu, &frames);
-                }
+                Some(dma) if dma.holds(store.at) => dma.stored(&store, &who),
+                _ => self.changes.borrow_mut().stored(&store, &who),
             }
         }
     }
@@ -222,10 +224,10 @@ impl Checkers {
         }
     }
 
-    /// Something happened in the device with this StreamID.
-    pub(crate) fn device(&self, stream: u32, note: &DeviceNote) {
+    /// Something became of a job of the accelerator with this StreamID.
+    pub(crate) fn job(&self, stream: u32, note: &JobNote) {
         if let Some(pasids) = &self.pasids {
-            pasids.device(self, stream, note);
+            pasids.job(self, stream, note);
         }
     }
 

@@ -4,10 +4,10 @@
 //! PASID had when they began. If the PASID is detached and attached to another one before the answer
 //! comes, the retry, or the rest of the job, lands in the memory of the new owner.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use stallbox_devices::hisi::DeviceNote;
 use stallbox_smmu::spec::cd::Cd;
 use stallbox_smmu::view::{AddressSpace, View};
 use stallbox_smmu::{Access, Note, StreamId, SubstreamId, Transaction, Translation};
@@ -15,27 +15,78 @@ use stallbox_timeline::Time;
 
 use super::changes::Change;
 use super::report::{Check, Finding, access};
-use super::{Checkers, Space, space};
-use crate::stage1::reader;
+use super::tasks::Tasks;
+use super::{Caller, Checkers, Space, Symbols, space};
+use crate::jobs::JobNote;
+use crate::stage1::{Half, reader};
 
 /// Stalls and jobs that are followed: more than an SMMU has tags.
 const STALLS_MAX: usize = 1 << 16;
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Begun {
     time: Time,
     owner: AddressSpace,
+    /// Whose it was, if that is known.
+    process: Option<Rc<str>>,
 }
 
-#[derive(Default)]
+/// A job that is under way.
+#[derive(Clone)]
+struct Job {
+    queue: u16,
+    tag: u64,
+    begun: Begun,
+}
+
 pub(super) struct Pasids {
     /// Transactions that wait, from their first stall on.
     stalls: RefCell<Vec<(Transaction, Begun)>>,
-    /// What each queue of each device works on.
-    jobs: RefCell<BTreeMap<(u32, u16), (Space, Begun)>>,
+    /// What devices work on.
+    jobs: RefCell<BTreeMap<Space, Vec<Job>>>,
+    /// Which processes there are, with symbols.
+    tasks: Option<Tasks>,
+    /// The half of the address space in which they are, once a vCPU was there.
+    half: Cell<Option<Half>>,
 }
 
 impl Pasids {
+    pub(super) fn new(symbols: Option<&Symbols>) -> Pasids {
+        Pasids {
+            stalls: RefCell::default(),
+            jobs: RefCell::default(),
+            tasks: symbols.and_then(Tasks::new),
+            half: Cell::new(None),
+        }
+    }
+
+    /// For which process a vCPU works.
+    pub(super) fn caller(&self, checkers: &Checkers, caller: &Caller) -> Option<Rc<str>> {
+        self.half.set(Some(caller.half));
+        let tasks = self.tasks.as_ref()?;
+        let process = tasks.process(&checkers.ram, &caller.half, caller.current?)?;
+        Some(process.into())
+    }
+
+    fn process(&self, checkers: &Checkers, owner: AddressSpace) -> Option<Rc<str>> {
+        let process = self
+            .tasks
+            .as_ref()?
+            .owner(&checkers.ram, &self.half.get()?, owner.ttb0)?;
+        Some(process.into())
+    }
+
+    /// Whose the PASID of `transaction` is, from now on watched.
+    fn begun(&self, checkers: &Checkers, transaction: &Transaction) -> Option<Begun> {
+        checkers.watch_configuration(transaction);
+        let owner = owner(checkers, transaction)?;
+        Some(Begun {
+            time: checkers.now(),
+            owner,
+            process: self.process(checkers, owner),
+        })
+    }
+
     pub(super) fn noted(&self, checkers: &Checkers, note: &Note) {
         match note {
             Note::Stalled { transaction, .. } => {
@@ -44,7 +95,7 @@ impl Pasids {
                 if known || stalls.len() == STALLS_MAX {
                     return;
                 }
-                if let Some(begun) = begun(checkers, transaction) {
+                if let Some(begun) = self.begun(checkers, transaction) {
                     stalls.push((*transaction, begun));
                 }
             }
@@ -61,26 +112,38 @@ impl Pasids {
         Some(stalls.swap_remove(at).1)
     }
 
-    pub(super) fn device(&self, checkers: &Checkers, stream: u32, note: &DeviceNote) {
+    /// Something became of a job of the accelerator with this StreamID.
+    pub(super) fn job(&self, checkers: &Checkers, stream: u32, note: &JobNote) {
+        let mut jobs = self.jobs.borrow_mut();
         match *note {
-            DeviceNote::JobStarted { queue, pasid, .. } => {
+            JobNote::Started {
+                queue, tag, pasid, ..
+            } => {
                 let transaction = Transaction {
                     stream: StreamId(stream),
-                    substream: pasid.map(|pasid| SubstreamId(pasid.0)),
+                    substream: pasid.map(SubstreamId),
                     address: 0,
                     access: Access::READ,
                 };
-                let mut jobs = self.jobs.borrow_mut();
-                match begun(checkers, &transaction) {
-                    Some(begun) => jobs.insert((stream, queue), (space(&transaction), begun)),
-                    None => jobs.remove(&(stream, queue)),
-                };
+                if jobs.values().map(Vec::len).sum::<usize>() < STALLS_MAX
+                    && let Some(begun) = self.begun(checkers, &transaction)
+                {
+                    let of_space = jobs.entry(space(&transaction)).or_default();
+                    of_space.push(Job { queue, tag, begun });
+                }
             }
-            DeviceNote::JobDone { queue, .. } => {
-                self.jobs.borrow_mut().remove(&(stream, queue));
+            JobNote::Done { queue, tag } | JobNote::Ended { queue, tag } => {
+                let is_it = |job: &Job| job.queue == queue && tag.is_none_or(|it| job.tag == it);
+                let mut of_stream = jobs.range_mut((stream, None)..=(stream, Some(u32::MAX)));
+                let found =
+                    of_stream.find_map(|(_, jobs)| Some((jobs.iter().position(is_it)?, jobs)));
+                if let Some((at, jobs)) = found {
+                    jobs.remove(at);
+                }
             }
-            _ => {}
+            JobNote::Reset => jobs.retain(|of, _| of.0 != stream),
         }
+        jobs.retain(|_, jobs| !jobs.is_empty());
     }
 
     pub(super) fn used(
@@ -94,9 +157,7 @@ impl Pasids {
             0 => None,
             _ => self.take(transaction),
         };
-        let jobs = self.jobs.borrow();
-        let works = jobs.values().any(|(of, _)| *of == space);
-        drop(jobs);
+        let works = self.jobs.borrow().contains_key(&space);
         if stalled.is_none() && !works {
             return;
         }
@@ -111,14 +172,16 @@ impl Pasids {
         }
         // Once for each job.
         let mut changed = Vec::new();
-        self.jobs.borrow_mut().retain(|(_, queue), (of, begun)| {
-            let other = *of == space && changed_hands(checkers, space, begun, now);
-            if other {
-                changed.push((*queue, *begun));
-            }
-            !other
-        });
-        for (queue, begun) in changed {
+        if let Some(jobs) = self.jobs.borrow_mut().get_mut(&space) {
+            jobs.retain(|job| {
+                let other = changed_hands(checkers, space, &job.begun, now);
+                if other {
+                    changed.push(job.clone());
+                }
+                !other
+            });
+        }
+        for Job { queue, begun, .. } in changed {
             let what = format!("a job of queue {queue} goes on in another owner's address space");
             self.tell(checkers, transaction, translation, (&begun, now), &what);
         }
@@ -139,12 +202,13 @@ impl Pasids {
             "{} of the device; at {} ns the PASID had {}",
             access(transaction),
             begun.time.as_ns(),
-            named(begun.owner)
+            named(begun.owner, begun.process.as_deref())
         ));
         finding.line(if begun.owner == now {
             "since then it was detached, and attached to the same address space again".to_owned()
         } else {
-            format!("now it has {}", named(now))
+            let process = self.process(checkers, now);
+            format!("now it has {}", named(now, process.as_deref()))
         });
         let changes = checkers.changes.borrow();
         let context = checkers.context(space);
@@ -166,15 +230,6 @@ impl Pasids {
         drop(changes);
         checkers.report(&finding);
     }
-}
-
-/// Whose the PASID of `transaction` is, from now on watched.
-fn begun(checkers: &Checkers, transaction: &Transaction) -> Option<Begun> {
-    checkers.watch_configuration(transaction);
-    Some(Begun {
-        time: checkers.now(),
-        owner: owner(checkers, transaction)?,
-    })
 }
 
 fn owner(checkers: &Checkers, transaction: &Transaction) -> Option<AddressSpace> {
@@ -199,6 +254,10 @@ fn changed_hands(checkers: &Checkers, space: Space, begun: &Begun, now: AddressS
     context.is_valid() && changes.of(context.at).any(detached)
 }
 
-fn named(owner: AddressSpace) -> String {
-    format!("ASID {}, TTB0 {:#x}", owner.asid, owner.ttb0)
+fn named(owner: AddressSpace, process: Option<&str>) -> String {
+    let of = match process {
+        Some(process) => format!("of {process}"),
+        None => "process not known".to_owned(),
+    };
+    format!("ASID {}, TTB0 {:#x}, {of}", owner.asid, owner.ttb0)
 }

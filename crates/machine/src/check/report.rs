@@ -83,7 +83,7 @@ impl Finding {
 
     pub fn event(&mut self, by: &By, what: &str) {
         self.events
-            .push((by.time, format!("vCPU {}: {what}", by.cpu)));
+            .push((by.time, format!("vCPU {}: {what}", by.who.cpu)));
     }
 }
 
@@ -125,10 +125,10 @@ fn frames(text: &mut String, checkers: &Checkers, by: &By) -> std::fmt::Result {
         });
         name.flatten().unwrap_or_default()
     };
-    let named = by.frames.iter().enumerate();
+    let named = by.who.frames.iter().enumerate();
     let named = named.map(|(index, &address)| (address, name(index, address)));
     let shown = named.skip_while(|(address, name)| {
-        by.frames.len() > 1 && *address == by.frames[0] && name.ends_with("+0x0")
+        by.who.frames.len() > 1 && *address == by.who.frames[0] && name.ends_with("+0x0")
     });
     for (index, (address, name)) in shown.enumerate() {
         writeln!(text, "    #{index} {address:#x} {name}")?;
@@ -164,10 +164,12 @@ fn render(text: &mut String, checkers: &Checkers, finding: &Finding) -> std::fmt
         writeln!(text, "  {line}")?;
     }
     for (what, by) in &finding.traces {
+        let process = by.who.process.as_deref();
+        let process = process.map_or_else(String::new, |it| format!(" for {it}"));
         writeln!(
             text,
-            "  {what} by vCPU {} at {} ns:",
-            by.cpu,
+            "  {what} by vCPU {}{process} at {} ns:",
+            by.who.cpu,
             by.time.as_ns()
         )?;
         frames(text, checkers, by)?;

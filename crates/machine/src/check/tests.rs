@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-use stallbox_devices::dma::Pasid;
 use stallbox_smmu::testing::{cd_sva, ste_nested, ste_stage1, ste_stage2};
 use stallbox_smmu::{
     Access, Config, DescriptorRead, ExternalAbort, Interrupts, Line, Memory, Note, PageRequest,
@@ -219,6 +218,7 @@ impl Driver {
                 pc: 0xffff_8000_8000_1234,
                 frame: 0,
                 link: 0,
+                current: None,
                 half: crate::stage1::Half::upper(0, 0),
             });
         }
@@ -551,25 +551,38 @@ fn a_pasid_that_changes_hands_under_a_stall_is_found() {
 #[test]
 fn a_job_that_goes_on_in_another_address_space_is_found() {
     let driver = Driver::new("pasid");
-    let note = |note| driver.checkers.device(STREAM, &note);
-    let start = || DeviceNote::JobStarted {
-        queue: 3,
-        pasid: Some(Pasid(1)),
-        tag: 0,
-        input: 1,
-        output: 1,
+    let start = |queue, tag| {
+        let started = JobNote::Started {
+            queue,
+            tag,
+            pasid: Some(1),
+            input_bytes: 1,
+        };
+        driver.checkers.job(STREAM, &started);
     };
-    note(start());
+    // Of one queue that has one at a time, and of one that has many.
+    start(3, 0);
+    for tag in 0..3 {
+        start(4, tag);
+    }
+    let (queue, tag) = (4, Some(1));
+    let done = JobNote::Done { queue, tag };
+    driver.checkers.job(STREAM, &done);
     driver.access();
     assert_eq!(driver.reports(), 0);
     driver.attach(2, ROOTS[1]);
     driver.forget();
     driver.access();
     driver.access();
-    assert_eq!(driver.reports(), 1, "once a job");
-    note(start());
+    assert_eq!(driver.reports(), 3, "once a job");
+    start(3, 0);
     driver.access();
-    assert_eq!(driver.reports(), 1, "the next job is the new owner's");
+    assert_eq!(driver.reports(), 3, "the next job is the new owner's");
+    driver.checkers.job(STREAM, &JobNote::Reset);
+    driver.attach(1, ROOTS[0]);
+    driver.forget();
+    driver.access();
+    assert_eq!(driver.reports(), 3, "there is no job");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use stallbox_smmu::view::{End, Kind, View};
 use stallbox_smmu::{CachedTranslation, DescriptorRead, Note, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
 
-use super::changes::{By, Change, Changes};
+use super::changes::{Change, Changes};
 use super::commands::Invalidation;
 use super::context::Context;
 use super::descriptor::Descriptor;
@@ -646,7 +646,7 @@ pub(super) fn tell_change(finding: &mut Finding, was: Descriptor, change: Option
         ));
         return;
     };
-    let By { time, cpu, .. } = change.by;
+    let (time, cpu) = (change.by.time, change.by.who.cpu);
     let what = if change.new & 1 == 0 {
         "unmapped"
     } else {

@@ -238,29 +238,28 @@ fn what_waits_is_bounded_and_goes_when_it_is_over() {
 #[test]
 fn jobs_are_followed_by_queue_or_by_tag() {
     let (_timeline, ledger) = ledger();
-    let job = |queue, tag| OpenJob {
-        stream: 8,
-        queue,
-        tag,
-        pasid: Some(1),
-        input_bytes: 100,
-        since: Time::ZERO,
-        done: false,
-    };
     let left = |ledger: &Ledger| -> Vec<(u16, u64, bool)> {
         let entries = ledger.entries();
         let jobs = entries.jobs.iter();
         jobs.map(|job| (job.queue, job.tag, job.done)).collect()
     };
     for (queue, tag) in [(0, 1), (0, 2), (1, 1)] {
-        ledger.job_started(job(queue, tag));
+        let started = JobNote::Started {
+            queue,
+            tag,
+            pasid: Some(1),
+            input_bytes: 100,
+        };
+        ledger.job(8, &started);
     }
-    ledger.job_done(8, 0, Some(2));
+    let tag = Some(2);
+    ledger.job(8, &JobNote::Done { queue: 0, tag });
     assert_eq!(left(&ledger), [(0, 1, false), (0, 2, true), (1, 1, false)]);
-    ledger.job_ended(8, 0, Some(2));
-    ledger.job_ended(8, 1, None);
-    ledger.job_ended(16, 0, None);
+    ledger.job(8, &JobNote::Ended { queue: 0, tag });
+    let tag = None;
+    ledger.job(8, &JobNote::Ended { queue: 1, tag });
+    ledger.job(16, &JobNote::Ended { queue: 0, tag });
     assert_eq!(left(&ledger), [(0, 1, false)]);
-    ledger.reset(8);
+    ledger.job(8, &JobNote::Reset);
     assert_eq!(left(&ledger), []);
 }

@@ -299,6 +299,7 @@ impl Scene<'_> {
             pc: core.pc,
             frame: core.x[29],
             link: core.x[30],
+            current: None,
             half: Half::upper(core.ttbr1, core.tcr),
         };
         let frames = caller.frames(&self.world.ram);

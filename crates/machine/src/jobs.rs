@@ -1,0 +1,80 @@
+//! The jobs of accelerators, whichever they are: what the record of open things and the checkers follow.
+
+use stallbox_devices::hisi::DeviceNote;
+use stallbox_devices::test_engine::EngineNote;
+
+/// What became of a job. Where there is no tag, a queue has one job at a time, or it does not matter
+/// which one it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobNote {
+    Started {
+        queue: u16,
+        tag: u64,
+        pasid: Option<u32>,
+        input_bytes: u32,
+    },
+    /// It has its result; the completion is yet to be written.
+    Done { queue: u16, tag: Option<u64> },
+    /// It is over, with a completion or without.
+    Ended { queue: u16, tag: Option<u64> },
+    /// All of the accelerator's are over.
+    Reset,
+}
+
+impl JobNote {
+    /// Of the ZIP, where a queue has one job at a time.
+    pub(super) fn of_zip(note: &DeviceNote) -> Option<JobNote> {
+        Some(match *note {
+            DeviceNote::JobStarted {
+                queue,
+                pasid,
+                tag,
+                input,
+                ..
+            } => JobNote::Started {
+                queue,
+                tag,
+                pasid: pasid.map(|pasid| pasid.0),
+                input_bytes: input,
+            },
+            DeviceNote::JobDone { queue, .. } => JobNote::Done { queue, tag: None },
+            DeviceNote::Completed { queue, .. }
+            | DeviceNote::JobDropped { queue }
+            | DeviceNote::QueueFailed { queue } => JobNote::Ended { queue, tag: None },
+            DeviceNote::Reset => JobNote::Reset,
+            _ => return None,
+        })
+    }
+
+    /// Of the test engine, where a queue has many, each with a tag.
+    pub(super) fn of_test_engine(note: &EngineNote) -> Option<JobNote> {
+        Some(match *note {
+            EngineNote::Started {
+                queue,
+                pasid,
+                tag,
+                bytes,
+                ..
+            } => JobNote::Started {
+                queue,
+                tag,
+                pasid: pasid.map(|pasid| pasid.0),
+                input_bytes: bytes,
+            },
+            EngineNote::Done { queue, tag, .. } => JobNote::Done {
+                queue,
+                tag: Some(tag),
+            },
+            EngineNote::Completed { queue, tag } => JobNote::Ended {
+                queue,
+                tag: Some(tag),
+            },
+            // The job that found a ring unusable is the one that is not dropped.
+            EngineNote::Dropped { queue } | EngineNote::QueueFailed { queue, .. } => {
+                JobNote::Ended { queue, tag: None }
+            }
+            EngineNote::Reset => JobNote::Reset,
+            _ => return None,
+        })
+    }
+}
