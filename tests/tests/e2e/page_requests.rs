@@ -198,3 +198,61 @@ fn a_response_failure_stops_page_requests_until_the_driver_enables_them_again() 
     assert_eq!(answered.get("failure"), Some(&1), "{answered:?}\n{run}");
     assert!(answered.get("success") > Some(&8), "{answered:?}\n{run}");
 }
+
+/// What the checkers said, as the trace has it.
+fn reports(trace: &[Record]) -> Vec<&str> {
+    let reports = trace.iter().filter(|record| record.event == "report");
+    reports.filter_map(|record| record.text("what")).collect()
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "limits are times of the host")]
+fn a_kernel_that_answers_gives_the_checkers_no_cause() {
+    let script = clean(
+        "svatest copy --bytes 1M --memory untouched --access 16K > /dev/null &&
+        svatest copy --bytes 4M --ops 4 --memory untouched > /dev/null &&
+        svatest copy --memory unmapped > /dev/null",
+    );
+    let run = guest().option("--check", "stall,pasid,config").run(&script);
+    let run = run.success();
+    assert!(reports(&run.trace()).is_empty(), "{run}");
+    assert!(!run.errors().contains("check"), "{run}");
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
+fn a_page_response_that_is_lost_is_reported_with_its_rule() {
+    let (_folder, guest) = plan(
+        "[[rule]]\nname='lost'\nat='command'\nmatch={command='CMD_PRI_RESP', nth=1}\ndo.drop=true\n",
+    );
+    let script =
+        "svatest copy --memory untouched > /dev/null & sleep 0.3; kill -9 $!; wait $!; true";
+    let guest = guest.option("--check", "stall=100000");
+    let run = guest.run(script).status(123);
+    let overdue = "a page request group has had no answer for 100 ms";
+    assert_eq!(reports(&run.trace()), [overdue], "{run}");
+    assert!(run.errors().contains("CMD_PRI_RESP at "), "{run}");
+    assert!(run.errors().contains("sent, dropped by rule lost"), "{run}");
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "stores of a host's vCPUs cannot be watched")]
+fn a_page_response_for_which_nobody_waits_is_reported_with_who_sent_it() {
+    // The SMMU executes one like it before the kernel's (CMDQ_PRI_0_SSID, CMDQ_0_SSV, CMDQ_PRI_0_SID of
+    // 00:02.0; CMDQ_PRI_1_RESP is PRI_RESP_SUCC, and the first group has index 0).
+    let (_folder, guest) = plan(
+        "[[rule]]\nname='twice'\nat='command'\nmatch={command='CMD_PRI_RESP', nth=1}\n\
+         do.run_commands=[[0x10_0000_1841, 0x2000]]\n",
+    );
+    let script = "svatest copy --memory untouched > /dev/null";
+    let run = guest.option("--check", "stall").run(script).status(123);
+    let unasked = "a CMD_PRI_RESP for which no page request group waits";
+    assert_eq!(reports(&run.trace()), [unasked], "{run}");
+    assert!(
+        run.errors().contains("group 0 was answered before, at "),
+        "{run}"
+    );
+    for function in ["arm_smmu_page_response", "iopf_group_response"] {
+        assert!(run.errors().contains(function), "no {function}\n{run}");
+    }
+}

@@ -22,8 +22,16 @@ const ANSWERS_MAX: usize = 4096;
 #[derive(Default)]
 pub(super) struct PageRequests {
     /// Groups whose last request is in the queue or was taken from it.
-    open: RefCell<BTreeMap<Group, (Time, u64)>>,
+    open: RefCell<BTreeMap<Group, Asked>>,
     answered: RefCell<BTreeMap<Group, (Time, Option<By>)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    since: Time,
+    address: u64,
+    /// It was reported that nobody answers it.
+    reported: bool,
 }
 
 fn group(request: &PageRequest) -> Group {
@@ -57,26 +65,62 @@ impl PageRequests {
 
     fn asked(&self, checkers: &Checkers, request: &PageRequest, limit: Span) {
         let (group, since) = (group(request), checkers.now());
-        let entry = (since, request.address);
-        self.open.borrow_mut().insert(group, entry);
+        let asked = Asked {
+            since,
+            address: request.address,
+            reported: false,
+        };
+        self.open.borrow_mut().insert(group, asked);
         checkers.later(limit, move |checkers| {
             let Some(stall) = &checkers.stall else { return };
-            if stall.groups().open.borrow().get(&group) != Some(&entry) {
-                return;
+            let groups = stall.groups();
+            // The index may be another group's by now.
+            let open = groups.open.borrow().get(&group).copied();
+            if open.is_some_and(|open| open.since == since && !open.reported) {
+                let what = format!(
+                    "a page request group has had no answer for {}",
+                    in_ms(limit)
+                );
+                groups.unanswered(checkers, group, what);
             }
-            let what = format!(
-                "a page request group has had no answer for {}",
-                in_ms(limit)
-            );
-            let space = (group.0, group.1);
-            let mut finding = Finding::new(Check::Stall, what, space).at(entry.1, None);
-            finding.line(format!(
-                "group {}, asked for at {} ns; no CMD_PRI_RESP has named it",
-                group.2,
-                since.as_ns()
-            ));
-            checkers.report(&finding);
         });
+    }
+
+    /// The run is ended: what is open is open for good.
+    pub(super) fn cut_off(&self, checkers: &Checkers) {
+        let open: Vec<(Group, Time)> = {
+            let open = self.open.borrow();
+            let open = open.iter().filter(|(_, asked)| !asked.reported);
+            open.map(|(group, asked)| (*group, asked.since)).collect()
+        };
+        for (group, since) in open {
+            let age = in_ms(checkers.now().since(since));
+            let what =
+                format!("a page request group had no answer when the run ended, after {age}");
+            self.unanswered(checkers, group, what);
+        }
+    }
+
+    fn unanswered(&self, checkers: &Checkers, group: Group, what: String) {
+        let mut open = self.open.borrow_mut();
+        let Some(asked) = open.get_mut(&group) else {
+            return;
+        };
+        asked.reported = true;
+        let Asked { since, address, .. } = *asked;
+        drop(open);
+        let mut finding = Finding::new(Check::Stall, what, (group.0, group.1)).at(address, None);
+        let response = checkers.withheld(since, |words| {
+            let raw = Raw(*words);
+            raw.opcode() == op::PRI_RESP && (raw.sid(), raw.pri_index()) == (group.0, group.2)
+        });
+        let answer = response.unwrap_or_else(|| "no CMD_PRI_RESP has named it".to_owned());
+        finding.line(format!(
+            "group {}, asked for at {} ns; {answer}",
+            group.2,
+            since.as_ns()
+        ));
+        checkers.report(&finding);
     }
 
     fn answer(&self, checkers: &Checkers, raw: &Raw) {

@@ -214,7 +214,7 @@ impl Stalls {
     fn overdue(&self, checkers: &Checkers, key: (u32, u16), since: Time) {
         // The tag may be another stall's by now.
         let open = self.open.borrow().get(&key).copied();
-        let Some(open) = open.filter(|open| open.since == since) else {
+        let Some(open) = open.filter(|open| open.since == since && !open.reported) else {
             return;
         };
         let what = format!("a stall has had no answer for {}", in_ms(self.limit));
@@ -223,6 +223,7 @@ impl Stalls {
 
     /// The run is ended: what is open is open for good.
     pub(super) fn cut_off(&self, checkers: &Checkers) {
+        self.groups.cut_off(checkers);
         let open: Vec<_> = {
             let open = self.open.borrow();
             let open = open.iter().filter(|(_, open)| !open.reported);

@@ -650,4 +650,10 @@ fn page_request_groups_are_answered_once_and_in_time() {
     assert_eq!(driver.reports(), 2);
     driver.wait(Span::from_us(2));
     assert_eq!(driver.reports(), 3, "never answered");
+    ask(8, true);
+    driver.checkers.cut_off();
+    assert_eq!(driver.reports(), 4, "not answered when the run ended");
+    driver.checkers.cut_off();
+    driver.wait(Span::from_ms(2));
+    assert_eq!(driver.reports(), 4, "once");
 }
