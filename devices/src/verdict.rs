@@ -1,7 +1,7 @@
 //! What a probe may decide about an accelerator: the device asks, waits at a gate if it is given one,
 //! and does what it was told.
 
-use stallbox_timeline::{Gate, Timeline};
+use stallbox_timeline::{Gate, Span, Timeline};
 
 use crate::dma::Pasid;
 use crate::lease::{Lease, Revoked};
@@ -56,13 +56,40 @@ impl DeviceVerdict {
     }
 }
 
+/// A decision about a step that takes time: first wait, if there is a gate; then it takes longer.
+#[derive(Clone, Debug, Default)]
+pub struct StepVerdict {
+    /// What to wait for.
+    pub wait: Option<Gate>,
+    /// How much longer it takes.
+    pub more: Span,
+}
+
+impl StepVerdict {
+    /// Spends `span` and what the verdict adds, on behalf of a task with this lease.
+    pub(crate) async fn spend(
+        self,
+        span: Span,
+        timeline: &Timeline,
+        lease: &Lease,
+    ) -> Result<(), Revoked> {
+        if let Some(gate) = self.wait {
+            gate.passed().await;
+            lease.check()?;
+        }
+        timeline.sleep(span + self.more).await;
+        lease.check()
+    }
+}
+
 /// What becomes of what comes by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceAct {
     /// It goes its way.
     #[default]
     Go,
-    /// An interrupt, a doorbell or a register write is lost; a mailbox command is never answered.
+    /// An interrupt, a doorbell, a register write or the completion of an invalidation is lost; a mailbox
+    /// command is never answered.
     Drop,
     /// An access to memory is aborted; a mailbox command fails, with this status.
     Fail(u8),

@@ -587,7 +587,8 @@ impl Inner {
             Signal::None => {}
             Signal::Event => self.wake(),
             Signal::Interrupt { address, data } => {
-                self.interrupt_by(address, data, Line::CommandSync, gerror::MSI_CMDQ_ABT_ERR);
+                let on_abort = gerror::MSI_CMDQ_ABT_ERR;
+                self.interrupt_by(address, data, Line::CommandSync, None, on_abort);
             }
         }
     }

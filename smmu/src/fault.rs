@@ -24,7 +24,7 @@ use crate::features::StallTags;
 use crate::probe::{Note, Response};
 use crate::queue::Ring;
 use crate::smmu::{Inner, bump};
-use crate::spec::event::{self, EVENT_BYTES, Fault};
+use crate::spec::event::{self, EVENT_BYTES, Fault, Record};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
 use crate::verdict::{OnRecord, Points};
 use crate::{Line, StreamId, Transaction};
@@ -288,6 +288,7 @@ impl Inner {
             self.interrupt(
                 &self.regs.eventq_msi,
                 Line::EventQueue,
+                Some(StreamId(Record(words).sid())),
                 gerror::MSI_EVENTQ_ABT_ERR,
             );
         }

@@ -205,7 +205,7 @@ impl Inner {
             }
             self.lose_page_request(request, true);
             if self.interrupts_on_last() && request.last {
-                self.page_request_interrupt();
+                self.page_request_interrupt(request.stream);
             }
             return self.answer_overflow(request);
         }
@@ -274,7 +274,7 @@ impl Inner {
             was_empty
         };
         if due {
-            self.page_request_interrupt();
+            self.page_request_interrupt(request.stream);
         }
         Ok(())
     }
@@ -283,11 +283,12 @@ impl Inner {
         self.regs.priq_msi.attributes.get() & mask::IRQ_CFG2_LO != 0
     }
 
-    fn page_request_interrupt(&self) {
+    fn page_request_interrupt(&self, stream: StreamId) {
         if self.regs.irq_ctrl.get() & irq_ctrl::PRIQ != 0 {
             self.interrupt(
                 &self.regs.priq_msi,
                 Line::PageRequestQueue,
+                Some(stream),
                 gerror::MSI_PRIQ_ABT_ERR,
             );
         }

@@ -280,9 +280,9 @@ pub trait Probe {
         Verdict::default()
     }
 
-    /// An interrupt is about to be sent. Asked where
-    /// [`Points::INTERRUPT`](crate::Points::INTERRUPT) is watched.
-    fn on_interrupt(&self, _line: Line) -> Verdict<OnInterrupt> {
+    /// An interrupt is about to be sent; `stream` is that of the record or page request that it tells
+    /// of, if it is of one. Asked where [`Points::INTERRUPT`](crate::Points::INTERRUPT) is watched.
+    fn on_interrupt(&self, _line: Line, _stream: Option<StreamId>) -> Verdict<OnInterrupt> {
         Verdict::default()
     }
 
@@ -335,8 +335,8 @@ impl<P: Probe + ?Sized> Probe for Rc<P> {
         (**self).on_command(words)
     }
 
-    fn on_interrupt(&self, line: Line) -> Verdict<OnInterrupt> {
-        (**self).on_interrupt(line)
+    fn on_interrupt(&self, line: Line, stream: Option<StreamId>) -> Verdict<OnInterrupt> {
+        (**self).on_interrupt(line, stream)
     }
 
     fn on_page_request(&self, request: &PageRequest) -> Verdict<OnPageRequest> {

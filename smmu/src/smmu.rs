@@ -17,7 +17,7 @@ use crate::spec::low_mask;
 use crate::spec::regs::{FRAME_BYTES, cr0, gerror, irq_ctrl};
 use crate::tlb::Tlb;
 use crate::verdict::{OnInterrupt, Points};
-use crate::{ExternalAbort, Interrupts, Line, Memory};
+use crate::{ExternalAbort, Interrupts, Line, Memory, StreamId};
 
 /// One SMMU. Cheap to clone; clones are the same SMMU.
 #[derive(Clone)]
@@ -361,6 +361,7 @@ impl Inner {
             self.interrupt(
                 &self.regs.gerror_msi,
                 Line::GlobalError,
+                None,
                 gerror::MSI_GERROR_ABT_ERR,
             );
         }
@@ -368,13 +369,28 @@ impl Inner {
 
     /// Sends an interrupt whose enable has been checked: as a message if it has an address, else
     /// as an edge on its line.
-    pub(crate) fn interrupt(&self, message: &Message, line: Line, on_abort: u32) {
-        self.interrupt_by(message.address.get(), message.data.get(), line, on_abort);
+    /// `stream` did what it tells of.
+    pub(crate) fn interrupt(
+        &self,
+        message: &Message,
+        line: Line,
+        stream: Option<StreamId>,
+        on_abort: u32,
+    ) {
+        let (address, data) = (message.address.get(), message.data.get());
+        self.interrupt_by(address, data, line, stream, on_abort);
     }
 
-    pub(crate) fn interrupt_by(&self, address: u64, data: u32, line: Line, on_abort: u32) {
+    pub(crate) fn interrupt_by(
+        &self,
+        address: u64,
+        data: u32,
+        line: Line,
+        stream: Option<StreamId>,
+        on_abort: u32,
+    ) {
         if self.watches(Points::INTERRUPT) {
-            let verdict = self.probe.on_interrupt(line);
+            let verdict = self.probe.on_interrupt(line, stream);
             if verdict.act == OnInterrupt::Drop {
                 return;
             }

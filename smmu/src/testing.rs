@@ -222,7 +222,7 @@ impl Probe for FixedProbe {
         self.commands.next()
     }
 
-    fn on_interrupt(&self, _line: Line) -> Verdict<OnInterrupt> {
+    fn on_interrupt(&self, _line: Line, _stream: Option<StreamId>) -> Verdict<OnInterrupt> {
         self.lines.next()
     }
 

@@ -17,6 +17,8 @@ struct Place {
     open: bool,
     waiting: Vec<Gate>,
     passed: u64,
+    /// How often it was opened: a time-out is over when it was, though it may be closed again.
+    opened: u64,
 }
 
 /// One gate, to be shown.
@@ -44,24 +46,32 @@ impl Gates {
         let gate = Gate::new();
         place.waiting.push(gate.clone());
         let (first, count) = (place.waiting.len() == 1, place.waiting.len());
+        let opened = place.opened;
         drop(places);
         if to.open_at.is_some_and(|limit| count >= limit as usize) {
             self.open(&to.name);
         } else if first && let Some(ns) = to.timeout_ns {
             let (gates, name) = (self.clone(), to.name.clone());
             timeline.after(Span::from_ns(ns), move || {
-                gates.open(&name);
+                if gates.opened(&name) == opened {
+                    gates.open(&name);
+                }
             });
         }
         Some(gate)
     }
 
-    /// Opens a gate for good, also one that nobody has come to yet: how many it lets go.
+    fn opened(&self, name: &str) -> u64 {
+        self.0.borrow().get(name).map_or(0, |place| place.opened)
+    }
+
+    /// Opens a gate until it is closed, also one that nobody has come to yet: how many it lets go.
     pub fn open(&self, name: &str) -> usize {
         let waiting = {
             let mut places = self.0.borrow_mut();
             let place = places.entry(name.to_owned()).or_default();
             place.open = true;
+            place.opened += 1;
             place.passed += place.waiting.len() as u64;
             std::mem::take(&mut place.waiting)
         };
@@ -69,7 +79,7 @@ impl Gates {
         waiting.len()
     }
 
-    /// Closes a gate again: what comes from now on waits.
+    /// Closes a gate again: what comes from now on waits. One that nobody has come to is closed.
     pub fn close(&self, name: &str) {
         if let Some(place) = self.0.borrow_mut().get_mut(name) {
             place.open = false;
@@ -127,6 +137,20 @@ mod tests {
         assert!(!first.is_open());
         let second = gates.come(&gate(Some(2), None), &timeline).unwrap();
         assert!(first.is_open() && second.is_open());
+    }
+
+    #[test]
+    fn a_gate_that_is_closed_again_has_a_new_time_out() {
+        let (gates, timeline) = (Gates::default(), Timeline::new());
+        gates.come(&gate(None, Some(500)), &timeline).unwrap();
+        timeline.advance_to(Time::from_ns(300));
+        gates.open("g");
+        gates.close("g");
+        let held = gates.come(&gate(None, Some(500)), &timeline).unwrap();
+        timeline.advance_to(Time::from_ns(799));
+        assert!(!held.is_open());
+        timeline.advance_to(Time::from_ns(800));
+        assert!(held.is_open());
     }
 
     #[test]

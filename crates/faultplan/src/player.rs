@@ -126,7 +126,7 @@ impl Player {
             let before = rule.when.before_rule.as_deref();
             let over = before.is_some_and(|name| first_fired(name).is_some());
             Rc::new(Active {
-                on: Cell::new(true),
+                on: Cell::new(rule.enabled),
                 matched: Cell::new(0),
                 fired: Cell::new(0),
                 first: Cell::default(),

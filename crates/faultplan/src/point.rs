@@ -261,14 +261,14 @@ impl Point {
                     | Matches::ADDRESS
                     | Matches::STAG
             }
-            Point::Interrupt => Matches::LINE,
+            Point::Interrupt => Matches::LINE | Matches::STREAM,
             Point::AtcCompletion => Matches::STREAM | Matches::PASID | Matches::ADDRESS,
             Point::Dma => transaction | device,
             Point::Doorbell | Point::DescriptorFetch | Point::Compute | Point::CompletionWrite => {
                 Matches::STREAM | Matches::QUEUE
             }
             Point::Mailbox => Matches::STREAM | Matches::MAILBOX | Matches::QUEUE,
-            Point::Msi => Matches::STREAM | Matches::VECTOR,
+            Point::Msi => Matches::STREAM | Matches::VECTOR | Matches::QUEUE,
             Point::RegisterWrite => Matches::STREAM | Matches::REGISTER | Matches::VALUE,
             Point::DoorbellWrite => {
                 Matches::STREAM | Matches::QUEUE | Matches::RING | Matches::VALUE
@@ -289,11 +289,10 @@ impl Point {
             | Point::FaultReport
             | Point::ResumeToRetry
             | Point::PageResponse
-            | Point::AtcInvalidate
-            | Point::Doorbell
-            | Point::DescriptorFetch
-            | Point::Compute
-            | Point::CompletionWrite => Actions::DELAY,
+            | Point::AtcInvalidate => Actions::DELAY,
+            Point::Doorbell | Point::DescriptorFetch | Point::Compute | Point::CompletionWrite => {
+                wait
+            }
             Point::Record => {
                 wait | Actions::DROP
                     | Actions::DUPLICATE
@@ -308,9 +307,8 @@ impl Point {
                     | Actions::RESPONSE
                     | Actions::ERROR
             }
-            Point::Interrupt | Point::Msi => wait | Actions::DROP,
+            Point::Interrupt | Point::Msi | Point::AtcCompletion => wait | Actions::DROP,
             Point::PageRequest => wait | Actions::DROP | Actions::OVERFLOW | Actions::ANSWER,
-            Point::AtcCompletion => Actions::DROP,
             Point::Dma => wait | Actions::ABORT,
             Point::Mailbox => wait | Actions::DROP | Actions::FAIL,
             Point::RegisterWrite => Actions::DROP,

@@ -60,6 +60,11 @@ pub enum Ring {
 impl Ring {
     pub(crate) const NAMES: &'static [&'static str] = &["sq", "cq", "eq", "aeq", "context", "data"];
 
+    /// Its name in a plan.
+    pub fn name(self) -> &'static str {
+        Ring::NAMES[self as usize]
+    }
+
     pub(crate) fn named(name: &str) -> Option<Ring> {
         Some(match name {
             "sq" => Ring::Submission,
@@ -441,6 +446,12 @@ pub enum Effect {
     },
     /// Opens a gate.
     Open(String),
+    /// Closes a gate.
+    Close(String),
+    /// Switches the rules of this name on.
+    Enable(String),
+    /// Switches the rules of this name off.
+    Disable(String),
     /// Tells a marker, as the guest can.
     Marker(String),
     /// The run stops until it is told to go on.
@@ -454,6 +465,8 @@ pub struct Rule {
     pub name: String,
     /// The line at which it begins, counted from 1; 0 if it did not come from a file.
     pub line: usize,
+    /// Whether it is switched on at the beginning.
+    pub enabled: bool,
     /// Where.
     pub at: Point,
     /// What.

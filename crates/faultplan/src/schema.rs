@@ -36,6 +36,7 @@ pub fn schema() -> Value {
                 "required": ["at", "do"],
                 "properties": {
                     "name": name(),
+                    "enabled": { "type": "boolean" },
                     "at": { "enum": Point::ALL.map(Point::name) },
                     "match": { "type": "object" },
                     "do": { "type": "object", "minProperties": 1 },
@@ -288,7 +289,7 @@ fn do_value(key: &str) -> Value {
         }),
         "effects_after_ns" => integer(0, LONGEST_NS),
         "pause" => json!({ "type": "boolean" }),
-        "open" | "marker" => name(),
+        "open" | "close" | "enable" | "disable" | "marker" => name(),
         _ => yes,
     }
 }

@@ -314,3 +314,23 @@ fn a_rule_that_is_added_later_knows_what_has_fired() {
     assert!(player.ask(Time::from_ns(9), &read(0)).is_none());
     assert!(player.ask(Time::from_ns(10), &read(0)).is_some());
 }
+
+#[test]
+fn a_rule_that_is_off_takes_nothing_and_counts_nothing() {
+    let player = player(
+        "[[rule]]\nname = 'x'\nenabled = false\nat = 'dma'\nmatch.nth = 2\ndo.delay = 1\n\
+         [[rule]]\nname = 'y'\nat = 'dma'\ndo.delay = 1",
+    );
+    let by = || {
+        let fired = player.ask(Time::ZERO, &Subject::at(Point::Dma));
+        fired.map(|fired| fired.rule.name.clone())
+    };
+    assert_eq!(by().as_deref(), Some("y"));
+    assert_eq!(player.switch("x", true), 1);
+    // What came before is not counted: this is the first.
+    assert_eq!(by().as_deref(), Some("y"));
+    assert_eq!(by().as_deref(), Some("x"));
+    assert_eq!(player.switch("y", false), 1);
+    assert_eq!(by(), None);
+    assert_eq!(player.switch("nobody", true), 0);
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use serde::Serialize;
-use stallbox_faultplan::{Act, Point, Rule, Subject};
+use stallbox_faultplan::{Act, Point, Ring, Rule, Subject};
 use stallbox_smmu::spec::command::op;
 use stallbox_smmu::{InvalidateRequest, Note, PageRequest, StreamId, Transaction};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
@@ -53,6 +53,9 @@ pub struct Took {
     /// Input address.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_hex")]
     pub address: Option<u64>,
+    /// The device's ring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<&'static str>,
     /// The device's queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<u16>,
@@ -62,6 +65,9 @@ pub struct Took {
     /// The event, command, line, mailbox command, vector or register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u32>,
+    /// The value written to a register or doorbell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<u32>,
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -358,9 +364,11 @@ impl Ledger {
             stream: subject.stream,
             pasid: subject.pasid,
             address: subject.address.map(|(first, _)| first),
+            ring: subject.ring.map(Ring::name),
             queue: subject.queue,
             stag: subject.stag,
             code: subject.code,
+            value: subject.value,
         };
         let mut entries = self.entries.borrow_mut();
         if keeps(&rule.act) {

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep};
 use stallbox_devices::pcie::RequesterId;
-use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
+use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite, StepVerdict};
 use stallbox_faultplan::Point;
 use stallbox_smmu::{
     DescriptorRead, EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
-    OnTranslation, PageRequest, Probe, Response, Step, Transaction, Translation, Verdict,
+    OnTranslation, PageRequest, Probe, Response, Step, StreamId, Transaction, Translation, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
@@ -75,8 +75,8 @@ impl Probe for SmmuProbe {
         verdict
     }
 
-    fn on_interrupt(&self, line: Line) -> Verdict<OnInterrupt> {
-        self.faults.on_interrupt(line)
+    fn on_interrupt(&self, line: Line, stream: Option<StreamId>) -> Verdict<OnInterrupt> {
+        self.faults.on_interrupt(line, stream)
     }
 
     fn descriptor_read(&self, transaction: &Transaction, descriptor: &DescriptorRead) {
@@ -231,7 +231,7 @@ impl DeviceProbe for AcceleratorProbe {
         }
     }
 
-    fn delay(&self, step: DeviceStep, queue: u16) -> Span {
+    fn on_step(&self, step: DeviceStep, queue: u16) -> StepVerdict {
         let point = match step {
             DeviceStep::Doorbell => Point::Doorbell,
             DeviceStep::DescriptorFetch => Point::DescriptorFetch,
@@ -257,8 +257,8 @@ impl DeviceProbe for AcceleratorProbe {
         self.faults.on_doorbell(self.stream, doorbell)
     }
 
-    fn on_msi(&self, vector: u8) -> DeviceVerdict {
-        self.faults.on_msi(self.stream, vector.into())
+    fn on_msi(&self, vector: u8, queue: Option<u16>) -> DeviceVerdict {
+        self.faults.on_msi(self.stream, vector.into(), queue)
     }
 
     fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use stallbox_devices::pcie::Slot;
 use stallbox_devices::pcie::host::HostBridge;
 use stallbox_devices::test_engine::{self, EngineNote, EngineProbe, EngineStep, TestEngine};
-use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
+use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite, StepVerdict};
 use stallbox_faultplan::Point;
 use stallbox_timeline::Span;
 use stallbox_trace::{Event, Tracer};
@@ -73,7 +73,7 @@ impl EngineProbe for Probe {
         })
     }
 
-    fn delay(&self, step: EngineStep, queue: u16) -> Span {
+    fn on_step(&self, step: EngineStep, queue: u16) -> StepVerdict {
         let point = match step {
             EngineStep::Doorbell => Point::Doorbell,
             EngineStep::DescriptorFetch => Point::DescriptorFetch,
@@ -94,8 +94,8 @@ impl EngineProbe for Probe {
         self.faults.on_doorbell(Probe::STREAM, doorbell)
     }
 
-    fn on_msi(&self, vector: u16) -> DeviceVerdict {
-        self.faults.on_msi(Probe::STREAM, vector)
+    fn on_msi(&self, vector: u16, queue: u16) -> DeviceVerdict {
+        self.faults.on_msi(Probe::STREAM, vector, Some(queue))
     }
 
     fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {

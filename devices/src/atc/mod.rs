@@ -31,6 +31,7 @@ use crate::dma::{
 };
 use crate::pcie::ats::AtsState;
 use crate::pcie::pri::PriState;
+use crate::verdict::DeviceAct;
 use cache::{Cache, low_mask};
 use groups::Groups;
 
@@ -393,10 +394,13 @@ impl Atc {
         while self.in_use(&request) > 0 {
             self.released.notified().await;
         }
-        if self.probe.loses_completion(&request) {
-            self.probe.note(&AtcNote::InvalidateLost { request });
-        } else {
-            done();
+        let verdict = self.probe.on_completion(&request);
+        if let Some(gate) = verdict.wait {
+            gate.passed().await;
+        }
+        match verdict.act {
+            DeviceAct::Drop => self.probe.note(&AtcNote::InvalidateLost { request }),
+            _ => done(),
         }
     }
 

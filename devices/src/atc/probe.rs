@@ -3,6 +3,7 @@
 use stallbox_timeline::Span;
 
 use crate::dma::{InvalidateRequest, PageRequest, PageResponseCode, Pasid};
+use crate::verdict::DeviceVerdict;
 
 /// A step of the cache's own work that takes time. What the way to the root complex and translation
 /// take is spent by the [port](crate::dma::AtsPort).
@@ -86,10 +87,9 @@ pub trait AtcProbe {
     fn spend(&self, step: AtcStep) -> Span;
     /// Told what happened.
     fn note(&self, note: &AtcNote);
-    /// Whether the completion of `request` is lost.
-    fn loses_completion(&self, request: &InvalidateRequest) -> bool {
-        let _ = request;
-        false
+    /// The completion of `request` is about to be sent.
+    fn on_completion(&self, _request: &InvalidateRequest) -> DeviceVerdict {
+        DeviceVerdict::default()
     }
 }
 

@@ -8,7 +8,7 @@ use stallbox_timeline::Timeline;
 use super::counters::Counters;
 use super::master::{Alarm, Master};
 use super::probe::{DeviceNote, DeviceProbe};
-use super::qm::{Doorbell, EventKind, Interrupts, Qm};
+use super::qm::{Doorbell, EventKind, InjectedEvents, Interrupts, Qm};
 use super::regs::{Registers, Request};
 use super::spec::*;
 use super::zip::ZipEngine;
@@ -48,14 +48,14 @@ struct Wires {
 impl Alarm for Wires {
     fn refused(&self, purpose: Purpose, write: bool) {
         if self.registers.dma_refused(purpose == Purpose::Data, write) {
-            self.raise(VECTOR_ABNORMAL);
+            self.raise(VECTOR_ABNORMAL, None);
         }
     }
 }
 
 impl Interrupts for Wires {
-    fn raise(&self, vector: u8) {
-        let verdict = self.master.probe.on_msi(vector);
+    fn raise(&self, vector: u8, queue: Option<u16>) {
+        let verdict = self.master.probe.on_msi(vector, queue);
         // It is there as long as it is called.
         if let Some(wires) = self.me.upgrade() {
             verdict.carry_out(&self.master.timeline, move || wires.send(vector));
@@ -162,7 +162,7 @@ impl Zip {
     /// hardware had found them. What the driver unmasked raises vector 3.
     pub fn set_errors(&self, qm: u32, zip: u32) {
         if self.registers.set_errors(qm, zip) {
-            self.wires.raise(VECTOR_ABNORMAL);
+            self.wires.raise(VECTOR_ABNORMAL, None);
         }
     }
 
@@ -177,8 +177,8 @@ impl Zip {
     }
 
     /// Writes entries of the ring of completion events or of that of failures, which nothing gave
-    /// cause for, `count` alike; how many the ring takes now.
-    pub fn inject_events(&self, failure: bool, queue: u16, kind: u8, count: u32) -> u32 {
+    /// cause for, `count` alike. A ring that is too short for them overflows.
+    pub fn inject_events(&self, failure: bool, queue: u16, kind: u8, count: u32) -> InjectedEvents {
         let ring = if failure {
             EventKind::Async
         } else {
@@ -271,7 +271,7 @@ impl Zip {
                 self.qm.vft_write(register, merged);
             }
             _ => match self.registers.write(register, value, enables) {
-                Some(Request::RaiseAbnormal) => self.wires.raise(VECTOR_ABNORMAL),
+                Some(Request::RaiseAbnormal) => self.wires.raise(VECTOR_ABNORMAL, None),
                 Some(Request::InitializeMemory) => {
                     self.engine.reset();
                     self.qm.reset();

@@ -159,9 +159,9 @@ impl Master {
         queue: u16,
         lease: &Lease,
     ) -> Result<(), Revoked> {
-        let span = self.probe.spend(step) + self.probe.delay(step, queue);
-        self.timeline.sleep(span).await;
-        lease.check()
+        let span = self.probe.spend(step);
+        let verdict = self.probe.on_step(step, queue);
+        verdict.spend(span, &self.timeline, lease).await
     }
 
     /// [`Master::spend`] for a job.

@@ -34,6 +34,7 @@ mod tests;
 
 pub use function::Zip;
 pub use probe::{DeviceNote, DeviceProbe, DeviceStep, NoProbe};
+pub use qm::InjectedEvents;
 
 /// Which of the two devices it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use stallbox_timeline::Span;
 
 use crate::dma::Pasid;
-use crate::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
+use crate::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite, StepVerdict};
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
 /// the [DMA port](crate::dma), not here.
@@ -129,9 +129,9 @@ pub enum DeviceNote {
 pub trait DeviceProbe {
     /// How long `step` takes, this time.
     fn spend(&self, step: DeviceStep) -> Span;
-    /// How much longer a plan lets `step` take for this queue.
-    fn delay(&self, _step: DeviceStep, _queue: u16) -> Span {
-        Span::ZERO
+    /// `step` of this queue is about to begin.
+    fn on_step(&self, _step: DeviceStep, _queue: u16) -> StepVerdict {
+        StepVerdict::default()
     }
     /// Told what happened.
     fn note(&self, note: &DeviceNote);
@@ -146,8 +146,9 @@ pub trait DeviceProbe {
     fn on_mailbox(&self, _command: u8, _queue: u16) -> DeviceVerdict {
         DeviceVerdict::default()
     }
-    /// An interrupt is about to be raised.
-    fn on_msi(&self, _vector: u8) -> DeviceVerdict {
+    /// An interrupt is about to be raised. `queue` is that of the first entry of its ring that the driver
+    /// has not taken; errors are of no queue.
+    fn on_msi(&self, _vector: u8, _queue: Option<u16>) -> DeviceVerdict {
         DeviceVerdict::default()
     }
     /// The guest rings a doorbell, which is about to arrive.

@@ -9,6 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 use crate::hisi::{DeviceNote, DeviceProbe, DeviceStep, Revision, Zip, ZipConfig};
 use crate::pcie::{PciFunction, RequesterId, Slot};
 pub(crate) use crate::testing::{MSI_ADDRESS, Memory};
+use crate::verdict::{DeviceVerdict, StepVerdict};
 
 pub(crate) const RAM_BYTES: u64 = 64 << 20;
 pub(crate) const MSI_DATA: u32 = 0x1230;
@@ -31,6 +32,10 @@ pub(crate) const LISTS: u64 = 0x310_0000;
 pub(crate) struct Recorder {
     pub(crate) notes: RefCell<Vec<DeviceNote>>,
     pub(crate) steps: RefCell<Vec<DeviceStep>>,
+    /// At this step of this queue.
+    pub(crate) verdict: RefCell<Option<(DeviceStep, u16, StepVerdict)>>,
+    /// Interrupts that were about to be raised, with the queues that they tell of.
+    pub(crate) interrupts: RefCell<Vec<(u8, Option<u16>)>>,
 }
 
 impl DeviceProbe for Recorder {
@@ -44,6 +49,18 @@ impl DeviceProbe for Recorder {
 
     fn note(&self, note: &DeviceNote) {
         self.notes.borrow_mut().push(*note);
+    }
+
+    fn on_step(&self, step: DeviceStep, queue: u16) -> StepVerdict {
+        match &*self.verdict.borrow() {
+            Some((at, of, verdict)) if (*at, *of) == (step, queue) => verdict.clone(),
+            _ => StepVerdict::default(),
+        }
+    }
+
+    fn on_msi(&self, vector: u8, queue: Option<u16>) -> DeviceVerdict {
+        self.interrupts.borrow_mut().push((vector, queue));
+        DeviceVerdict::default()
     }
 }
 

@@ -21,7 +21,7 @@ use crate::state::{AcceleratorState, QueueState};
 /// Where interrupts go.
 pub(super) trait Interrupts {
     /// Sends MSI-X `vector`.
-    fn raise(&self, vector: u16);
+    fn raise(&self, vector: u16, queue: u16);
 }
 
 pub(super) struct Engine {
@@ -408,7 +408,7 @@ impl Engine {
             tag: descriptor.tag,
         });
         if descriptor.flags & FLAG_INTERRUPT != 0 {
-            self.interrupts.raise(queue + 1);
+            self.interrupts.raise(queue + 1, queue);
         }
         Ok(())
     }
@@ -437,6 +437,6 @@ impl Engine {
 
     fn report_failure(&self, queue: u16, failure: u8) {
         self.master.note(EngineNote::QueueFailed { queue, failure });
-        self.interrupts.raise(spec::VECTOR_FAILURE);
+        self.interrupts.raise(spec::VECTOR_FAILURE, queue);
     }
 }

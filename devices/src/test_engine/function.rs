@@ -41,8 +41,8 @@ struct Wires {
 }
 
 impl Interrupts for Wires {
-    fn raise(&self, vector: u16) {
-        let verdict = self.master.probe.on_msi(vector);
+    fn raise(&self, vector: u16, queue: u16) {
+        let verdict = self.master.probe.on_msi(vector, queue);
         // It is there as long as it is called.
         if let Some(wires) = self.me.upgrade() {
             verdict.carry_out(&self.master.timeline, move || wires.send(vector));

@@ -285,9 +285,9 @@ impl Master {
         step: EngineStep,
         requester: &Requester,
     ) -> Result<(), Revoked> {
-        let span = self.probe.spend(step) + self.probe.delay(step, requester.queue);
-        self.timeline.sleep(span).await;
-        requester.lease.check()
+        let span = self.probe.spend(step);
+        let verdict = self.probe.on_step(step, requester.queue);
+        verdict.spend(span, &self.timeline, &requester.lease).await
     }
 
     /// Sleeps until `until`, which may have passed.

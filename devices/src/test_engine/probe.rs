@@ -3,7 +3,7 @@
 use stallbox_timeline::Span;
 
 use crate::dma::Pasid;
-use crate::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite};
+use crate::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite, StepVerdict};
 
 /// A step of the device's own work that takes time. What memory and translation take is spent by
 /// the [DMA port](crate::dma), not here; moving data takes what the queue's RATE register says.
@@ -116,9 +116,9 @@ pub enum EngineNote {
 pub trait EngineProbe {
     /// How long `step` takes, this time.
     fn spend(&self, step: EngineStep) -> Span;
-    /// How much longer a plan lets `step` take for this queue.
-    fn delay(&self, _step: EngineStep, _queue: u16) -> Span {
-        Span::ZERO
+    /// `step` of this queue is about to begin.
+    fn on_step(&self, _step: EngineStep, _queue: u16) -> StepVerdict {
+        StepVerdict::default()
     }
     /// Told what happened.
     fn note(&self, note: &EngineNote);
@@ -129,8 +129,8 @@ pub trait EngineProbe {
     }
     /// It is over, whatever came of it.
     fn dma_ended(&self, _access: &DmaAccess) {}
-    /// An interrupt is about to be raised.
-    fn on_msi(&self, _vector: u16) -> DeviceVerdict {
+    /// An interrupt is about to be raised, that of this queue or of its failure.
+    fn on_msi(&self, _vector: u16, _queue: u16) -> DeviceVerdict {
         DeviceVerdict::default()
     }
     /// The guest rings a doorbell, which is about to arrive.

@@ -19,7 +19,7 @@ use crate::test_engine::{
     EngineNote, EngineProbe, EngineStep, FaultMode, TestEngine, TestEngineConfig,
 };
 use crate::testing::{self, MSI_ADDRESS};
-use crate::verdict::{DeviceVerdict, DmaAccess};
+use crate::verdict::{DeviceVerdict, DmaAccess, StepVerdict};
 
 const RAM_BYTES: u64 = 32 << 20;
 
@@ -165,10 +165,11 @@ type Decide<T> = RefCell<Option<Box<dyn Fn(T) -> DeviceVerdict>>>;
 #[derive(Default)]
 pub(crate) struct Verdicts {
     pub(crate) dma: Decide<DmaAccess>,
-    pub(crate) msi: Decide<u16>,
+    /// Of a vector, and the queue of which it tells.
+    pub(crate) msi: Decide<(u16, u16)>,
     pub(crate) register: Decide<(u32, u32)>,
-    /// This much more at this step of this queue.
-    pub(crate) delay: Cell<Option<(EngineStep, u16, Span)>>,
+    /// At this step of this queue.
+    pub(crate) step: RefCell<Option<(EngineStep, u16, StepVerdict)>>,
     /// Accesses that are under way.
     pub(crate) in_flight: RefCell<Vec<DmaAccess>>,
 }
@@ -186,10 +187,10 @@ impl EngineProbe for Recorder {
         self.0.borrow_mut().push(*note);
     }
 
-    fn delay(&self, step: EngineStep, queue: u16) -> Span {
-        match self.1.delay.get() {
-            Some((slow, of, span)) if (slow, of) == (step, queue) => span,
-            _ => Span::ZERO,
+    fn on_step(&self, step: EngineStep, queue: u16) -> StepVerdict {
+        match &*self.1.step.borrow() {
+            Some((at, of, verdict)) if (*at, *of) == (step, queue) => verdict.clone(),
+            _ => StepVerdict::default(),
         }
     }
 
@@ -204,8 +205,8 @@ impl EngineProbe for Recorder {
         in_flight.remove(at.expect("what ends has begun"));
     }
 
-    fn on_msi(&self, vector: u16) -> DeviceVerdict {
-        decide(&self.1.msi, vector)
+    fn on_msi(&self, vector: u16, queue: u16) -> DeviceVerdict {
+        decide(&self.1.msi, (vector, queue))
     }
 
     fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {

@@ -12,6 +12,7 @@ use crate::atc::{Atc, AtcConfig, AtcNote, AtcProbe, AtcStep, Prefill};
 use crate::dma::{DmaAttrs, DmaPort, InvalidateRequest, Pasid};
 use crate::pcie::ats::Ats;
 use crate::pcie::pri::{Pri, PriState};
+use crate::verdict::DeviceVerdict;
 
 /// The translation cache of a function that asks for pages itself.
 pub(super) struct Translator {
@@ -43,8 +44,8 @@ impl AtcProbe for Counts {
         self.next.note(note);
     }
 
-    fn loses_completion(&self, request: &InvalidateRequest) -> bool {
-        self.next.loses_completion(request)
+    fn on_completion(&self, request: &InvalidateRequest) -> DeviceVerdict {
+        self.next.on_completion(request)
     }
 }
 

@@ -17,7 +17,7 @@ const JOB: &str = "zipsva compress --poll epoll --check --in /stallbox/command -
 const PLAN: &str = "[[rule]]\nname = 'hold'\nat = 'record'\nmatch = { stalled = true, nth = 2 }\n\
                     do = { gate = 'g', pause = true }\n";
 
-fn inspect(socket: &Path, words: &[&str]) -> (Value, String, Option<i32>) {
+pub(crate) fn inspect(socket: &Path, words: &[&str]) -> (Value, String, Option<i32>) {
     let output = Command::new(stallbox())
         .arg("inspect")
         .arg("--json")
@@ -32,7 +32,7 @@ fn inspect(socket: &Path, words: &[&str]) -> (Value, String, Option<i32>) {
 }
 
 #[track_caller]
-fn ask(socket: &Path, words: &[&str]) -> Value {
+pub(crate) fn ask(socket: &Path, words: &[&str]) -> Value {
     let (answer, errors, status) = inspect(socket, words);
     assert_eq!(status, Some(0), "{words:?}: {answer} {errors}");
     answer["answer"].clone()
@@ -43,7 +43,12 @@ fn paused(look: impl FnOnce(&Path)) -> Run {
     paused_under(PLAN, Guest::new(), JOB, look)
 }
 
-fn paused_under(plan_text: &str, guest: Guest, script: &str, look: impl FnOnce(&Path)) -> Run {
+pub(crate) fn paused_under(
+    plan_text: &str,
+    guest: Guest,
+    script: &str,
+    look: impl FnOnce(&Path),
+) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.toml");
     fs::write(&plan, plan_text).unwrap();
@@ -170,7 +175,13 @@ fn a_paused_machine_is_looked_at_and_let_go() {
             ],
         );
         assert_eq!(ask(socket, &["rules"]).as_array().unwrap().len(), 2);
+        assert_eq!(ask(socket, &["disable", "hold"]), "disable hold");
+        assert_eq!(ask(socket, &["rules"])[0]["on"], false);
+        assert_eq!(ask(socket, &["enable", "hold"]), "enable hold");
         assert_eq!(ask(socket, &["open", "g"]), "open g: 1 released");
+        assert_eq!(ask(socket, &["close", "g"]), "close g");
+        assert_eq!(ask(socket, &["gates"])[0]["open"], false);
+        ask(socket, &["open", "g"]);
         ask(socket, &["resume"]);
     });
     let run = run.success();
@@ -181,7 +192,15 @@ fn a_paused_machine_is_looked_at_and_let_go() {
         .filter(|record| record.event == "effect" && record.text("by") == Some("control"))
         .map(|record| record.text("what").unwrap().to_owned())
         .collect();
-    assert_eq!(effects, ["evict_tlb all", "open g"], "{run}");
+    let expected = [
+        "evict_tlb all",
+        "disable hold",
+        "enable hold",
+        "open g",
+        "close g",
+        "open g",
+    ];
+    assert_eq!(effects, expected, "{run}");
     let late = trace
         .iter()
         .filter(|record| record.event == "injection" && record.text("rule") == Some("late"));
@@ -201,7 +220,7 @@ fn nonsense_is_refused_with_a_reason() {
         assert!(
             refused(&["cd", "9"]).contains("no stage 1") || !refused(&["cd", "9", "1"]).is_empty()
         );
-        assert!(refused(&["switch", "nobody", "on"]).contains("no rule \"nobody\""));
+        assert!(refused(&["enable", "nobody"]).contains("no rule \"nobody\""));
         assert!(
             refused(&["inject", "[[rule]]\nat='recrod'\ndo.drop=true"]).contains("did you mean")
         );

@@ -30,6 +30,7 @@ mod page_requests;
 mod pin;
 mod plans;
 mod plans_engine;
+mod plans_gates;
 mod probe;
 mod programs;
 mod registers;

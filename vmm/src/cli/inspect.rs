@@ -105,13 +105,15 @@ pub enum What {
         /// Its name.
         name: String,
     },
-    /// Switches a rule on or off.
-    Switch {
+    /// Switches a rule on.
+    Enable {
         /// Its name.
         rule: String,
-        /// on or off.
-        #[arg(value_parser = ["on", "off"])]
-        state: String,
+    },
+    /// Switches a rule off.
+    Disable {
+        /// Its name.
+        rule: String,
     },
     /// Adds the rules of a fault plan.
     Inject {

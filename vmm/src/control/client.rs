@@ -170,9 +170,8 @@ fn request(what: &What) -> Value {
         What::Open { gate } => json!({ "do": "open", "gate": gate }),
         What::Close { gate } => json!({ "do": "close", "gate": gate }),
         What::Marker { name } => json!({ "do": "marker", "name": name }),
-        What::Switch { rule, state } => {
-            json!({ "do": "switch", "rule": rule, "on": state == "on" })
-        }
+        What::Enable { rule } => json!({ "do": "enable", "rule": rule }),
+        What::Disable { rule } => json!({ "do": "disable", "rule": rule }),
         What::Inject { plan } => {
             // What cannot be read is refused by the machine as no plan; its text may be given too.
             let text = std::fs::read_to_string(plan).unwrap_or_else(|_| plan.clone());

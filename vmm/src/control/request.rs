@@ -69,9 +69,11 @@ pub(super) enum Request {
     Marker {
         name: String,
     },
-    Switch {
+    Enable {
         rule: String,
-        on: bool,
+    },
+    Disable {
+        rule: String,
     },
     /// Adds the rules of a plan.
     Inject {
@@ -218,14 +220,17 @@ fn perform(request: Request, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) 
         }
         Request::Close { gate } => {
             check_gate(world, &gate)?;
-            faults.gates().close(&gate);
-            Ok(json!("closed"))
+            effect(&Effect::Close(gate))
         }
         Request::Marker { name } => effect(&Effect::Marker(name)),
-        Request::Switch { rule, on } => match faults.player().switch(&rule, on) {
-            0 => bail!("there is no rule \"{rule}\""),
-            count => Ok(json!(format!("{count} switched"))),
-        },
+        Request::Enable { rule } => {
+            check_rule(world, &rule)?;
+            effect(&Effect::Enable(rule))
+        }
+        Request::Disable { rule } => {
+            check_rule(world, &rule)?;
+            effect(&Effect::Disable(rule))
+        }
         Request::Inject { plan } => {
             let rules = parse(world, &plan)?;
             let count = rules.len();
@@ -267,6 +272,14 @@ fn parse(world: &World, text: &str) -> Result<Vec<Rule>> {
 }
 
 /// A gate that no rule has is a slip in the name.
+fn check_rule(world: &World, name: &str) -> Result<()> {
+    let counts = world.faults.player().counts();
+    if counts.iter().any(|count| count.rule.name == name) {
+        return Ok(());
+    }
+    bail!("there is no rule \"{name}\"")
+}
+
 fn check_gate(world: &World, name: &str) -> Result<()> {
     let counts = world.faults.player().counts();
     let gates = counts.iter().filter_map(|count| count.rule.gate.as_ref());

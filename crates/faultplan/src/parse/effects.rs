@@ -7,7 +7,7 @@ use crate::point::{Matches, Point};
 use crate::read::{Table, Value};
 use crate::rule::{DeviceError, DeviceEvent, Effect, Rule, Touch};
 
-pub(crate) const EFFECT_KEYS: [&str; 12] = [
+pub(crate) const EFFECT_KEYS: [&str; 15] = [
     "write_records",
     "run_commands",
     "evict_tlb",
@@ -17,6 +17,9 @@ pub(crate) const EFFECT_KEYS: [&str; 12] = [
     "device_error",
     "device_reset",
     "open",
+    "close",
+    "enable",
+    "disable",
     "marker",
     "pause",
     "effects_after_ns",
@@ -77,6 +80,17 @@ impl<'r, 's> Parser<'r, 's> {
             effects.push(Effect::Pause);
         }
         effects.extend(table.name_of("open").map(Effect::Open));
+        effects.extend(table.name_of("close").map(Effect::Close));
+        let (on, off) = (table.name_of("enable"), table.name_of("disable"));
+        if let Some(value) = table.get("disable")
+            && off.is_some()
+            && on == off
+        {
+            let message = "one rule cannot be enabled and disabled by the same";
+            reader.mistake(value.span(), message, None);
+        }
+        effects.extend(on.map(Effect::Enable));
+        effects.extend(off.map(Effect::Disable));
         effects.extend(table.name_of("marker").map(Effect::Marker));
         rule.effects_after_ns = table
             .integer("effects_after_ns", 0..=LONGEST_NS)

@@ -32,6 +32,9 @@ const CODES: [(&str, &[Name], u64); 6] = [
     ("register", &[], u32::MAX as u64),
 ];
 
+/// Of [`LINES`], this and the one before it tell of something that a stream did.
+const LINE_PAGE_REQUEST_QUEUE: u32 = 1;
+
 impl<'r, 's> Parser<'r, 's> {
     pub(super) fn filter(&self, table: &Table<'r, 's>, point: Point) -> Filter {
         let there = point.matches();
@@ -97,7 +100,38 @@ impl<'r, 's> Parser<'r, 's> {
             }
         }
         filter.value = table.get("value").and_then(|value| self.masked(value));
+        self.can_come_by(table, point, &filter);
         filter
+    }
+
+    /// Two keys that nothing has together are a slip, not a rule that never fires.
+    fn can_come_by(&self, table: &Table<'r, 's>, point: Point, filter: &Filter) {
+        let together = |key: &str, message: &str, help: &str| {
+            if let Some(value) = table.get(key) {
+                self.reader
+                    .mistake(value.span(), message, Some(help.to_owned()));
+            }
+        };
+        if point == Point::Interrupt
+            && filter.stream.is_some()
+            && filter
+                .codes
+                .iter()
+                .any(|line| *line > LINE_PAGE_REQUEST_QUEUE)
+        {
+            together(
+                "stream",
+                "\"command-sync\" and \"global-error\" are interrupts of no stream",
+                "only those of \"event-queue\" and \"page-request-queue\" are about one",
+            );
+        }
+        if filter.queue.is_some() && matches!(filter.ring, Some(Ring::Event | Ring::AsyncEvent)) {
+            together(
+                "queue",
+                "the rings \"eq\" and \"aeq\" are of no queue: the function has one of each",
+                "leave `queue` out",
+            );
+        }
     }
 
     /// One code or several.

@@ -142,34 +142,35 @@ impl<'r, 's> Parser<'r, 's> {
                 plan.rules.push(rule);
             }
         }
-        self.opened_gates_exist(root, &plan);
-        self.awaited_rules_exist(root, &plan);
+        self.named_gates_exist(root, &plan);
+        self.named_rules_exist(root, &plan);
         plan
     }
 
-    /// A rule that opens a gate at which no rule waits has a slip in the name.
-    fn opened_gates_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
+    /// A rule that opens or closes a gate at which no rule waits has a slip in the name.
+    fn named_gates_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
         let gates = plan.rules.iter().filter_map(|rule| rule.gate.as_ref());
         let gates = gates.map(|gate| gate.name.as_str());
         let there = self.beside.gates.iter().map(String::as_str);
         let held: Vec<&str> = gates.chain(there).collect();
         let rules = root.get("rule").and_then(|it| it.get_ref().as_array());
-        let opens = rules
-            .into_iter()
-            .flat_map(|rules| rules.iter())
-            .filter_map(|rule| rule.get_ref().get("do")?.get_ref().get("open"));
-        for open in opens {
-            if let Some(name) = open.get_ref().as_str()
+        let named = rules.into_iter().flat_map(|rules| rules.iter());
+        let named = named.flat_map(|rule| {
+            let there = rule.get_ref().get("do");
+            ["open", "close"].map(|key| Some((key, there?.get_ref().get(key)?)))
+        });
+        for (key, value) in named.flatten() {
+            if let Some(name) = value.get_ref().as_str()
                 && !held.contains(&name)
             {
                 self.reader
-                    .unknown(open.span(), "open", name, held.iter().copied());
+                    .unknown(value.span(), key, name, held.iter().copied());
             }
         }
     }
 
-    /// A rule that waits for one that is not there has a slip in the name.
-    fn awaited_rules_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
+    /// A rule that waits for, or switches, one that is not there has a slip in the name.
+    fn named_rules_exist(&self, root: &Table<'r, 's>, plan: &Plan) {
         let names = plan.rules.iter().map(|rule| rule.name.as_str());
         let there = self.beside.rules.iter().map(String::as_str);
         let names: Vec<&str> = names.chain(there).collect();
@@ -186,6 +187,8 @@ impl<'r, 's> Parser<'r, 's> {
                 of(rule, &["match"], "after_rule"),
                 of(rule, &["match"], "before_rule"),
                 of(rule, &["do", "gate"], "after_rule"),
+                of(rule, &["do"], "enable"),
+                of(rule, &["do"], "disable"),
             ]
         });
         for (key, value) in awaited.flatten() {
@@ -199,7 +202,7 @@ impl<'r, 's> Parser<'r, 's> {
     }
 
     fn rule(&self, table: &Table<'r, 's>, index: usize) -> Option<Rule> {
-        table.only(&["name", "at", "match", "do"]);
+        table.only(&["name", "enabled", "at", "match", "do"]);
         let name = match table.get("name") {
             Some(value) => self.reader.name(value, "name")?,
             None => format!("rule {}", index + 1),
@@ -228,8 +231,12 @@ impl<'r, 's> Parser<'r, 's> {
                 None,
             );
         }
+        let enabled = table
+            .get("enabled")
+            .and_then(|value| self.reader.boolean(value, "enabled"));
         let mut rule = Rule {
             name,
+            enabled: enabled.unwrap_or(true),
             line: self.reader.line(table.span.start),
             at: point,
             filter,

@@ -11,6 +11,7 @@ use std::rc::{Rc, Weak};
 use stallbox_devices::atc::{self, AtcNote, AtcStep};
 use stallbox_devices::dma::{self, AtsFunction, Pasid, TranslatedRange, TranslationAnswer};
 use stallbox_devices::pcie::RequesterId;
+use stallbox_devices::verdict::DeviceVerdict;
 use stallbox_smmu as smmu;
 use stallbox_smmu::{
     AtsCompletion, Endpoints, InvalidateCompletion, StreamId, SubstreamId, TranslationRequest,
@@ -183,9 +184,9 @@ impl AtcProbe {
 }
 
 impl atc::AtcProbe for AtcProbe {
-    fn loses_completion(&self, request: &dma::InvalidateRequest) -> bool {
+    fn on_completion(&self, request: &dma::InvalidateRequest) -> DeviceVerdict {
         let Some(faults) = &self.faults else {
-            return false;
+            return DeviceVerdict::default();
         };
         let request = smmu::InvalidateRequest {
             substream: request.pasid.map(|pasid| SubstreamId(pasid.0)),
@@ -193,7 +194,7 @@ impl atc::AtcProbe for AtcProbe {
             size_log2: request.size_log2,
             global: request.global,
         };
-        faults.loses_completion(self.stream, &request)
+        faults.on_atc_completion(self.stream, &request)
     }
 
     fn spend(&self, step: AtcStep) -> Span {

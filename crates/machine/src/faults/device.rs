@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use stallbox_devices::verdict::{DeviceAct, DeviceVerdict, DmaAccess, DoorbellWrite, Purpose};
+use stallbox_devices::verdict::{
+    DeviceAct, DeviceVerdict, DmaAccess, DoorbellWrite, Purpose, StepVerdict,
+};
 use stallbox_faultplan::{Access, Act, Point, Ring, Subject};
-use stallbox_smmu::Transaction;
-use stallbox_timeline::Span;
+use stallbox_smmu::{InvalidateRequest, Transaction};
 
 use super::{Faults, Taken};
 
@@ -108,9 +109,15 @@ impl Faults {
         self.device_verdict(taken)
     }
 
-    pub(crate) fn on_msi(self: &Rc<Self>, stream: u32, vector: u16) -> DeviceVerdict {
+    pub(crate) fn on_msi(
+        self: &Rc<Self>,
+        stream: u32,
+        vector: u16,
+        queue: Option<u16>,
+    ) -> DeviceVerdict {
         let taken = self.ask(&Subject {
             stream: Some(stream),
+            queue,
             code: Some(vector.into()),
             ..Subject::at(Point::Msi)
         });
@@ -147,13 +154,46 @@ impl Faults {
         self.device_verdict(taken)
     }
 
-    /// How much longer a step of a device takes.
-    pub(crate) fn on_device_step(self: &Rc<Self>, stream: u32, point: Point, queue: u16) -> Span {
-        self.delay(&Subject {
+    pub(crate) fn on_device_step(
+        self: &Rc<Self>,
+        stream: u32,
+        point: Point,
+        queue: u16,
+    ) -> StepVerdict {
+        let subject = Subject {
             stream: Some(stream),
             queue: Some(queue),
             ..Subject::at(point)
-        })
+        };
+        match self.ask(&subject) {
+            None => StepVerdict::default(),
+            Some(taken) if taken.wait.is_some() => StepVerdict {
+                wait: self.wait(&taken),
+                ..StepVerdict::default()
+            },
+            Some(taken) => StepVerdict {
+                wait: None,
+                more: self.delay_of(&taken),
+            },
+        }
+    }
+
+    pub(crate) fn on_atc_completion(
+        self: &Rc<Self>,
+        stream: u32,
+        request: &InvalidateRequest,
+    ) -> DeviceVerdict {
+        let last = match request.size_log2 {
+            64.. => u64::MAX,
+            bits => request.address | ((1 << bits) - 1),
+        };
+        let taken = self.ask(&Subject {
+            stream: Some(stream),
+            pasid: request.substream.map(|substream| substream.0),
+            address: Some((request.address, last)),
+            ..Subject::at(Point::AtcCompletion)
+        });
+        self.device_verdict(taken)
     }
 
     fn device_verdict(&self, taken: Option<Taken>) -> DeviceVerdict {

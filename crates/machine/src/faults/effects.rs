@@ -79,6 +79,15 @@ impl Faults {
                 let released = self.gates.open(name);
                 return Ok(format!("{what}: {released} released"));
             }
+            Effect::Close(name) => self.gates.close(name),
+            Effect::Enable(name) | Effect::Disable(name) => {
+                let on = matches!(effect, Effect::Enable(_));
+                match self.player.switch(name, on) {
+                    0 => return failed("there is no such rule"),
+                    1 => {}
+                    count => return Ok(format!("{what}: {count} rules")),
+                }
+            }
             Effect::Marker(name) => {
                 self.tracer.emit(Event::Marker { name: name.clone() });
                 self.marker(name);
@@ -184,6 +193,9 @@ fn describe(effect: &Effect) -> String {
         },
         Effect::DeviceReset { .. } => "device_reset".to_owned(),
         Effect::Open(name) => format!("open {name}"),
+        Effect::Close(name) => format!("close {name}"),
+        Effect::Enable(name) => format!("enable {name}"),
+        Effect::Disable(name) => format!("disable {name}"),
         Effect::Marker(name) => format!("marker {name}"),
         Effect::Pause => "pause".to_owned(),
     }

@@ -368,9 +368,11 @@ impl Faults {
         if !self.player.wants(subject.point) {
             return Span::ZERO;
         }
-        let Some(taken) = self.ask(subject) else {
-            return Span::ZERO;
-        };
+        self.ask(subject)
+            .map_or(Span::ZERO, |taken| self.delay_of(&taken))
+    }
+
+    fn delay_of(&self, taken: &Taken) -> Span {
         if taken.delay > Span::ZERO {
             self.ledger.waits_for(&taken.took, taken.delay);
         }

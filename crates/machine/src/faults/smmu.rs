@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use stallbox_faultplan::{Access, Act, FaultKind, PageAnswer, Point, Rule, Stag, Subject};
 use stallbox_smmu::{
-    FaultType, InvalidateRequest, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
-    OnTranslation, PageRequest, PageResponseCode, Step, StreamId, Transaction, Verdict,
+    FaultType, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, PageRequest,
+    PageResponseCode, Step, StreamId, Transaction, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::Event;
@@ -154,8 +154,13 @@ impl Faults {
         last.insert(stream, tag)
     }
 
-    pub(crate) fn on_interrupt(self: &Rc<Self>, line: Line) -> Verdict<OnInterrupt> {
+    pub(crate) fn on_interrupt(
+        self: &Rc<Self>,
+        line: Line,
+        stream: Option<StreamId>,
+    ) -> Verdict<OnInterrupt> {
         let subject = Subject {
+            stream: stream.map(|stream| stream.0),
             code: Some(match line {
                 Line::EventQueue => 0,
                 Line::PageRequestQueue => 1,
@@ -210,28 +215,6 @@ impl Faults {
             wait: self.wait(&taken),
             act,
         }
-    }
-
-    /// Whether the completion of an ATC invalidation is lost.
-    pub(crate) fn loses_completion(
-        self: &Rc<Self>,
-        stream: u32,
-        request: &InvalidateRequest,
-    ) -> bool {
-        if !self.player.wants(Point::AtcCompletion) {
-            return false;
-        }
-        let last = match request.size_log2 {
-            64.. => u64::MAX,
-            bits => request.address | ((1 << bits) - 1),
-        };
-        let taken = self.ask(&Subject {
-            stream: Some(stream),
-            pasid: request.substream.map(|substream| substream.0),
-            address: Some((request.address, last)),
-            ..Subject::at(Point::AtcCompletion)
-        });
-        taken.is_some_and(|taken| taken.rule.act == Act::Drop)
     }
 
     /// Names a transaction that stalls without end.

@@ -1,5 +1,6 @@
 //! What effects act on.
 
+use stallbox_devices::hisi::InjectedEvents;
 use stallbox_faultplan::{DeviceError, DeviceEvent, Effect, Subject, Touch};
 
 use crate::{Accelerator, Devices};
@@ -12,11 +13,11 @@ pub(super) fn perform(accelerator: &Accelerator, effect: &Effect) -> Result<(), 
         (Accelerator::Zip(zip), Effect::DeviceEvent(event)) => {
             let (ring, kind) = (event.failure, event.kind);
             match zip.inject_events(ring, event.queue, kind, event.count) {
-                0 => Err("the ring takes none now".to_owned()),
-                written if written < event.count => {
-                    Err(format!("the ring took {written}, and takes no more now"))
-                }
-                _ => Ok(()),
+                InjectedEvents::Taken => Ok(()),
+                InjectedEvents::NoRing => Err("there is no such ring now".to_owned()),
+                InjectedEvents::Overflow { taken } => Err(format!(
+                    "the ring had room for {taken}, and overflowed: the others are lost"
+                )),
             }
         }
         (Accelerator::TestEngine(_), Effect::DeviceEvent(_)) => {

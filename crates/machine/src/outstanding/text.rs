@@ -307,6 +307,14 @@ fn subject(took: &Took) -> String {
         }
         ("msi", Some(code)) => format!("MSI {code}"),
         ("register_write", Some(code)) => format!("write of register {code:#x}"),
+        ("doorbell_write", _) => {
+            let ring = took.ring.unwrap_or_default().to_uppercase();
+            format!(
+                "{ring} doorbell with index {}",
+                took.value.unwrap_or_default()
+            )
+        }
+        ("atc_completion", _) => "completion of an ATC invalidation".to_owned(),
         (at, _) => at.replace('_', " "),
     };
     if let Some(stream) = took.stream {

@@ -8,13 +8,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
-use stallbox_timeline::{Span, Time, Timeline};
+use stallbox_timeline::{Gate, Span, Time, Timeline};
 
 use super::*;
 use crate::dma::{AtsPort, DmaFuture, PageResponseCode, TranslatedRange, TranslationFuture};
 use crate::pcie::ats::Ats;
 use crate::pcie::capability::Capability;
 use crate::pcie::pri::Pri;
+use crate::verdict::DeviceVerdict;
 
 const PROCESS: DmaAttrs = DmaAttrs::of(Pasid(5));
 
@@ -752,27 +753,26 @@ fn a_unit_that_translations_do_not_reach_aborts() {
     assert_eq!(rig.root.asked.borrow()[0].1, 0x20_0000);
 }
 
-/// A probe that loses every completion.
-struct Loses(RefCell<Vec<AtcNote>>);
+/// A probe with a decision about every completion.
+struct Decides(DeviceVerdict, RefCell<Vec<AtcNote>>);
 
-impl AtcProbe for Loses {
+impl AtcProbe for Decides {
     fn spend(&self, _: AtcStep) -> Span {
         Span::ZERO
     }
 
     fn note(&self, note: &AtcNote) {
-        self.0.borrow_mut().push(*note);
+        self.1.borrow_mut().push(*note);
     }
 
-    fn loses_completion(&self, _: &InvalidateRequest) -> bool {
-        true
+    fn on_completion(&self, _: &InvalidateRequest) -> DeviceVerdict {
+        self.0.clone()
     }
 }
 
-#[test]
-fn a_completion_can_be_lost() {
+fn under(verdict: DeviceVerdict) -> (Rig, Rc<Decides>) {
     let mut rig = Rig::new(AtcConfig::default());
-    let probe = Rc::new(Loses(RefCell::default()));
+    let probe = Rc::new(Decides(verdict, RefCell::default()));
     rig.atc = Atc::new(
         rig.timeline.clone(),
         rig.root.clone(),
@@ -781,9 +781,38 @@ fn a_completion_can_be_lost() {
         AtcConfig::default(),
         probe.clone(),
     );
+    (rig, probe)
+}
+
+#[test]
+fn a_completion_can_be_lost() {
+    let (rig, probe) = under(DeviceVerdict {
+        wait: None,
+        act: DeviceAct::Drop,
+    });
     let completed = invalidate(&rig, 0x1000, 12);
     rig.wait_ns(1_000_000);
     assert!(!completed.get());
-    let lost = probe.0.borrow();
+    let lost = probe.1.borrow();
     assert!(matches!(lost.last(), Some(AtcNote::InvalidateLost { .. })));
+}
+
+#[test]
+fn a_completion_waits_at_a_gate_and_is_lost_behind_it_if_told() {
+    for (act, comes) in [(DeviceAct::Go, true), (DeviceAct::Drop, false)] {
+        let gate = Gate::new();
+        let wait = Some(gate.clone());
+        let (rig, probe) = under(DeviceVerdict { wait, act });
+        let completed = invalidate(&rig, 0x1000, 12);
+        rig.wait_ns(1_000_000);
+        assert!(!completed.get());
+        let lost = |probe: &Decides| {
+            let notes = probe.1.borrow();
+            matches!(notes.last(), Some(AtcNote::InvalidateLost { .. }))
+        };
+        assert!(!lost(&probe));
+        gate.open();
+        rig.wait_ns(1);
+        assert_eq!((completed.get(), lost(&probe)), (comes, !comes));
+    }
 }

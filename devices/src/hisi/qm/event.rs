@@ -26,6 +26,8 @@ pub(super) struct EventRing {
     /// Positions below are given out.
     tail: Position,
     waiting: VecDeque<Event>,
+    /// The queues that the entries from the head to the tail name.
+    queues: VecDeque<u16>,
     writing: bool,
     /// An interrupt was sent and no doorbell came since.
     interrupted: bool,
@@ -51,6 +53,7 @@ impl EventRing {
             written: Position(0),
             tail: Position(0),
             waiting: VecDeque::new(),
+            queues: VecDeque::new(),
             writing: false,
             interrupted: false,
         }
@@ -114,6 +117,7 @@ impl EventRing {
         let position = self.tail;
         self.tail = position.next();
         self.waiting.push_back(event);
+        self.queues.push_back(event.queue());
         Some(position)
     }
 
@@ -149,9 +153,20 @@ impl EventRing {
         let Some(head) = self.head.advance_to(index, self.depth, self.written) else {
             return false;
         };
+        self.queues.drain(..head.since(self.head) as usize);
         self.head = head;
         self.interrupted = false;
         true
+    }
+
+    /// Whether there is a ring.
+    pub(super) fn is_there(&self) -> bool {
+        self.context.is_some()
+    }
+
+    /// The queue that the first event names that no doorbell has taken.
+    pub(super) fn first_queue(&self) -> Option<u16> {
+        self.queues.front().copied()
     }
 
     /// Whether an event is in memory that no doorbell has taken.

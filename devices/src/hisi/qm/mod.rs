@@ -70,8 +70,22 @@ pub(super) trait Engine {
 
 /// Where interrupts go.
 pub(super) trait Interrupts {
-    /// Sends MSI `vector`.
-    fn raise(&self, vector: u8);
+    /// Sends MSI `vector`. `queue` is that of the first event it tells of.
+    fn raise(&self, vector: u8, queue: Option<u16>);
+}
+
+/// What became of events that nothing in the device gave cause for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectedEvents {
+    /// The ring has all of them.
+    Taken,
+    /// It has so many, and no room for more.
+    Overflow {
+        /// How many.
+        taken: u32,
+    },
+    /// The driver has set up no such ring.
+    NoRing,
 }
 
 /// Which of the two event rings.
@@ -570,24 +584,41 @@ impl Qm {
         self.write_events(kind);
     }
 
-    /// Writes events that nothing in the device gave cause for: how many its ring takes.
+    /// Writes events that nothing in the device gave cause for: as many as its ring has room for. Is
+    /// the ring of completion events too short for them, it overflows, and the ring of failures tells the
+    /// driver (`qm_aeq_thread`, QM_EQ_OVERFLOW); that one has nobody to tell.
     pub(super) fn inject_events(
         self: &Rc<Self>,
         kind: EventKind,
         queue: u16,
         code: u8,
         count: u32,
-    ) -> u32 {
+    ) -> InjectedEvents {
         let event = Event::new().with_queue(queue).with_kind(code);
-        let pushed = {
+        let (taken, overflows) = {
             let mut state = self.state.borrow_mut();
             let ring = state.events(kind);
-            (0..count)
-                .take_while(|_| ring.push(event).is_some())
-                .count()
+            if !ring.is_there() {
+                return InjectedEvents::NoRing;
+            }
+            let pushed = (0..count).take_while(|_| ring.push(event).is_some());
+            let taken = pushed.count() as u32;
+            let overflows = taken < count;
+            if overflows && kind == EventKind::Completion {
+                let overflow = Event::new().with_kind(spec::EVENT_EQ_OVERFLOW);
+                // If that ring is full or absent, nobody hears of it.
+                let _ = state.aeq.push(overflow);
+            }
+            (taken, overflows)
         };
         self.write_events(kind);
-        pushed as u32
+        if overflows && kind == EventKind::Completion {
+            self.write_events(EventKind::Async);
+        }
+        match overflows {
+            true => InjectedEvents::Overflow { taken },
+            false => InjectedEvents::Taken,
+        }
     }
 
     /// An event is in memory that no doorbell has taken.
@@ -632,13 +663,14 @@ impl Qm {
     }
 
     fn interrupt(&self, kind: EventKind) {
-        let vector = {
+        let due = {
             let mut state = self.state.borrow_mut();
             let ring = state.events(kind);
-            ring.take_interrupt().then_some(ring.vector)
+            ring.take_interrupt()
+                .then_some((ring.vector, ring.first_queue()))
         };
-        if let Some(vector) = vector {
-            self.interrupts.raise(vector);
+        if let Some((vector, queue)) = due {
+            self.interrupts.raise(vector, queue);
         }
     }
 

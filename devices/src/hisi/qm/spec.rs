@@ -236,6 +236,8 @@ pub struct Event {
 
 /// `QM_CQ_OVERFLOW`
 pub const EVENT_CQ_OVERFLOW: u8 = 0;
+/// The ring of completion events overflowed (`QM_EQ_OVERFLOW`).
+pub const EVENT_EQ_OVERFLOW: u8 = 1;
 /// `QM_CQE_ERROR`
 pub const EVENT_CQE_ERROR: u8 = 2;
 

@@ -4,7 +4,7 @@ use stallbox_timeline::Span;
 
 use super::guest::{AEQ, COMPRESS, EQ, MSI_DATA, SOURCE, ZLIB, sq_address};
 use super::{Guest, Job, Queue};
-use crate::hisi::{Revision, ZipConfig};
+use crate::hisi::{InjectedEvents, Revision, ZipConfig};
 
 const ENTRY_PHASE: u32 = 1 << 16;
 
@@ -168,6 +168,52 @@ fn a_full_event_ring_holds_events_back() {
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
     guest.settle();
+}
+
+/// Linux 6.12, `qm_aeq_thread`: QM_EQ_OVERFLOW is type 1, and the driver resets the function.
+#[test]
+fn more_injected_events_than_there_is_room_for_overflow_the_ring() {
+    let guest = Guest::new(Revision::V3);
+    assert_eq!(guest.start_event_ring(2, EQ, 4), 0);
+    assert_eq!(guest.start_event_ring(3, AEQ, 4), 0);
+    let inject = |failure, count| guest.zip.inject_events(failure, 9, 0, count);
+    assert_eq!(inject(false, 2), InjectedEvents::Taken);
+    assert_eq!(inject(false, 65536), InjectedEvents::Overflow { taken: 1 });
+    assert_eq!(guest.msis(), [MSI_DATA, MSI_DATA + 1]);
+    let ring = |at: u64| [0, 4, 8, 12].map(|slot| guest.word(at + slot));
+    assert_eq!(
+        ring(EQ),
+        [9 | ENTRY_PHASE, 9 | ENTRY_PHASE, 9 | ENTRY_PHASE, 0]
+    );
+    assert_eq!(ring(AEQ), [ENTRY_PHASE | 1 << 17, 0, 0, 0]);
+    // That of the failures has nobody to tell.
+    assert_eq!(inject(true, 65536), InjectedEvents::Overflow { taken: 2 });
+    guest.msis();
+    assert_eq!(ring(AEQ)[1..], [9 | ENTRY_PHASE, 9 | ENTRY_PHASE, 0]);
+    // Once the driver has taken them there is room again.
+    guest.event_doorbell(2, 3);
+    assert_eq!(inject(false, 3), InjectedEvents::Taken);
+}
+
+#[test]
+fn an_interrupt_names_the_queue_of_the_first_event_that_was_not_taken() {
+    let guest = Guest::new(Revision::V3);
+    let mut queues: Vec<Queue> = [4, 7].map(|n| guest.start_queue(n, COMPRESS)).into();
+    guest.recorder.interrupts.take();
+    for queue in &mut queues {
+        complete(&guest, queue);
+    }
+    assert_eq!(guest.recorder.interrupts.take(), [(0, Some(4))]);
+    guest.event_doorbell(2, 1);
+    assert_eq!(guest.recorder.interrupts.take(), [(0, Some(7))]);
+    guest.event_doorbell(2, 2);
+    let injected = guest.zip.inject_events(true, 5, 3, 1);
+    assert_eq!(injected, InjectedEvents::Taken);
+    guest.settle();
+    assert_eq!(guest.recorder.interrupts.take(), [(1, Some(5))]);
+    guest.write32(0x10_0004, 0);
+    guest.zip.set_errors(1 << 5, 0);
+    assert_eq!(guest.recorder.interrupts.take(), [(3, None)]);
 }
 
 #[test]

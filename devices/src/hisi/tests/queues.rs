@@ -1,6 +1,6 @@
 //! Doorbells, order, PASIDs, draining, stopping, many queues.
 
-use stallbox_timeline::Span;
+use stallbox_timeline::{Gate, Span};
 
 use super::guest::{
     COMPRESS, CONTEXT, DECOMPRESS, DESTINATION, LISTS, MSI_ADDRESS, PASID, SOURCE, ZLIB,
@@ -10,6 +10,7 @@ use super::{Guest, Job};
 use crate::hisi::{DeviceNote, DeviceStep, Revision, ZipConfig};
 use crate::pcie::PciFunction;
 use crate::state::{QueueState, RingState};
+use crate::verdict::StepVerdict;
 
 #[test]
 fn entries_complete_in_order_across_a_wrap_of_the_rings() {
@@ -547,5 +548,59 @@ fn who_looks_sees_what_is_under_way() {
         let state = guest.zip.state();
         assert!(state.completion_events.is_some() && state.failures.is_some());
         guest.settle();
+    }
+}
+
+/// A step that a plan holds, and one that takes longer.
+#[test]
+fn a_step_of_one_queue_waits_at_a_gate() {
+    for step in [
+        DeviceStep::Doorbell,
+        DeviceStep::DescriptorFetch,
+        DeviceStep::CompletionWrite,
+    ] {
+        let guest = Guest::new(Revision::V3);
+        let gate = Gate::new();
+        let verdict = StepVerdict {
+            wait: Some(gate.clone()),
+            more: Span::from_ms(10),
+        };
+        guest.recorder.verdict.replace(Some((step, 1, verdict)));
+        let (mut held, mut other) = (
+            guest.start_queue(1, COMPRESS),
+            guest.start_queue(2, COMPRESS),
+        );
+        let entry = Job::new(ZLIB, 100, 500).entry(Revision::V3, 0);
+        let completed = |queue| {
+            let notes = guest.recorder.notes.borrow();
+            let is = |note: &&DeviceNote| matches!(note, DeviceNote::Completed { queue: of, .. } if *of == queue);
+            notes.iter().filter(is).count()
+        };
+        guest.send(&mut held, &entry);
+        guest.send(&mut other, &entry);
+        guest.advance(Span::from_ms(20));
+        assert_eq!((completed(1), completed(2)), (0, 1), "{step:?}");
+        // The gate first, and then what it takes longer.
+        gate.open();
+        guest.advance(Span::from_ms(9));
+        assert_eq!(completed(1), 0, "{step:?}");
+        guest.advance(Span::from_ms(2));
+        assert_eq!(completed(1), 1, "{step:?}");
+
+        // A reset calls it off.
+        guest.recorder.notes.take();
+        let gate = Gate::new();
+        let verdict = StepVerdict {
+            wait: Some(gate.clone()),
+            more: Span::ZERO,
+        };
+        guest.recorder.verdict.replace(Some((step, 1, verdict)));
+        guest.send(&mut held, &entry);
+        guest.advance(Span::from_ms(1));
+        guest.zip.inject_reset();
+        gate.open();
+        guest.advance(Span::from_ms(1));
+        assert_eq!(completed(1), 0, "{step:?}");
+        assert!(guest.zip.is_idle(), "{step:?}");
     }
 }

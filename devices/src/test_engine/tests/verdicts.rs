@@ -4,7 +4,7 @@ use stallbox_timeline::{Gate, Span};
 
 use super::guest::*;
 use crate::test_engine::{EngineNote, EngineStep};
-use crate::verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose};
+use crate::verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose, StepVerdict};
 
 const INTERRUPT: u8 = 1;
 
@@ -94,16 +94,21 @@ fn accesses_are_told_with_what_they_are_for() {
     assert!(guest.recorder.1.in_flight.borrow().is_empty());
 }
 
+const STEPS: [EngineStep; 3] = [
+    EngineStep::Doorbell,
+    EngineStep::DescriptorFetch,
+    EngineStep::CompletionWrite,
+];
+
 #[test]
 fn a_step_takes_longer_for_one_queue() {
-    for step in [
-        EngineStep::Doorbell,
-        EngineStep::DescriptorFetch,
-        EngineStep::CompletionWrite,
-    ] {
+    for step in STEPS {
         let guest = Guest::new();
-        let more = Some((step, 1, Span::from_ms(10)));
-        guest.recorder.1.delay.set(more);
+        let more = StepVerdict {
+            wait: None,
+            more: Span::from_ms(10),
+        };
+        guest.recorder.1.step.replace(Some((step, 1, more)));
         let (mut slow, mut other) = (
             guest.start(1, Setup::default()),
             guest.start(2, Setup::default()),
@@ -119,6 +124,74 @@ fn a_step_takes_longer_for_one_queue() {
 }
 
 #[test]
+fn a_step_waits_at_a_gate_for_one_queue() {
+    for step in STEPS {
+        let guest = Guest::new();
+        let gate = Gate::new();
+        let held = StepVerdict {
+            wait: Some(gate.clone()),
+            more: Span::from_ms(10),
+        };
+        guest.recorder.1.step.replace(Some((step, 1, held)));
+        let (mut held, mut other) = (
+            guest.start(1, Setup::default()),
+            guest.start(2, Setup::default()),
+        );
+        guest.submit(&mut held, &[nop(1)]);
+        guest.submit(&mut other, &[nop(2)]);
+        guest.advance(Span::from_ms(20));
+        assert!(guest.poll(&mut other).is_some(), "{step:?}");
+        assert_eq!(guest.poll(&mut held), None, "{step:?}");
+        // The gate first, and then what it takes longer.
+        gate.open();
+        guest.advance(Span::from_ms(9));
+        assert_eq!(guest.poll(&mut held), None, "{step:?}");
+        guest.advance(Span::from_ms(2));
+        assert!(guest.poll(&mut held).is_some(), "{step:?}");
+    }
+}
+
+#[test]
+fn a_queue_that_is_disabled_at_a_gate_does_not_go_on() {
+    for step in STEPS {
+        let guest = Guest::new();
+        let gate = Gate::new();
+        let held = StepVerdict {
+            wait: Some(gate.clone()),
+            more: Span::ZERO,
+        };
+        guest.recorder.1.step.replace(Some((step, 1, held)));
+        let mut queue = guest.start(1, Setup::default());
+        guest.submit(&mut queue, &[nop(1)]);
+        guest.advance(Span::from_ms(1));
+        guest.function.inject_reset();
+        gate.open();
+        guest.advance(Span::from_ms(1));
+        assert_eq!(guest.poll(&mut queue), None, "{step:?}");
+        assert!(guest.function.is_idle(), "{step:?}");
+    }
+}
+
+#[test]
+fn an_interrupt_is_of_the_queue_that_it_tells_of() {
+    let guest = Guest::new();
+    let told: std::rc::Rc<std::cell::RefCell<Vec<(u16, u16)>>> = Default::default();
+    let list = told.clone();
+    guest.recorder.1.msi.replace(Some(Box::new(move |it| {
+        list.borrow_mut().push(it);
+        act(DeviceAct::Go)
+    })));
+    let mut queue = guest.start(3, Setup::default());
+    let tells = Descriptor {
+        flags: INTERRUPT,
+        ..nop(1)
+    };
+    guest.run(&mut queue, &[tells]);
+    assert!(guest.function.inject_failure(3, 1));
+    assert_eq!(*told.borrow(), [(4, 3), (0, 3)]);
+}
+
+#[test]
 fn interrupts_are_lost_and_late() {
     let guest = Guest::new();
     let gate = Gate::new();
@@ -127,7 +200,7 @@ fn interrupts_are_lost_and_late() {
         .recorder
         .1
         .msi
-        .replace(Some(Box::new(move |vector| match vector {
+        .replace(Some(Box::new(move |(vector, _)| match vector {
             2 => act(DeviceAct::Drop),
             _ => wait(&held),
         })));
