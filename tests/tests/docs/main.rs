@@ -30,10 +30,12 @@ macro_rules! pages {
 
 pages! {
     checkers: "docs/checkers.md",
+    fault_plans: "docs/fault-plans.md",
     hangs: "docs/hangs.md",
     hisi_registers: "docs/hisi-registers.md",
     images: "docs/images.md",
     inspect: "docs/inspect.md",
+    measuring: "docs/measuring.md",
     readme: "README.md",
     test_engine: "docs/test-engine.md",
     trace: "docs/trace.md",
