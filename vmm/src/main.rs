@@ -25,10 +25,12 @@ fn main() -> ExitCode {
         Action::Image(args) => image::run(args),
         Action::Plan(PlanAction::Schema) => plan::schema(),
     };
-    match done {
+    let status = match done {
         Ok(status) => ExitCode::from(status),
         Err(error) => failed(&error),
-    }
+    };
+    stallbox_output::finish();
+    status
 }
 
 /// The command line is refused, or asks for help or the version, which are printed here.

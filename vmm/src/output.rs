@@ -3,81 +3,116 @@
 //! They are opened before the guest starts: a path that cannot be written is told at once, and a confined
 //! process opens nothing. Until [`OutputFile::begin`] nothing is lost: a start that fails leaves what was
 //! there before, and no file where there was none.
+//!
+//! Such a file may be a pipe or a terminal, which nobody need read. Writing does not wait for that.
 
 use std::fs::{File, OpenOptions, remove_file};
-use std::io::{self, BufWriter, ErrorKind, Seek, Write};
+use std::io::{self, ErrorKind, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use stallbox_output::OutputError;
+use anyhow::{Context, Result, bail};
+use stallbox_output::{Outlet, OutputError, tell};
+
+/// How often a FIFO is tried that has no reader.
+const READER_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A file to be written.
 pub(crate) struct OutputFile {
-    file: BufWriter<File>,
-    start: Start,
-}
-
-/// What there is to do for a file until the guest starts, and to undo if it does not.
-pub(crate) struct Start {
+    outlet: Outlet,
     name: String,
     file: File,
-    /// There was no such file before.
+    /// There was no such file before, and the guest has not started yet.
     made: Option<PathBuf>,
 }
 
 impl OutputFile {
-    /// Opens the file that an option names.
-    pub(crate) fn open(path: &Path, option: &str) -> Result<OutputFile> {
-        let open = |new: bool| {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).create_new(new).open(path)
-        };
-        let (file, made) = match open(true) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => (open(false), None),
-            opened => (opened, Some(path.to_owned())),
-        };
+    /// Opens the file that an option names. Waits for the reader of a FIFO until `is_over`.
+    pub(crate) fn open(
+        path: &Path,
+        option: &str,
+        is_over: impl Fn() -> bool,
+    ) -> Result<OutputFile> {
         let name = format!("{} ({option})", path.display());
+        let mut made = None;
+        let file = match create(path, true) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                open_existing(path, &name, is_over)?
+            }
+            created => {
+                made = Some(path.to_owned());
+                created
+            }
+        };
         let file = file.with_context(|| format!("cannot create {name}"))?;
-        let shared = file
-            .try_clone()
-            .with_context(|| format!("cannot create {name}"))?;
+        let outlet = file.try_clone().and_then(Outlet::to);
+        let outlet = outlet.with_context(|| format!("cannot create {name}"))?;
         Ok(OutputFile {
-            file: BufWriter::new(shared),
-            start: Start { name, file, made },
+            outlet,
+            name,
+            file,
+            made,
         })
     }
 
-    /// The file and its start apart, for who hands the file on.
-    pub(crate) fn split(self) -> (BufWriter<File>, Start) {
-        (self.file, self.start)
+    /// Where it is written.
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.outlet.clone()
     }
 
-    /// From here on it is written.
-    pub(crate) fn begin(&mut self) -> Result<(), OutputError> {
-        self.start.begin()
-    }
-
-    /// Writes what `fill` writes, to the end.
-    pub(crate) fn write(
-        mut self,
-        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), OutputError> {
-        fill(&mut self.file)
-            .and_then(|()| self.file.flush())
-            .map_err(|error| self.start.error(error))
-    }
-}
-
-impl Start {
     /// From here on it is written: what was in it goes.
     pub(crate) fn begin(&mut self) -> Result<(), OutputError> {
         self.made = None;
         empty(&self.file).map_err(|error| self.error(error))
     }
 
-    /// What went wrong with it, with its name.
-    pub(crate) fn error(&self, error: io::Error) -> OutputError {
+    /// Takes what `fill` writes, and writes what can be written at once.
+    pub(crate) fn fill(
+        &self,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), OutputError> {
+        let mut outlet = self.outlet();
+        fill(&mut outlet)
+            .and_then(|()| outlet.flush())
+            .map_err(|error| self.error(error))
+    }
+
+    /// Whether all of it has been written.
+    pub(crate) fn finish(&self) -> Result<(), OutputError> {
+        self.outlet.finish().map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: io::Error) -> OutputError {
         OutputError::new(self.name.clone(), error)
+    }
+}
+
+/// Opens it without waiting: a FIFO without a reader is ENXIO (fifo(7)).
+fn create(path: &Path, new: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.custom_flags(libc::O_NONBLOCK);
+    options.write(true).create(true).create_new(new).open(path)
+}
+
+/// Opens what is there. Waits for the reader of a FIFO until `is_over`.
+fn open_existing(path: &Path, name: &str, is_over: impl Fn() -> bool) -> Result<io::Result<File>> {
+    let is_fifo = path.metadata().is_ok_and(|it| it.file_type().is_fifo());
+    let mut told = false;
+    loop {
+        match create(path, false) {
+            Err(error) if is_fifo && error.raw_os_error() == Some(libc::ENXIO) => {}
+            opened => return Ok(opened),
+        }
+        if is_over() {
+            bail!("cannot write {name}: nobody has opened the FIFO to read it");
+        }
+        if !told {
+            told = true;
+            tell!("stallbox: {name} is a FIFO without a reader; waiting for one");
+        }
+        sleep(READER_INTERVAL);
     }
 }
 
@@ -90,7 +125,7 @@ fn empty(mut file: &File) -> io::Result<()> {
     Ok(())
 }
 
-impl Drop for Start {
+impl Drop for OutputFile {
     fn drop(&mut self) {
         if let Some(path) = self.made.take() {
             // Nothing is in it, and what ended the start is told.
@@ -111,7 +146,7 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         fs::write(&old, "what was there").unwrap();
         for path in [&old, &new] {
-            drop(OutputFile::open(path, "--summary").unwrap());
+            drop(OutputFile::open(path, "--summary", || false).unwrap());
         }
         assert_eq!(fs::read(&old).unwrap(), b"what was there");
         assert!(!new.exists());
@@ -122,17 +157,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "longer than the new").unwrap();
-        let mut file = OutputFile::open(&path, "--summary").unwrap();
+        let mut file = OutputFile::open(&path, "--summary", || false).unwrap();
         file.begin().unwrap();
-        file.write(|out| out.write_all(b"new")).unwrap();
+        file.fill(|out| out.write_all(b"new")).unwrap();
+        file.finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
     #[test]
     fn a_full_disk_is_told_with_the_files_name() {
-        let mut file = OutputFile::open(Path::new("/dev/full"), "--results").unwrap();
+        let mut file = OutputFile::open(Path::new("/dev/full"), "--results", || false).unwrap();
         file.begin().unwrap();
-        let error = file.write(|out| out.write_all(b"text")).unwrap_err();
+        let error = file.fill(|out| out.write_all(b"text")).unwrap_err();
         assert_eq!(error.to_string(), "cannot write /dev/full (--results)");
     }
 }

@@ -6,9 +6,7 @@ mod outside;
 mod report;
 mod terminal;
 
-use std::cell::Cell;
 use std::io::Write;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -18,7 +16,7 @@ use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::outstanding::Outstanding;
-use stallbox_output::{Screen, tell};
+use stallbox_output::{Outlet, tell};
 
 use crate::boot;
 use crate::cli::RunArgs;
@@ -37,16 +35,14 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let machine = configure::machine(args)?;
     let guest = configure::guest(args)?;
     let command = guest.command.is_some();
-    let mut outputs = Outputs::open(args)?;
+    let told_to_end = signals::flag()?;
+    let mut outputs = Outputs::open(args, limit(args, &told_to_end))?;
     let inputs = args
         .summary
         .is_some()
         .then(|| Inputs::of(args, &machine, &guest));
     let inputs = inputs.transpose()?;
     let terminal = Terminal::open(!command)?;
-    let told_to_end = signals::flag()?;
-    let deadline = Rc::new(Cell::new(None));
-    let console = (!args.quiet).then(|| screen(&told_to_end, &deadline));
 
     if terminal.is_interactive() && !args.quiet {
         tell!("stallbox: Ctrl-A X leaves, Ctrl-A H tells all keys");
@@ -60,13 +56,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             engine.name()
         );
     }
-    let mut world = engine.world(&machine, console, outputs.trace.take())?;
+    let console = outputs.console.clone().map(boxed);
+    let mut world = engine.world(&machine, console, outputs.trace().map(boxed))?;
     world.symbols = configure::symbol_source(args, &machine);
     let entry = boot::load(&world, &machine, &guest)?;
     world.checkers.kernel_loaded(entry.pc)?;
     let control = control(args, &machine, &*engine, &world)?;
     let started = Instant::now();
-    deadline.set(args.timeout.map(|timeout| started + timeout));
     let mut watch = Outside {
         control,
         // Only our own init says when it is ready. A person waits for the prompt.
@@ -74,12 +70,21 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             && args.guest.kernel.is_none()
             && !terminal.is_interactive(),
         terminal,
-        deadline: deadline.get(),
+        deadline: args.timeout.map(|timeout| started + timeout),
         told_to_end,
         quit: false,
         idle: None,
         kept: Vec::new(),
+        outlets: outputs
+            .console
+            .iter()
+            .cloned()
+            .chain(outputs.trace())
+            .collect(),
+        remarks: stallbox_output::defer_remarks(),
     };
+    let request = world.timeline.yield_request().clone();
+    watch.set_alarm(move || request.set());
     let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
     // The start has succeeded. Once the process is confined it could undo nothing.
     outputs.begin()?;
@@ -97,7 +102,6 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         Ok(outcome) => (Some(world.concluded(outcome)), None),
         Err(failure) => (None, Some(failure)),
     };
-    watch.terminal.close();
     let is_cut_off = outcome.as_ref().is_some_and(Outcome::is_cut_off);
     let outstanding = is_cut_off.then(|| {
         world.checkers.cut_off();
@@ -119,22 +123,42 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         took: started.elapsed(),
     };
     // What there is is written, however the run ended.
-    let written = outputs.finish(&*engine, &world, &*vcpus, &ended, inputs);
+    outputs.fill(&*engine, &world, &*vcpus, &ended, inputs);
+    let is_unheard = outputs.has_failed();
+    if failure.is_none() && !is_unheard {
+        report::tell(&ended, !args.quiet, &world);
+    }
+    let waits = failure.is_none() && !is_unheard && !ended.is_cut_short();
+    watch.drain(outputs.outlets(), waits);
+    watch.terminal.close();
     if let Some(failure) = failure {
         return Err(failure);
     }
-    written?;
-    report::tell(&ended, !args.quiet, &world);
-    Ok(ended.status)
+    let mut status = ended.status;
+    for failure in outputs.failures() {
+        if !failure.is_unread() {
+            return Err(failure.into());
+        }
+        tell!("stallbox: {:#}", anyhow::Error::new(failure));
+        if status == 0 {
+            status = Outcome::ERROR;
+        }
+    }
+    Ok(status)
 }
 
-/// Where the console is shown. Nobody who does not read it holds up the end of the run.
-fn screen(told_to_end: &Arc<AtomicBool>, deadline: &Rc<Cell<Option<Instant>>>) -> Box<dyn Write> {
-    let (told_to_end, deadline) = (told_to_end.clone(), deadline.clone());
-    Box::new(Screen::new(move || {
-        let is_late = |deadline| Instant::now() >= deadline;
-        told_to_end.load(Ordering::Relaxed) || deadline.get().is_some_and(is_late)
-    }))
+fn boxed(outlet: Outlet) -> Box<dyn Write> {
+    Box::new(outlet)
+}
+
+/// Whether the start has waited for as long as the run may take, or somebody has ended it.
+fn limit(args: &RunArgs, told_to_end: &Arc<AtomicBool>) -> impl Fn() -> bool {
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let told_to_end = told_to_end.clone();
+    move || {
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        is_late || told_to_end.load(Ordering::Relaxed)
+    }
 }
 
 /// The control socket, if one is asked for, with the world ready to be paused as far as the engine

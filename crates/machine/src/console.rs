@@ -2,7 +2,7 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::Write;
 use std::rc::Rc;
 
 use stallbox_devices::serial::ConsoleOut;
@@ -20,8 +20,8 @@ pub struct Console(RefCell<State>);
 
 struct State {
     out: Option<Box<dyn Write>>,
-    /// Why `out` is no more.
-    failure: Option<io::Error>,
+    /// `out` could not be written; whoever has it knows why.
+    failed: bool,
     tracer: Tracer,
     line: Vec<u8>,
     last: VecDeque<String>,
@@ -32,7 +32,7 @@ impl Console {
     pub(super) fn new(out: Option<Box<dyn Write>>, tracer: Tracer) -> Rc<Console> {
         Rc::new(Console(RefCell::new(State {
             out,
-            failure: None,
+            failed: false,
             tracer,
             line: Vec::new(),
             last: VecDeque::new(),
@@ -54,12 +54,7 @@ impl Console {
 
     /// Whether it could not be shown any more, which ends the run.
     pub fn has_failed(&self) -> bool {
-        self.0.borrow().failure.is_some()
-    }
-
-    /// Tells why it could not be shown to the end, if so.
-    pub fn finish(&self) -> io::Result<()> {
-        self.0.borrow_mut().failure.take().map_or(Ok(()), Err)
+        self.0.borrow().failed
     }
 
     /// The last lines, oldest first.
@@ -100,9 +95,9 @@ impl ConsoleOut for Port {
     fn write(&self, bytes: &[u8]) {
         let mut state = self.0.0.borrow_mut();
         if let Some(out) = &mut state.out
-            && let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
+            && out.write_all(bytes).and_then(|()| out.flush()).is_err()
         {
-            state.failure = Some(error);
+            state.failed = true;
             state.out = None;
         }
         for &byte in bytes {

@@ -4,16 +4,22 @@
 //! Standard output is what the user asked for: that it cannot be written is an [`OutputError`], which
 //! ends the command. A reader that has seen enough (`| head -1`) is no complaint; the command ends with
 //! [`CLOSED`] and says nothing. Standard error is for remarks: [`tell!`] does what it can.
+//!
+//! Who must not wait for a reader (a full pipe, a stopped terminal) writes to an [`Outlet`].
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod outlet;
+
 use std::error::Error;
 use std::fmt;
-use std::io::{self, ErrorKind, IsTerminal, LineWriter, Stdout, Write};
+use std::io::{self, ErrorKind, Write};
+use std::slice;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+pub use outlet::{GRACE, LIMIT_BYTES, Outlet, drain, wait};
 
 /// Exit status when whoever reads the output has gone: what a shell tells of a program that SIGPIPE
 /// ended, 128 and the signal's number.
@@ -38,6 +44,11 @@ impl OutputError {
     /// Whether whoever reads it has gone.
     pub fn is_closed(&self) -> bool {
         self.source.kind() == ErrorKind::BrokenPipe
+    }
+
+    /// Whether whoever reads it has not done so in time ([`Outlet::finish`]).
+    pub fn is_unread(&self) -> bool {
+        self.source.kind() == ErrorKind::TimedOut
     }
 }
 
@@ -70,11 +81,32 @@ pub fn is_closed(error: &(dyn Error + 'static)) -> bool {
 
 /// Prints on standard output, to the end.
 pub fn print(text: impl fmt::Display) -> Result<(), OutputError> {
-    let mut screen = Screen::new(|| false);
-    screen
+    print_until(text, || false)
+}
+
+/// The same, for as long as whoever reads it takes; once `is_over`, for [`GRACE`] at most.
+pub fn print_until(
+    text: impl fmt::Display,
+    is_over: impl FnMut() -> bool,
+) -> Result<(), OutputError> {
+    let mut stdout = stdout();
+    stdout
         .write_all(text.to_string().as_bytes())
-        .and_then(|()| screen.flush())
-        .map_err(stdout_error)
+        .map_err(stdout_error)?;
+    drain(slice::from_ref(&stdout), is_over);
+    stdout.finish().map_err(stdout_error)
+}
+
+/// Standard output of this process.
+pub fn stdout() -> Outlet {
+    static STDOUT: OnceLock<Outlet> = OnceLock::new();
+    STDOUT.get_or_init(Outlet::stdout).clone()
+}
+
+/// Standard error of this process.
+fn stderr() -> Outlet {
+    static STDERR: OnceLock<Outlet> = OnceLock::new();
+    STDERR.get_or_init(Outlet::stderr).clone()
 }
 
 /// What went wrong with standard output.
@@ -90,85 +122,36 @@ macro_rules! tell {
     };
 }
 
+/// Remarks do not wait until standard error takes them.
+static DEFERRED: AtomicBool = AtomicBool::new(false);
+
+/// From here on remarks do not wait until standard error takes them: that is up to who has its
+/// outlet, and to [`finish`] at the end of the process. It comes after standard output, if both are the
+/// same.
+pub fn defer_remarks() -> Outlet {
+    let stderr = stderr();
+    stderr.come_after(&stdout());
+    DEFERRED.store(true, Ordering::Relaxed);
+    stderr
+}
+
 /// Text on standard error, as it is. Where it cannot be written nobody can be told.
 pub fn remark(text: impl fmt::Display) {
-    let _ = io::stderr().write_all(text.to_string().as_bytes());
-}
-
-/// Standard output as the guest's console. One that is full, because nobody reads it or somebody has
-/// stopped the terminal, makes the guest wait and loses nothing, until the run is to end.
-pub struct Screen(LineWriter<Patient>);
-
-/// Standard output, written as it takes something.
-struct Patient {
-    stdout: Stdout,
-    /// As much as is written at once.
-    piece_bytes: usize,
-    /// Whether there is no more waiting.
-    gives_up: Box<dyn Fn() -> bool>,
-}
-
-/// How often a writer that waits asks whether it is to give up.
-const WAIT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 20_000_000,
-};
-/// A pipe that takes anything takes so much at once (PIPE_BUF).
-const PIECE_BYTES: usize = 4096;
-/// A terminal may take less, and would hold up who writes more.
-const TERMINAL_PIECE_BYTES: usize = 256;
-
-impl Screen {
-    /// Standard output of this process. Once `gives_up` says so, what would have to wait is lost.
-    pub fn new(gives_up: impl Fn() -> bool + 'static) -> Screen {
-        let stdout = io::stdout();
-        Screen(LineWriter::new(Patient {
-            piece_bytes: if stdout.is_terminal() {
-                TERMINAL_PIECE_BYTES
-            } else {
-                PIECE_BYTES
-            },
-            stdout,
-            gives_up: Box::new(gives_up),
-        }))
+    let mut stderr = stderr();
+    let is_deferred = DEFERRED.load(Ordering::Relaxed);
+    if is_deferred && stderr.is_full() {
+        return;
+    }
+    let _ = stderr.write_all(text.to_string().as_bytes());
+    let _ = stderr.flush();
+    if !is_deferred {
+        drain(&[stderr], || false);
     }
 }
 
-impl Write for Patient {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = &bytes[..bytes.len().min(self.piece_bytes)];
-        loop {
-            // A signal ends it early, and the loop comes back to it.
-            let ready = poll(
-                &mut [PollFd::new(&self.stdout, PollFlags::OUT)],
-                Some(&WAIT),
-            );
-            if ready.is_ok_and(|ready| ready > 0) {
-                match rustix::io::write(&self.stdout, piece) {
-                    // Somebody else may have made it non-blocking.
-                    Err(Errno::AGAIN | Errno::INTR) => {}
-                    written => return Ok(written?),
-                }
-            }
-            if (self.gives_up)() {
-                return Ok(bytes.len());
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+/// Gives remarks that wait the rest of their time, at the end of the process.
+pub fn finish() {
+    drain(&[stderr()], || true);
 }
 
 #[cfg(test)]

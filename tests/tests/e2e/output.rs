@@ -1,17 +1,22 @@
 //! Output that cannot be written, or that nobody reads any more.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use stallbox_tests::{ENGINE, Guest, image, repository, slot, stallbox};
 
 const ERROR: i32 = 125;
 /// What a shell tells of a program that SIGPIPE ended.
 const CLOSED: i32 = 141;
+/// Generous, where 100 ms and a second for the rest are promised: the machine may be busy.
+const PROMPTLY: Duration = Duration::from_secs(20);
 
 /// A command that would never end, so that what ends the run is the output.
 const ENDLESS: &str = "while :; do echo; done";
@@ -257,4 +262,165 @@ fn a_reader_that_reads_nothing_does_not_hold_up_the_time_limit() {
     };
     drop(unread);
     assert_eq!(status.code(), Some(124));
+}
+
+/// A FIFO in this folder that is full, with what holds it open: nobody reads it.
+fn full_fifo(path: &Path) -> File {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo").success());
+    let mut open = OpenOptions::new();
+    open.read(true)
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32);
+    let mut fifo = open.open(path).expect("a FIFO opens for both");
+    while fifo.write(&[b'\n'; 4096]).is_ok() {}
+    fifo
+}
+
+#[track_caller]
+fn ends(run: &mut Child, limit: Duration) -> Option<i32> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = run.try_wait().expect("it can be waited for") {
+            return status.code();
+        }
+        if Instant::now() > end {
+            run.kill().expect("it can be ended");
+            panic!("the run is still there after {limit:?}");
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// The time limit is served, and what is lost is told.
+#[test]
+fn files_that_nobody_reads_do_not_hold_up_the_time_limit() {
+    let _ = image();
+    let folder = tempfile::tempdir().unwrap();
+    for option in ["--trace", "--summary", "--results"] {
+        let path = folder.path().join(&option[2..]);
+        let _held = full_fifo(&path);
+        let _slot = slot();
+        let mut run = Command::new(stallbox())
+            .arg("run")
+            .args(ENGINE)
+            .args(["--quiet", "--timeout", "5", option])
+            .arg(&path)
+            .args([
+                "--",
+                "echo 'result {}' > /dev/ttyS1; while :; do echo; done",
+            ])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("stallbox starts");
+        assert_eq!(ends(&mut run, PROMPTLY), Some(124), "{option}");
+        let output = run.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let told = format!("({option}): nobody has read the last ");
+        assert!(errors.contains(&told), "{errors}");
+    }
+}
+
+#[test]
+fn a_fifo_that_nobody_opens_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    drop(full_fifo(&path));
+    let output = Command::new(stallbox())
+        .args(["run", "--kernel", "/dev/null", "--timeout", "1", "--trace"])
+        .arg(&path)
+        .args(["--", "true"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(ERROR), "{errors}");
+    assert!(errors.contains("is a FIFO without a reader"), "{errors}");
+    assert!(errors.contains("nobody has opened the FIFO"), "{errors}");
+}
+
+/// The control socket is served, the guest's time stands still, and a signal ends the run.
+#[test]
+#[cfg_attr(
+    feature = "kvm",
+    ignore = "so much output takes minutes where an exit is dear"
+)]
+fn a_reader_that_reads_nothing_does_not_hold_up_the_control_socket() {
+    let _ = image();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let _slot = slot();
+    let mut run = Command::new(stallbox())
+        .arg("run")
+        .args(ENGINE)
+        .args(["--timeout", "120", "--control"])
+        .arg(&socket)
+        .args(["--", "yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("stallbox starts");
+    let unread = run.stdout.take();
+    let time_ns = || -> Option<u64> {
+        let mut inspect = Command::new(stallbox());
+        inspect.args(["inspect", "--json", "--timeout", "5"]);
+        let output = inspect.arg(&socket).arg("status").output().unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        answer["time_ns"].as_u64()
+    };
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut last = None;
+    loop {
+        assert!(Instant::now() < end, "the guest is not held");
+        let now = time_ns();
+        if now.is_some() && now == last {
+            break;
+        }
+        last = now;
+        sleep(Duration::from_millis(300));
+    }
+    let pid = Pid::from_raw(run.id() as i32).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(ends(&mut run, PROMPTLY), Some(122));
+    let output = run.wait_with_output().unwrap();
+    drop(unread);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let told = "cannot write to standard output: nobody has read the last ";
+    assert!(errors.contains(told), "{errors}");
+}
+
+/// Whoever reads slowly gets all of it, and sees the same run.
+#[test]
+fn a_slow_reader_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let made = Command::new("mkfifo").arg(path("fifo")).status();
+    assert!(made.expect("mkfifo").success());
+    let fifo = path("fifo");
+    let slow = std::thread::spawn(move || {
+        let mut fifo = File::open(fifo).expect("stallbox opens it, too");
+        sleep(Duration::from_secs(2));
+        let mut text = Vec::new();
+        fifo.read_to_end(&mut text).expect("it can be read");
+        text
+    });
+    let run = |trace: &str| {
+        let trace = path(trace);
+        let summary = path("summary");
+        let options = ["--quiet", "--trace", trace.to_str().unwrap()];
+        let options = [&options[..], &["--summary", summary.to_str().unwrap()]].concat();
+        let output = console_to(Stdio::null(), &options, "seq 1 5000");
+        assert_eq!(output.status.code(), Some(0));
+        let summary: serde_json::Value =
+            serde_json::from_slice(&fs::read(summary).unwrap()).unwrap();
+        summary["trace_hash"].clone()
+    };
+    let (slowly, at_once) = (run("fifo"), run("file"));
+    let text = slow.join().unwrap();
+    assert!(text.ends_with(b"}\n"));
+    if !cfg!(feature = "kvm") {
+        assert_eq!(slowly, at_once);
+        assert!(text == fs::read(path("file")).unwrap());
+    }
 }

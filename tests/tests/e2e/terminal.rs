@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::process::{Child, Command};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use stallbox_guest_images::cpio;
@@ -150,4 +150,34 @@ fn a_terminal_that_stops_for_a_while_loses_nothing() {
         numbers.len()
     );
     assert_eq!(status.code(), Some(5), "{text}");
+}
+
+/// Nobody reads the terminal: the keys are served all the same.
+#[test]
+#[cfg_attr(
+    feature = "kvm",
+    ignore = "so much output takes minutes where an exit is dear"
+)]
+fn a_terminal_that_has_stopped_serves_the_keys() {
+    let _ = image();
+    let _slot = slot();
+    let (mut person, mut child) = at_a_terminal(&[]);
+    read_to(&mut person, "/ # ");
+    person.write_all(b"yes\n").expect("cannot type");
+    // By then more waits than a terminal holds.
+    thread::sleep(Duration::from_secs(3));
+    person.write_all(b"\x01h\x01x").expect("cannot type");
+    let end = Instant::now() + Duration::from_secs(20);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("cannot wait for stallbox") {
+            break status;
+        }
+        if Instant::now() > end {
+            child.kill().expect("cannot end stallbox");
+            panic!("Ctrl-A X is not served");
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    // What it printed is lost, since nobody read it within a second.
+    assert_eq!(status.code(), Some(125));
 }

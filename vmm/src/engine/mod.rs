@@ -3,6 +3,7 @@
 //! An engine also brings what cannot be told apart from its CPUs: interrupt controller, timers and
 //! the clock that the devices see.
 
+mod gap;
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
 pub mod kvm;
 mod psci;
@@ -12,7 +13,7 @@ pub(crate) mod ticker;
 
 use std::io::Write;
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use stallbox_firmware::boot::EntryState;
@@ -68,6 +69,10 @@ pub trait Vcpus {
     /// Instructions retired by all vCPUs, where they are counted.
     fn retired(&self) -> Option<u64>;
 
+    /// The longest time of the host's for which the engine did not [`look`](Watch::look), or wait for what
+    /// there is to look at.
+    fn longest_gap(&self) -> Duration;
+
     /// How each vCPU stands, while none of them runs. Looking changes nothing.
     fn states(&self) -> Vec<VcpuState>;
 }
@@ -88,6 +93,15 @@ pub trait Watch {
     fn idle(&mut self, _world: &World, _span: Span) -> bool {
         false
     }
+
+    /// Whether the guest is to stand still after a [`look`](Watch::look), and to be looked at again, as if
+    /// it were paused: somebody has yet to read what it has said.
+    fn is_held(&self) -> bool {
+        false
+    }
+
+    /// Waits a moment of the host's time while it is held.
+    fn wait(&mut self) {}
 
     /// What becomes readable when there is something to [`look`](Watch::look) at; `None` as long
     /// as nothing is wanted.

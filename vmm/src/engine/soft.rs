@@ -12,6 +12,7 @@ mod board;
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, SP, Size};
@@ -25,6 +26,7 @@ use stallbox_machine::vcpu::{self, VcpuState};
 use stallbox_timeline::{Progress, Span, Time, YieldRequest};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice};
 
+use super::gap::Gap;
 use super::ticker::Ticker;
 use super::{Vcpus, Watch, psci};
 use crate::confine;
@@ -83,6 +85,7 @@ pub struct Soft<'a> {
     /// What was interrupted.
     under_way: Option<UnderWay>,
     steps_to_feed: u32,
+    gap: Gap,
 }
 
 /// A step that was interrupted.
@@ -143,6 +146,7 @@ impl<'a> Soft<'a> {
             last: 0,
             under_way: None,
             steps_to_feed: 0,
+            gap: Gap::default(),
         }
     }
 
@@ -446,9 +450,15 @@ impl Soft<'_> {
         let request = self.world.timeline.yield_request().clone();
         loop {
             request.take();
+            self.gap.end();
             if let Some(outcome) = self.look(watch) {
                 return outcome;
             }
+            if watch.is_held() {
+                watch.wait();
+                continue;
+            }
+            self.gap.begin();
             while !self.world.pause.is_paused() {
                 if self.is_at_pause() {
                     let stop_at = self.world.pause.stop_at();
@@ -481,6 +491,10 @@ impl Vcpus for Soft<'_> {
 
     fn retired(&self) -> Option<u64> {
         Some(self.cores.iter().map(|core| core.cpu.retired).sum())
+    }
+
+    fn longest_gap(&self) -> Duration {
+        self.gap.longest()
     }
 
     fn states(&self) -> Vec<VcpuState> {

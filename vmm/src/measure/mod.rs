@@ -8,6 +8,7 @@ mod guest;
 mod pool;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use stallbox_machine::outcome::Outcome;
 use stallbox_measure::matrix::{self, COLUMNS, Heading, ROWS};
 use stallbox_measure::report::{Cell, Host, Report, Settings};
 use stallbox_measure::{Gathered, Status, csv, gather, guests, html, table};
-use stallbox_output::{OutputError, print, tell};
+use stallbox_output::{Outlet, OutputError, drain, print_until, tell};
 
 use crate::boot;
 use crate::cli::{Accelerator, MeasureArgs};
@@ -44,8 +45,9 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let plan = plan(args)?;
     let jobs = jobs(args, guests(&settings, &rows, &columns));
     let progress = bar((rows.len() * columns.len()) as u64);
-    let mut outputs = Outputs::open(args)?;
     let told_to_end = signals::flag()?;
+    let is_over = || told_to_end.load(Ordering::Relaxed);
+    let mut outputs = Outputs::open(args, is_over)?;
     // Once the process is confined it could undo nothing.
     outputs.begin()?;
     if !args.unconfined
@@ -66,8 +68,8 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
         jobs,
     };
     let report = gathered.report(settings, &rows, &columns, host);
-    outputs.write(&report)?;
-    print(table::render(&report))?;
+    outputs.write(&report, is_over)?;
+    print_until(table::render(&report), is_over)?;
     if let Some(incomplete) = &report.incomplete {
         tell!("stallbox: {incomplete}");
     } else if let Some(trouble) = &trouble {
@@ -104,10 +106,11 @@ struct Outputs {
 
 impl Outputs {
     /// Opens all of them: once the process is confined, it opens no file any more.
-    fn open(args: &MeasureArgs) -> Result<Outputs> {
+    fn open(args: &MeasureArgs, is_over: impl Fn() -> bool) -> Result<Outputs> {
         let open = |path: &Option<PathBuf>, option| {
             let path = path.as_deref();
-            path.map(|path| OutputFile::open(path, option)).transpose()
+            path.map(|path| OutputFile::open(path, option, &is_over))
+                .transpose()
         };
         Ok(Outputs {
             json: open(&args.json, "--json")?,
@@ -122,21 +125,26 @@ impl Outputs {
         files.into_iter().flatten().try_for_each(OutputFile::begin)
     }
 
-    /// Fills all of them. The first that cannot be written is told.
-    fn write(self, report: &Report) -> Result<(), OutputError> {
-        let json = self.json.map_or(Ok(()), |file| {
-            file.write(|out| {
+    /// Fills all of them, and waits until they are written; once `is_over`, not for long. The first
+    /// that cannot be written is told.
+    fn write(self, report: &Report, is_over: impl FnMut() -> bool) -> Result<(), OutputError> {
+        let json = self.json.as_ref().map_or(Ok(()), |file| {
+            file.fill(|out| {
                 serde_json::to_writer_pretty(&mut *out, report)?;
                 out.write_all(b"\n")
             })
         });
-        let csv = self.csv.map_or(Ok(()), |file| {
-            file.write(|mut out| csv::write(report, &mut out))
+        let csv = self.csv.as_ref().map_or(Ok(()), |file| {
+            file.fill(|mut out| csv::write(report, &mut out))
         });
-        let html = self.html.map_or(Ok(()), |file| {
-            file.write(|out| out.write_all(html::render(report).as_bytes()))
+        let html = self.html.as_ref().map_or(Ok(()), |file| {
+            file.fill(|out| out.write_all(html::render(report).as_bytes()))
         });
-        json.and(csv).and(html)
+        let files = [&self.json, &self.csv, &self.html].into_iter().flatten();
+        let outlets: Vec<Outlet> = files.clone().map(OutputFile::outlet).collect();
+        drain(&outlets, is_over);
+        let filled = json.and(csv).and(html);
+        files.fold(filled, |done, file| done.and_then(|()| file.finish()))
     }
 }
 

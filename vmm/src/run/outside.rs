@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use stallbox_machine::World;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::vcpu::VcpuState;
-use stallbox_output::tell;
+use stallbox_output::{Outlet, tell};
 use stallbox_timeline::{Span, Time};
 
 use super::terminal::{KEYS, Key, STUCK, Terminal};
@@ -28,9 +28,16 @@ pub struct Outside {
     pub quit: bool,
     /// The guest idles until this point of its time and of the host's.
     pub idle: Option<(Time, Instant)>,
-    /// Typed while the machine was paused.
+    /// Typed while the machine stood still.
     pub kept: Vec<u8>,
+    /// Where the run writes what the user asked for: it ends if that cannot be done.
+    pub outlets: Vec<Outlet>,
+    /// Standard error.
+    pub remarks: Outlet,
 }
+
+/// How long to wait for what is written to be read until the next look.
+const READ_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How often the terminal is asked for keys while the guest idles.
 const KEY_INTERVAL: Duration = Duration::from_millis(5);
@@ -38,7 +45,7 @@ const KEY_INTERVAL: Duration = Duration::from_millis(5);
 /// How often the control socket is looked at while the machine is paused.
 const PAUSE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// As much as somebody may type ahead while the machine is paused; the rest is lost.
+/// As much as somebody may type ahead while the machine stands still; the rest is lost.
 const KEPT_BYTES_MAX: usize = 4096;
 
 /// A guest that would wait so long, in virtual time, may wait for the user: an hour.
@@ -49,7 +56,7 @@ fn has_passed(deadline: Option<Instant>) -> bool {
 }
 
 impl Outside {
-    fn is_held(&self, world: &World) -> bool {
+    fn holds_input(&self, world: &World) -> bool {
         self.hold_input && world.control.ready_ns().is_none()
     }
 
@@ -67,7 +74,7 @@ impl Outside {
 
     /// Passes keys on; true if there were any.
     fn type_keys(&mut self, world: &World) -> bool {
-        if self.is_held(world) {
+        if self.holds_input(world) {
             return false;
         }
         let kept = std::mem::take(&mut self.kept);
@@ -90,8 +97,12 @@ impl Outside {
         }
     }
 
-    /// What is typed while the machine is paused is the guest's once it goes on.
+    /// What is typed while the machine stands still is the guest's once it goes on. Input that nobody
+    /// types waits where it is.
     fn keep_keys(&mut self) {
+        if !self.terminal.is_interactive() {
+            return;
+        }
         for key in self.terminal.poll() {
             match key {
                 Key::Quit => self.quit = true,
@@ -106,15 +117,50 @@ impl Outside {
     }
 }
 
+impl Outside {
+    fn all_outlets(&self) -> Vec<Outlet> {
+        let all = self.outlets.iter().chain([&self.remarks]);
+        all.cloned().collect()
+    }
+
+    /// Has `alarm` called when there is something to see to before the next look is due.
+    pub fn set_alarm(&self, alarm: impl Fn() + Clone + Send + 'static) {
+        for outlet in self.all_outlets() {
+            outlet.set_alarm(alarm.clone());
+        }
+    }
+
+    /// Writes what is read now.
+    fn pump(&self) {
+        self.outlets.iter().for_each(Outlet::pump);
+        self.remarks.pump();
+    }
+
+    /// The run has ended. What it has yet to write to `outlets` and to standard error is waited for until
+    /// the user leaves or the time limit is reached; not for long if nobody `waits`.
+    pub fn drain(&mut self, mut outlets: Vec<Outlet>, waits: bool) {
+        // The machine is done, and nothing is left to ask of it or to change.
+        self.control = None;
+        outlets.push(self.remarks.clone());
+        stallbox_output::drain(&outlets, || {
+            self.keep_keys();
+            !waits || self.has_quit() || has_passed(self.deadline)
+        });
+    }
+}
+
 impl Watch for Outside {
     fn look(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
+        self.pump();
         if has_passed(self.deadline) {
             return Some(Outcome::Timeout);
         }
-        if world.is_unheard() {
+        if world.is_unheard() || self.outlets.iter().any(Outlet::has_failed) {
             return Some(Outcome::Unheard);
         }
-        if self.terminal.is_interactive() {
+        if self.is_held() {
+            self.keep_keys();
+        } else if self.terminal.is_interactive() {
             self.type_keys(world);
         }
         self.answer(world, vcpus);
@@ -125,6 +171,7 @@ impl Watch for Outside {
             }
             // What is asked for now gets as much time as between two looks.
             world.timeline.yield_request().take();
+            self.pump();
             self.answer(world, vcpus);
             self.keep_keys();
         }
@@ -139,7 +186,7 @@ impl Watch for Outside {
     }
 
     fn input(&self, world: &World) -> Option<RawFd> {
-        (!self.is_held(world))
+        (!self.holds_input(world))
             .then(|| self.terminal.input())
             .flatten()
     }
@@ -148,8 +195,18 @@ impl Watch for Outside {
         self.control.as_ref().map(Control::ready)
     }
 
+    fn is_held(&self) -> bool {
+        self.remarks.is_full() || self.outlets.iter().any(Outlet::is_full)
+    }
+
+    fn wait(&mut self) {
+        stallbox_output::wait(&self.all_outlets(), READ_INTERVAL);
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        let due = [self.deadline, self.terminal.end_is_due()];
+        let is_waiting = self.remarks.is_waiting() || self.outlets.iter().any(Outlet::is_waiting);
+        let pump = is_waiting.then(|| Instant::now() + READ_INTERVAL);
+        let due = [self.deadline, self.terminal.end_is_due(), pump];
         due.into_iter().flatten().min()
     }
 

@@ -1,8 +1,7 @@
 //! What a run leaves: its files, and what the user is told at its end.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,13 +10,13 @@ use stallbox_machine::World;
 use stallbox_machine::kernel_reports::{KernelReport, KernelReports};
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::outstanding::Outstanding;
-use stallbox_output::{OutputError, stdout_error, tell};
-use stallbox_trace::{Summary, TraceError};
+use stallbox_output::{Outlet, OutputError, stdout_error, tell};
+use stallbox_trace::Summary;
 
 use super::inputs::Inputs;
 use crate::cli::RunArgs;
 use crate::engine::{Engine, Vcpus};
-use crate::output::{OutputFile, Start};
+use crate::output::OutputFile;
 
 /// What `--summary` writes.
 #[derive(Serialize)]
@@ -49,6 +48,8 @@ struct Report<'a> {
     guest_status: Option<u8>,
     /// Host time, for comparison; not part of what a run repeats.
     host_ms: u64,
+    /// The longest host time for which time limit, signals, keys and socket were not looked at.
+    longest_gap_us: u64,
     /// What decided the run.
     inputs: Option<Inputs>,
     /// What was under way, if the guest did not come to an end of its own.
@@ -104,6 +105,14 @@ impl Case {
 }
 
 impl Ended {
+    /// Whether somebody, or something, outside the guest has ended the run, and so waits for its end.
+    pub fn is_cut_short(&self) -> bool {
+        let by_host = [Outcome::Timeout, Outcome::Quit, Outcome::Unheard];
+        self.outcome
+            .as_ref()
+            .is_none_or(|outcome| by_host.contains(outcome))
+    }
+
     fn complaint(&self) -> Option<&'static str> {
         self.outcome.as_ref()?.complaint(self.command)
     }
@@ -152,46 +161,77 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// The files that the user asked for.
+/// What the user asked to be written.
 pub struct Outputs {
-    /// Where the tracer writes.
-    pub trace: Option<Box<dyn Write>>,
-    trace_start: Option<Start>,
+    /// Standard output, if the guest's console is shown.
+    pub console: Option<Outlet>,
+    trace: Option<OutputFile>,
     summary: Option<OutputFile>,
     results: Option<OutputFile>,
 }
 
 impl Outputs {
-    /// Opens all of them: once the process is confined, it opens no file any more.
-    pub fn open(args: &RunArgs) -> Result<Outputs> {
-        let trace = open(args.trace.as_deref(), "--trace")?.map(OutputFile::split);
-        let (trace, trace_start) = trace.unzip();
+    /// Opens all of them: once the process is confined, it opens no file any more. Readers of FIFOs are
+    /// waited for until `is_over`.
+    pub fn open(args: &RunArgs, is_over: impl Fn() -> bool) -> Result<Outputs> {
+        let open = |path: &Option<PathBuf>, option| {
+            let path = path.as_deref();
+            path.map(|path| OutputFile::open(path, option, &is_over))
+                .transpose()
+        };
         Ok(Outputs {
-            trace: trace.map(|file| Box::new(file) as Box<dyn Write>),
-            trace_start,
-            summary: open(args.summary.as_deref(), "--summary")?,
-            results: open(args.results.as_deref(), "--results")?,
+            console: (!args.quiet).then(stallbox_output::stdout),
+            trace: open(&args.trace, "--trace")?,
+            summary: open(&args.summary, "--summary")?,
+            results: open(&args.results, "--results")?,
         })
+    }
+
+    /// Where the tracer writes.
+    pub fn trace(&self) -> Option<Outlet> {
+        self.trace.as_ref().map(OutputFile::outlet)
     }
 
     /// The guest is about to start.
     pub fn begin(&mut self) -> Result<(), OutputError> {
-        if let Some(trace) = &mut self.trace_start {
-            trace.begin()?;
-        }
-        let mut files = self.summary.iter_mut().chain(&mut self.results);
+        let mut files = [&mut self.trace, &mut self.summary, &mut self.results];
+        let mut files = files.iter_mut().filter_map(|file| file.as_mut());
         files.try_for_each(OutputFile::begin)
     }
 
-    /// Fills all of them. The first that cannot be written is told.
-    pub fn finish(
-        self,
+    fn files(&self) -> impl Iterator<Item = &OutputFile> {
+        let files = [&self.trace, &self.summary, &self.results];
+        files.into_iter().flatten()
+    }
+
+    /// Where all of it goes.
+    pub fn outlets(&self) -> Vec<Outlet> {
+        let files = self.files().map(OutputFile::outlet);
+        self.console.iter().cloned().chain(files).collect()
+    }
+
+    /// Whether one of them cannot be written any more.
+    pub fn has_failed(&self) -> bool {
+        self.outlets().iter().any(Outlet::has_failed)
+    }
+
+    /// What could not be written, and why.
+    pub fn failures(&self) -> Vec<OutputError> {
+        let console = self.console.as_ref().map(Outlet::finish);
+        let console = console.and_then(Result::err).map(stdout_error);
+        let files = self.files().filter_map(|file| file.finish().err());
+        console.into_iter().chain(files).collect()
+    }
+
+    /// Fills all of them, and writes what is read at once.
+    pub fn fill(
+        &self,
         engine: &dyn Engine,
         world: &World,
         vcpus: &dyn Vcpus,
         ended: &Ended,
         inputs: Option<Inputs>,
-    ) -> Result<(), OutputError> {
+    ) {
         let report = Report {
             outcome: ended.outcome.as_ref().map_or("error", Outcome::name),
             status: ended.status,
@@ -206,33 +246,23 @@ impl Outputs {
             check_reports: world.checkers.reports(),
             guest_status: world.control.exit(),
             host_ms: ended.took.as_millis() as u64,
+            longest_gap_us: vcpus.longest_gap().as_micros() as u64,
             inputs,
             outstanding: ended.outstanding.as_ref(),
         };
-        let console = world.console.finish().map_err(stdout_error);
-        let trace = world.tracer.finish().map_err(|TraceError(error)| {
-            let start = self.trace_start.as_ref();
-            match start {
-                Some(start) => start.error(error),
-                None => OutputError::new("the trace", error),
-            }
-        });
-        let summary = self.summary.map_or(Ok(()), |file| {
-            file.write(|out| {
+        // Each outlet keeps why it cannot be written.
+        let _ = self.summary.as_ref().map(|file| {
+            file.fill(|out| {
                 serde_json::to_writer_pretty(&mut *out, &report)?;
                 out.write_all(b"\n")
             })
         });
-        let results = self.results.map_or(Ok(()), |file| {
+        let _ = self.results.as_ref().map(|file| {
             let results = world.control.results();
-            file.write(|out| results.iter().try_for_each(|line| writeln!(out, "{line}")))
+            file.fill(|out| results.iter().try_for_each(|line| writeln!(out, "{line}")))
         });
-        console.and(trace).and(summary).and(results)
+        self.outlets().iter().for_each(Outlet::pump);
     }
-}
-
-fn open(path: Option<&Path>, option: &str) -> Result<Option<OutputFile>> {
-    path.map(|path| OutputFile::open(path, option)).transpose()
 }
 
 /// Lines of the console that are shown again, of those that the user has seen.

@@ -34,6 +34,7 @@ use super::link::{self, Answer, Call, End, Switchboard, WIDEST};
 use super::sys::{self, Signals};
 use super::vcpu::Runner;
 use crate::confine;
+use crate::engine::gap::Gap;
 use crate::engine::ticker::Ticker;
 use crate::engine::{Vcpus, Watch};
 use crate::signals;
@@ -58,6 +59,7 @@ pub(super) struct Machine<'a> {
     interrupts: KernelGic,
     vcpus: Vec<VcpuFd>,
     states: Vec<VcpuState>,
+    longest_gap: Duration,
 }
 
 impl<'a> Machine<'a> {
@@ -67,6 +69,7 @@ impl<'a> Machine<'a> {
             interrupts,
             vcpus,
             states: Vec::new(),
+            longest_gap: Duration::ZERO,
         }
     }
 }
@@ -101,6 +104,8 @@ impl Vcpus for Machine<'_> {
             armed: None,
             input: Input::None,
             patient,
+            stands_still: false,
+            gap: Gap::default(),
             outcome: None,
         }));
         let mut manager = EventManager::new().context("epoll")?;
@@ -114,7 +119,10 @@ impl Vcpus for Machine<'_> {
             if let Some(outcome) = outcome {
                 drop(manager);
                 let desk = Rc::into_inner(desk).map(RefCell::into_inner);
-                self.states = desk.map(Desk::close).unwrap_or_default();
+                if let Some(desk) = desk {
+                    self.longest_gap = desk.gap.longest();
+                    self.states = desk.close();
+                }
                 return outcome;
             }
             manager.run().context("epoll")?;
@@ -123,6 +131,10 @@ impl Vcpus for Machine<'_> {
 
     fn retired(&self) -> Option<u64> {
         None
+    }
+
+    fn longest_gap(&self) -> Duration {
+        self.longest_gap
     }
 
     fn states(&self) -> Vec<VcpuState> {
@@ -219,6 +231,9 @@ struct Desk<'a> {
     input: Input,
     /// Whether to look for calls for a while before going to sleep.
     patient: bool,
+    /// All vCPUs are stopped.
+    stands_still: bool,
+    gap: Gap,
     /// How the run has ended.
     outcome: Option<Result<Outcome>>,
 }
@@ -273,6 +288,7 @@ impl Desk<'_> {
     /// then sees to it that the next thing wakes this thread.
     fn work(&mut self, ops: &mut EventOps) {
         self.board.wake();
+        self.gap.begin();
         let mut calls = 0;
         let mut idle_since = None;
         while self.outcome.is_none() {
@@ -308,6 +324,7 @@ impl Desk<'_> {
             self.take_call(vcpu, call);
         }
         self.settle(ops);
+        self.gap.end();
     }
 
     /// Answers a vCPU. Tells whether it said that it stands still.
@@ -367,16 +384,43 @@ impl Desk<'_> {
         }
     }
 
-    /// Stops the vCPUs and the process until SIGCONT. The guest's time stands still.
+    /// Stops the vCPUs and the process until SIGCONT.
     fn pause(&mut self) {
+        self.stand_still(|desk| {
+            desk.watch.pause();
+            sys::stop_self();
+            desk.watch.resume();
+        });
+    }
+
+    /// Stops the vCPUs for as long as the watcher has the guest held.
+    fn hold(&mut self) {
+        self.stand_still(|desk| {
+            while desk.outcome.is_none() && desk.watch.is_held() {
+                desk.watch.wait();
+                desk.take_signals();
+                desk.look_once();
+            }
+        });
+    }
+
+    /// Does something with all vCPUs stopped. The guest's time stands still meanwhile.
+    fn stand_still(&mut self, meanwhile: impl FnOnce(&mut Self)) {
+        if self.stands_still {
+            meanwhile(self);
+            return;
+        }
         let since = Instant::now();
         self.crew.order(Order::Pause);
         if !self.hear(self.crew.threads.len()) {
             return;
         }
-        self.watch.pause();
-        sys::stop_self();
-        self.watch.resume();
+        self.stands_still = true;
+        meanwhile(self);
+        self.stands_still = false;
+        if self.outcome.is_some() {
+            return;
+        }
         self.crew.order(Order::Restore);
         self.clock.skip(since.elapsed());
         self.armed = None;
@@ -400,6 +444,14 @@ impl Desk<'_> {
 
     fn look(&mut self) {
         self.watch.feed(self.world);
+        self.look_once();
+        if self.outcome.is_none() && self.watch.is_held() {
+            self.hold();
+        }
+    }
+
+    fn look_once(&mut self) {
+        self.gap.end();
         // A vCPU that runs has no registers to be read.
         if let Some(outcome) = self.watch.look(self.world, &Vec::new) {
             self.end(Ok(outcome));
