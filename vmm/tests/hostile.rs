@@ -61,12 +61,18 @@ fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
 /// Ends by its time limit; answers and ends by a signal.
 fn is_served(folder: &Path, mut command: impl FnMut() -> Command) {
     let timeout = Duration::from_secs(1);
+    let summary = folder.join("summary");
     let mut limited = command();
+    limited.arg("--summary").arg(&summary);
     let mut limited = limited
         .args(["--timeout", "1", "--", "true"])
         .spawn()
         .unwrap();
     assert_eq!(wait(&mut limited, timeout + PROMPTLY), Some(TIMEOUT));
+    let summary: serde_json::Value = serde_json::from_slice(&fs::read(summary).unwrap()).unwrap();
+    let gap = Duration::from_micros(summary["longest_gap_us"].as_u64().unwrap());
+    eprintln!("longest time between two looks: {gap:?}");
+    assert!(gap < PROMPTLY);
 
     let socket = folder.join("socket");
     let mut run = command();
