@@ -437,7 +437,7 @@ fn a_kernel_that_gives_a_pasid_away_under_a_stall() {
     let what = "pasid: a stall was retried in another owner's address space";
     assert_eq!(retried.what, what, "{run}");
     assert_eq!(
-        retried.lines[0].split(", ").nth(2),
+        retried.lines[0].split(", ").nth(3),
         Some("VA 0x600000000000")
     );
     let goes_on = &reports[1];
