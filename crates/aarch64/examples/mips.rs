@@ -153,7 +153,7 @@ fn measure(name: &str, code: &[u32], instructions: u64) {
     // Level 1, second GiB: a valid block, Access flag, attributes 0 of MAIR_EL1.
     *ram.slot(TABLE + 8).expect("the table fits") = (RAM_BASE | 1 << 10 | 1).to_le_bytes();
     let mut cpu = Cpu::new(CpuConfig::default());
-    cpu.pc = RAM_BASE;
+    cpu.state.pc = RAM_BASE;
 
     assert_eq!(cpu.run(&mut ram, 100), Exit::Budget);
     let began = Instant::now();
@@ -165,9 +165,9 @@ fn measure(name: &str, code: &[u32], instructions: u64) {
 
     let code_end = RAM_BASE + 4 * (PROLOGUE.len() + code.len()) as u64;
     assert!(
-        (RAM_BASE..code_end).contains(&cpu.pc),
+        (RAM_BASE..code_end).contains(&cpu.state.pc),
         "stuck at {:#x}",
-        cpu.pc
+        cpu.state.pc
     );
     println!("{name:9} {:6.1} MIPS", instructions as f64 / seconds / 1e6);
 }

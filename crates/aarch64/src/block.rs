@@ -172,7 +172,7 @@ impl Cpu {
     }
 
     fn run_blocks<B: Bus>(&mut self, bus: &mut B, cache: &mut BlockCache, end: u64) -> Exit {
-        self.block_pc = self.pc;
+        self.block_pc = self.state.pc;
         self.synchronize(bus, cache);
         loop {
             if self.retired >= end {
@@ -180,7 +180,7 @@ impl Cpu {
             }
             let block = match cache.find(self, bus) {
                 // An instruction abort has priority over the Illegal Execution state.
-                Ok(_) if self.pstate.il => Err(Exception::illegal_state()),
+                Ok(_) if self.state.pstate.il => Err(Exception::illegal_state()),
                 found => found,
             };
             let block = match block {
@@ -221,24 +221,24 @@ impl Cpu {
             self.take_interrupt(interrupt);
         }
         cache.generation = self.mmu_generation();
-        self.block_pc = self.pc;
+        self.block_pc = self.state.pc;
     }
 
     /// Runs instructions that follow each other in memory, the first of them at the PC, as far as
     /// they go. Leaves the PC at what comes next.
     #[inline(always)]
     fn run_block<B: Bus>(&mut self, bus: &mut B, insns: &[Insn]) -> Option<Exit> {
-        let start = self.pc;
+        let start = self.state.pc;
         let mut pc = start;
         let stopped = 'block: {
             for insn in insns {
-                self.pc = pc;
+                self.state.pc = pc;
                 match step(self, bus, insn) {
                     Ok(Flow::Next) => pc = pc.wrapping_add(4),
                     stopped => break 'block stopped,
                 }
             }
-            self.pc = pc;
+            self.state.pc = pc;
             self.retired += insns.len() as u64;
             self.block_pc = pc;
             return None;
@@ -247,14 +247,14 @@ impl Cpu {
         let mut exit = None;
         match stopped {
             Ok(Flow::Jump) => {}
-            Ok(Flow::Next | Flow::EndBlock) => self.pc = pc.wrapping_add(4),
+            Ok(Flow::Next | Flow::EndBlock) => self.state.pc = pc.wrapping_add(4),
             Ok(Flow::Exit(reason)) => exit = Some(reason),
             Err(exception) => {
                 self.take_synchronous(exception);
                 self.resync = true;
             }
         }
-        self.block_pc = self.pc;
+        self.block_pc = self.state.pc;
         exit
     }
 }
@@ -263,8 +263,8 @@ impl BlockCache {
     /// The block at the PC.
     #[inline(always)]
     fn find<B: Bus>(&mut self, cpu: &mut Cpu, bus: &mut B) -> Result<Block, Exception> {
-        let jump = &self.jumps[jump_index(cpu.pc)];
-        if jump.pc == cpu.pc && jump.generation == self.generation {
+        let jump = &self.jumps[jump_index(cpu.state.pc)];
+        if jump.pc == cpu.state.pc && jump.generation == self.generation {
             Ok(jump.block)
         } else {
             self.find_by_address(cpu, bus)
@@ -273,7 +273,7 @@ impl BlockCache {
 
     #[inline(never)]
     fn find_by_address<B: Bus>(&mut self, cpu: &mut Cpu, bus: &mut B) -> Result<Block, Exception> {
-        let pc = cpu.pc;
+        let pc = cpu.state.pc;
         let pa = cpu.fetch_address(bus, pc)?;
         let (page, word) = (pa / PAGE_BYTES, (pa % PAGE_BYTES) as usize / 4);
         let known = self
@@ -321,7 +321,7 @@ impl BlockCache {
         }
         let len = self.insns.len() - start;
         if len == 0 {
-            return Err(Exception::instruction_abort(status::EXTERNAL, cpu.pc));
+            return Err(Exception::instruction_abort(status::EXTERNAL, cpu.state.pc));
         }
         Ok(Block::new(start, len))
     }

@@ -73,10 +73,10 @@ impl Cpu {
     pub fn fetch_one<B: Bus>(&mut self, bus: &mut B) -> Result<u32, Exception> {
         self.translation_control_changed();
         self.mmu.regime.permissions_granted = true;
-        let address = self.fetch_address(bus, self.pc)?;
+        let address = self.fetch_address(bus, self.state.pc)?;
         let word = bus
             .read(0, address, Size::Word)
-            .map_err(|BusError| Exception::instruction_abort(status::EXTERNAL, self.pc))?;
+            .map_err(|BusError| Exception::instruction_abort(status::EXTERNAL, self.state.pc))?;
         Ok(word as u32)
     }
 
@@ -86,14 +86,18 @@ impl Cpu {
     pub fn execute_one<B: Bus>(&mut self, bus: &mut B, insn: &Insn) -> Result<(), Exception> {
         if !insn.is_load_or_store() {
             let cause = AbortCause::Read;
-            return Err(Exception::data_abort(status::EXTERNAL, cause, self.pc));
+            return Err(Exception::data_abort(
+                status::EXTERNAL,
+                cause,
+                self.state.pc,
+            ));
         }
         self.slice_start_retired = self.retired;
-        self.block_pc = self.pc;
+        self.block_pc = self.state.pc;
         step(self, bus, insn)?;
         self.touched_device = false;
         self.retired += 1;
-        self.pc = self.pc.wrapping_add(4);
+        self.state.pc = self.state.pc.wrapping_add(4);
         Ok(())
     }
 }
@@ -114,8 +118,8 @@ mod tests {
         machine.map(CODE, 3, code | KERNEL_RX);
         machine.map(REGISTERS, 3, DEVICE.start | KERNEL_DEVICE);
         machine.bus.set_word(code, u64::from(word));
-        machine.cpu.pc = CODE;
-        machine.cpu.x[..3].copy_from_slice(&[REGISTERS, 0x11, 0x22]);
+        machine.cpu.state.pc = CODE;
+        machine.cpu.state.x[..3].copy_from_slice(&[REGISTERS, 0x11, 0x22]);
         machine
     }
 
@@ -134,7 +138,7 @@ mod tests {
         };
         assert_eq!((access.address, access.bytes), (DEVICE.start, 16));
         assert_eq!(access.written, Some(0x11 | 0x22 << 64));
-        assert_eq!(machine.cpu.pc, CODE + 4);
+        assert_eq!(machine.cpu.state.pc, CODE + 4);
     }
 
     #[test]
@@ -142,16 +146,16 @@ mod tests {
         let mut machine = stopped_at(0xb800_4c01); // str w1, [x0, #4]!
         run(&mut machine).unwrap();
         assert_eq!(machine.bus.accesses[0].address, DEVICE.start + 4);
-        assert_eq!(machine.cpu.x[0], REGISTERS + 4);
+        assert_eq!(machine.cpu.state.x[0], REGISTERS + 4);
     }
 
     #[test]
     fn vector_registers_reach_a_device() {
         let mut machine = stopped_at(0x3dc0_0005); // ldr q5, [x0]
-        machine.cpu.sys.cpacr = 3 << 20;
+        machine.cpu.state.sys.cpacr = 3 << 20;
         run(&mut machine).unwrap();
         assert_eq!(machine.bus.accesses[0].bytes, 16);
-        assert_eq!(machine.cpu.v[5], u128::from(DEVICE.start));
+        assert_eq!(machine.cpu.state.v[5], u128::from(DEVICE.start));
     }
 
     #[test]
@@ -168,7 +172,7 @@ mod tests {
         for word in [0xc85f_7c01, 0xaa02_03e1] {
             let mut machine = stopped_at(word); // ldxr x1, [x0]; mov x1, x2
             assert!(run(&mut machine).is_err());
-            assert_eq!((machine.cpu.pc, machine.cpu.x[1]), (CODE, 0x11));
+            assert_eq!((machine.cpu.state.pc, machine.cpu.state.x[1]), (CODE, 0x11));
         }
     }
 
@@ -177,6 +181,6 @@ mod tests {
         let mut machine = stopped_at(0xa8c1_0801); // ldp x1, x2, [x0], #16
         machine.bus.aborts.insert(DEVICE.start);
         assert!(run(&mut machine).is_err());
-        assert_eq!(machine.cpu.x[..3], [REGISTERS, 0x11, 0x22]);
+        assert_eq!(machine.cpu.state.x[..3], [REGISTERS, 0x11, 0x22]);
     }
 }

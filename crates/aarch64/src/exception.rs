@@ -8,7 +8,8 @@
 //! is always clear and software step never happens; breakpoints and watchpoints match nothing.
 
 use crate::Bus;
-use crate::cpu::{Cpu, Pstate, SP};
+use crate::cpu::Cpu;
+use crate::state::State;
 
 #[cfg(test)]
 mod tests;
@@ -166,7 +167,7 @@ pub enum Interrupt {
     Fiq,
 }
 
-/// PSTATE.DAIF, as the four bits of [`Pstate::daif`].
+/// PSTATE.DAIF, as the four bits of [`Pstate::daif`](crate::Pstate::daif).
 pub(crate) mod daif {
     pub const F: u8 = 1;
     pub const I: u8 = 2;
@@ -191,7 +192,7 @@ const VECTOR_CURRENT_SPX: u64 = 0x200;
 const VECTOR_IRQ: u64 = 0x80;
 const VECTOR_FIQ: u64 = 0x100;
 
-impl Cpu {
+impl State {
     /// PSTATE in the layout of SPSR_EL1.
     pub fn saved_program_status(&self) -> u64 {
         let p = &self.pstate;
@@ -205,62 +206,51 @@ impl Cpu {
             | u64::from(p.daif) << spsr::DAIF_SHIFT
             | mode
     }
+}
 
-    /// Changes exception level and SPSel, and with them which stack pointer is current.
-    pub(crate) fn set_el(&mut self, el: u8, sp_sel: bool) {
-        let bank = |p: &Pstate| usize::from(p.el != 0 && p.sp_sel);
-        let old = bank(&self.pstate);
-        self.pstate.el = el;
-        self.pstate.sp_sel = sp_sel;
-        let new = bank(&self.pstate);
-        if old != new {
-            self.sp_banked[old] = self.x[usize::from(SP)];
-            self.x[usize::from(SP)] = self.sp_banked[new];
-        }
-    }
-
+impl Cpu {
     /// Takes an exception to EL1: `AArch64.TakeException` with EL1 as the target.
     fn take(&mut self, return_address: u64, kind_offset: u64) {
-        let base = match (self.pstate.el, self.pstate.sp_sel) {
+        let base = match (self.state.pstate.el, self.state.pstate.sp_sel) {
             (0, _) => VECTOR_LOWER_EL,
             (_, true) => VECTOR_CURRENT_SPX,
             (_, false) => 0,
         };
-        self.sys.spsr = self.saved_program_status();
-        self.sys.elr = return_address;
-        self.set_el(1, true);
-        self.pstate.daif = daif::ALL;
-        self.pstate.il = false;
-        self.pc = self.sys.vbar.wrapping_add(base + kind_offset);
+        self.state.sys.spsr = self.state.saved_program_status();
+        self.state.sys.elr = return_address;
+        self.state.set_el(1, true);
+        self.state.pstate.daif = daif::ALL;
+        self.state.pstate.il = false;
+        self.state.pc = self.state.sys.vbar.wrapping_add(base + kind_offset);
         self.clear_exclusive();
     }
 
     /// Takes a synchronous exception. `pc` is that of the instruction at work.
     pub fn take_synchronous(&mut self, exception: Exception) {
         let mut syndrome = exception.syndrome;
-        let mut return_address = self.pc;
+        let mut return_address = self.state.pc;
         match exception.class() {
-            class::SVC => return_address = self.pc.wrapping_add(4),
-            class::INSTRUCTION_ABORT | class::DATA_ABORT if self.pstate.el != 0 => {
+            class::SVC => return_address = self.state.pc.wrapping_add(4),
+            class::INSTRUCTION_ABORT | class::DATA_ABORT if self.state.pstate.el != 0 => {
                 syndrome |= 1 << EC_SHIFT;
             }
             _ => {}
         }
-        self.sys.esr = u64::from(syndrome);
+        self.state.sys.esr = u64::from(syndrome);
         if let Some(va) = exception.fault_address {
-            self.sys.far = va;
+            self.state.sys.far = va;
         }
         self.take(return_address, 0);
     }
 
     /// Takes an IRQ; the instruction at `pc` has not been executed.
     pub fn take_irq(&mut self) {
-        self.take(self.pc, VECTOR_IRQ);
+        self.take(self.state.pc, VECTOR_IRQ);
     }
 
     /// Takes an FIQ; the instruction at `pc` has not been executed.
     pub fn take_fiq(&mut self) {
-        self.take(self.pc, VECTOR_FIQ);
+        self.take(self.state.pc, VECTOR_FIQ);
     }
 
     /// Takes the interrupt.
@@ -274,9 +264,9 @@ impl Cpu {
     /// The interrupt to take before the next instruction, if one is asserted and not masked.
     #[inline]
     pub fn interrupt_pending<B: Bus>(&self, bus: &B) -> Option<Interrupt> {
-        if self.pstate.daif & daif::F == 0 && bus.fiq() {
+        if self.state.pstate.daif & daif::F == 0 && bus.fiq() {
             Some(Interrupt::Fiq)
-        } else if self.pstate.daif & daif::I == 0 && bus.irq() {
+        } else if self.state.pstate.daif & daif::I == 0 && bus.irq() {
             Some(Interrupt::Irq)
         } else {
             None
@@ -288,7 +278,7 @@ impl Cpu {
     /// An illegal SPSR_EL1 leaves EL and SPSel alone and sets PSTATE.IL, so that the next
     /// instruction takes [`Exception::illegal_state`].
     pub(crate) fn exception_return(&mut self) {
-        let saved = self.sys.spsr;
+        let saved = self.state.sys.spsr;
         let target = match saved & (spsr::M | spsr::M_NRW) {
             spsr::M_EL0T => Some((0, false)),
             spsr::M_EL1T => Some((1, false)),
@@ -298,45 +288,20 @@ impl Cpu {
         };
         match target {
             Some((el, sp_sel)) => {
-                self.set_el(el, sp_sel);
-                self.pstate.il = saved & spsr::IL != 0;
+                self.state.set_el(el, sp_sel);
+                self.state.pstate.il = saved & spsr::IL != 0;
             }
-            None => self.pstate.il = true,
+            None => self.state.pstate.il = true,
         }
-        self.nzcv = (saved & spsr::NZCV) as u32;
-        self.pstate.daif = (saved >> spsr::DAIF_SHIFT) as u8 & daif::ALL;
+        self.state.nzcv = (saved & spsr::NZCV) as u32;
+        self.state.pstate.daif = (saved >> spsr::DAIF_SHIFT) as u8 & daif::ALL;
         // An illegal return keeps the address as it is; the tag is a matter of the new regime.
-        self.pc = if target.is_some() {
-            self.branch_address(self.sys.elr)
+        self.state.pc = if target.is_some() {
+            self.branch_address(self.state.sys.elr)
         } else {
-            self.sys.elr
+            self.state.sys.elr
         };
         self.clear_exclusive();
-        self.sys.event_register = true;
-    }
-
-    /// Whether Advanced SIMD and floating point may be used here (CPACR_EL1.FPEN).
-    #[inline]
-    pub fn check_fp_access(&self) -> Result<(), Exception> {
-        let allowed = match self.sys.cpacr >> 20 & 3 {
-            3 => true,
-            1 => self.pstate.el != 0,
-            _ => false,
-        };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Exception::fp_access())
-        }
-    }
-
-    /// SP alignment check for a memory access based on SP (SCTLR_EL1.SA, SCTLR_EL1.SA0).
-    #[inline(always)]
-    pub fn check_sp_alignment(&self) -> Result<(), Exception> {
-        if self.x[usize::from(SP)] & 15 != 0 && self.sys.sp_alignment_checked(self.pstate.el) {
-            Err(Exception::sp_alignment())
-        } else {
-            Ok(())
-        }
+        self.state.sys.event_register = true;
     }
 }

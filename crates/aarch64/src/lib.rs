@@ -18,8 +18,11 @@ mod exec;
 pub mod fp;
 pub mod mmu;
 mod monitor;
+pub mod registers;
+mod state;
 pub mod sysreg;
 
 pub use bus::{Bus, BusError, Size};
-pub use cpu::{Cpu, CpuConfig, Exit, Hafdbs, Pstate, REGISTER_SLOTS, SINK, SP, XZR};
+pub use cpu::{Cpu, CpuConfig, Exit, Hafdbs};
 pub use exception::Exception;
+pub use state::{Pstate, State};

@@ -12,23 +12,28 @@
 
 /// What a load-exclusive marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Monitor {
-    marked: Option<(u64, u8)>,
+    address: u64,
+    /// 0: nothing is marked.
+    bytes: u8,
 }
 
 impl Monitor {
     /// A load-exclusive of `bytes` at `address`.
     pub(crate) fn mark(&mut self, address: u64, bytes: u8) {
-        self.marked = Some((address, bytes));
+        *self = Self { address, bytes };
     }
 
     pub(crate) fn clear(&mut self) {
-        self.marked = None;
+        self.bytes = 0;
     }
 
     /// Whether a store-exclusive of `bytes` at `address` may store. It clears the monitor either way.
     pub(crate) fn pass(&mut self, address: u64, bytes: u8) -> bool {
-        self.marked.take() == Some((address, bytes))
+        let passes = self.bytes == bytes && self.address == address;
+        self.clear();
+        passes
     }
 }
 

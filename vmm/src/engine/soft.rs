@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, SP, Size};
+use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, Size};
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_machine::World;
@@ -66,8 +66,8 @@ impl Core {
         self.cpu = Cpu::new(self.config);
         self.cpu.set_broadcasting(self.broadcasting);
         self.cpu.retired = retired;
-        self.cpu.pc = entry;
-        self.cpu.x[0] = context;
+        self.cpu.state.pc = entry;
+        self.cpu.state.x[0] = context;
         self.power = Power::Running;
         self.now = now;
     }
@@ -296,11 +296,12 @@ impl<'a> Soft<'a> {
             let cpu = &core.cpu;
             self.world.checkers.stored(&Caller {
                 cpu: slice.index,
-                pc: cpu.pc,
-                frame: cpu.x[29],
-                link: cpu.x[30],
-                current: (cpu.pstate.el == 1 && cpu.pstate.sp_sel).then_some(cpu.sp_banked[0]),
-                half: Half::upper(cpu.sys.ttbr1, cpu.sys.tcr),
+                pc: cpu.state.pc,
+                frame: cpu.state.x[29],
+                link: cpu.state.x[30],
+                current: (cpu.state.pstate.el == 1 && cpu.state.pstate.sp_sel)
+                    .then_some(cpu.state.sp_banked[0]),
+                half: Half::upper(cpu.state.sys.ttbr1, cpu.state.sys.tcr),
             });
         }
         slice.exit = match exit {
@@ -393,7 +394,7 @@ impl<'a> Soft<'a> {
     }
 
     fn call(&mut self, index: usize) -> Option<Outcome> {
-        let x = &self.cores[index].cpu.x;
+        let x = &self.cores[index].cpu.state.x;
         let result = match psci::parse([x[0], x[1], x[2], x[3]], self.cores.len()) {
             psci::Call::Return(value) => value,
             psci::Call::CpuOn(on) => {
@@ -422,7 +423,7 @@ impl<'a> Soft<'a> {
             psci::Call::SystemOff => return Some(Outcome::PowerOff),
             psci::Call::SystemReset => return Some(Outcome::Reset),
         };
-        self.cores[index].cpu.x[0] = result;
+        self.cores[index].cpu.state.x[0] = result;
         None
     }
 }
@@ -514,13 +515,13 @@ impl Vcpus for Soft<'_> {
 
 fn registers(cpu: &Cpu) -> vcpu::Core {
     vcpu::Core {
-        pc: cpu.pc,
-        sp: cpu.x[usize::from(SP)],
-        pstate: cpu.saved_program_status(),
-        x: std::array::from_fn(|index| cpu.x[index]),
-        ttbr0: cpu.sys.ttbr0,
-        ttbr1: cpu.sys.ttbr1,
-        tcr: cpu.sys.tcr,
+        pc: cpu.state.pc,
+        sp: cpu.state.sp(),
+        pstate: cpu.state.saved_program_status(),
+        x: std::array::from_fn(|index| cpu.state.x[index]),
+        ttbr0: cpu.state.sys.ttbr0,
+        ttbr1: cpu.state.sys.ttbr1,
+        tcr: cpu.state.sys.tcr,
     }
 }
 

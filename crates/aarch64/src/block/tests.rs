@@ -45,8 +45,8 @@ fn kernel(words: &[u32]) -> Machine {
     for vector in (0..0x800).step_by(0x80) {
         write(&mut machine.bus, VECTORS + vector, &[B_SELF]);
     }
-    machine.cpu.sys.vbar = VECTORS_VA;
-    machine.cpu.pc = CODE_VA;
+    machine.cpu.state.sys.vbar = VECTORS_VA;
+    machine.cpu.state.pc = CODE_VA;
     machine
 }
 
@@ -68,13 +68,13 @@ fn program_runs_with_the_mmu_off() {
         bus.write(0, address, Size::Byte, byte.into())
             .expect("it is RAM");
     }
-    cpu.pc = RAM.start;
-    cpu.x[1] = 100;
+    cpu.state.pc = RAM.start;
+    cpu.state.x[1] = 100;
 
     let exit = cpu.run(&mut bus, 1000);
 
-    assert_eq!((exit, cpu.x[0], cpu.retired), (Exit::Wfi, 5050, 301));
-    assert_eq!(cpu.pc, RAM.start + 16);
+    assert_eq!((exit, cpu.state.x[0], cpu.retired), (Exit::Wfi, 5050, 301));
+    assert_eq!(cpu.state.pc, RAM.start + 16);
 }
 
 #[test]
@@ -93,7 +93,11 @@ fn budget_is_exact_however_it_is_divided() {
             assert_eq!(run(&mut machine, budget), Exit::Budget);
             assert_eq!(machine.cpu.retired, before + budget);
         }
-        (machine.cpu.pc, machine.cpu.x, machine.cpu.nzcv)
+        (
+            machine.cpu.state.pc,
+            machine.cpu.state.x,
+            machine.cpu.state.nzcv,
+        )
     };
 
     let whole = outcome(&[60]);
@@ -109,11 +113,14 @@ fn code_beyond_the_cache_is_decoded_again() {
         .collect();
     assert!(words.len() > INSNS_MAX && words.len() > BLOCK_INSNS_MAX);
     let mut machine = kernel(&words);
-    machine.cpu.x[30] = CODE_VA;
+    machine.cpu.state.x[30] = CODE_VA;
 
     assert_eq!(run(&mut machine, 3003), Exit::Budget);
 
-    assert_eq!((machine.cpu.pc, machine.cpu.x[0]), (CODE_VA, 3000));
+    assert_eq!(
+        (machine.cpu.state.pc, machine.cpu.state.x[0]),
+        (CODE_VA, 3000)
+    );
 }
 
 #[test]
@@ -129,12 +136,12 @@ fn changed_code_is_seen_after_cache_maintenance() {
         BLR_X0, MOV_W2_W0, MOV_W0_W3, STR_W0_X1, IC_IVAU_X1, ISB, BLR_X4, WFI,
     ];
     write(&mut machine.bus, OTHER_CODE, &caller);
-    machine.cpu.pc = CODE_VA + 0x1000;
-    machine.cpu.x[..5].copy_from_slice(&[CODE_VA, DATA_VA, 0, mov_w0(7).into(), CODE_VA]);
+    machine.cpu.state.pc = CODE_VA + 0x1000;
+    machine.cpu.state.x[..5].copy_from_slice(&[CODE_VA, DATA_VA, 0, mov_w0(7).into(), CODE_VA]);
 
     assert_eq!(run(&mut machine, 100), Exit::Wfi);
 
-    assert_eq!((machine.cpu.x[2], machine.cpu.x[0]), (1, 7));
+    assert_eq!((machine.cpu.state.x[2], machine.cpu.state.x[0]), (1, 7));
 }
 
 #[test]
@@ -149,10 +156,10 @@ fn remapped_code_is_seen_after_tlb_maintenance() {
         &[BLR_X0, TLBI_VMALLE1, ISB, WFI],
     );
     let call = |machine: &mut Machine| {
-        machine.cpu.pc = CODE_VA + 0x1000;
-        machine.cpu.x[0] = CODE_VA;
+        machine.cpu.state.pc = CODE_VA + 0x1000;
+        machine.cpu.state.x[0] = CODE_VA;
         assert_eq!(run(machine, 100), Exit::Wfi);
-        machine.cpu.x[0]
+        machine.cpu.state.x[0]
     };
 
     assert_eq!(call(&mut machine), 1);
@@ -165,14 +172,14 @@ fn remapped_code_is_seen_after_tlb_maintenance() {
 fn fetch_fault_is_reported_at_the_first_instruction_of_its_page() {
     let mut machine = kernel(&[]);
     write(&mut machine.bus, CODE + 0xff8, &[NOP, NOP]);
-    machine.cpu.pc = CODE_VA + 0xff8;
+    machine.cpu.state.pc = CODE_VA + 0xff8;
 
     run(&mut machine, 3);
 
-    let sys = &machine.cpu.sys;
+    let sys = &machine.cpu.state.sys;
     assert_eq!((sys.esr, sys.elr), (0x8600_0007, CODE_VA + 0x1000));
     assert_eq!(
-        (sys.far, machine.cpu.pc),
+        (sys.far, machine.cpu.state.pc),
         (CODE_VA + 0x1000, VECTORS_VA + 0x200)
     );
 }
@@ -184,20 +191,20 @@ fn undefined_instruction_is_an_exception() {
     run(&mut machine, 2);
 
     assert_eq!(
-        (machine.cpu.sys.esr, machine.cpu.sys.elr),
+        (machine.cpu.state.sys.esr, machine.cpu.state.sys.elr),
         (0x0200_0000, CODE_VA + 4)
     );
-    assert_eq!(machine.cpu.pc, VECTORS_VA + 0x200);
+    assert_eq!(machine.cpu.state.pc, VECTORS_VA + 0x200);
 }
 
 #[test]
 fn branch_to_odd_address_faults_at_the_target() {
     let mut machine = kernel(&[BR_X0]);
-    machine.cpu.x[0] = CODE_VA + 2;
+    machine.cpu.state.x[0] = CODE_VA + 2;
 
     run(&mut machine, 2);
 
-    let sys = &machine.cpu.sys;
+    let sys = &machine.cpu.state.sys;
     assert_eq!(
         (sys.esr, sys.elr, sys.far),
         (0x8a00_0000, CODE_VA + 2, CODE_VA + 2)
@@ -207,21 +214,21 @@ fn branch_to_odd_address_faults_at_the_target() {
 #[test]
 fn illegal_return_makes_the_next_instruction_fault() {
     let mut machine = kernel(&[ERET, NOP, NOP]);
-    machine.cpu.sys.spsr = 9; // EL2h
-    machine.cpu.sys.elr = CODE_VA + 8;
+    machine.cpu.state.sys.spsr = 9; // EL2h
+    machine.cpu.state.sys.elr = CODE_VA + 8;
 
     run(&mut machine, 2);
 
-    let sys = &machine.cpu.sys;
+    let sys = &machine.cpu.state.sys;
     assert_eq!((sys.esr, sys.elr), (0x3a00_0000, CODE_VA + 8));
     assert_eq!(sys.spsr >> 20 & 1, 1);
-    assert!(!machine.cpu.pstate.il);
+    assert!(!machine.cpu.state.pstate.il);
 }
 
 #[test]
 fn endless_faults_spend_the_budget() {
     let mut machine = kernel(&[0]);
-    machine.cpu.sys.vbar = 0xffff_8000_7000_0000;
+    machine.cpu.state.sys.vbar = 0xffff_8000_7000_0000;
 
     assert_eq!(run(&mut machine, 1000), Exit::Budget);
 
@@ -231,13 +238,13 @@ fn endless_faults_spend_the_budget() {
 #[test]
 fn interrupt_is_taken_before_the_first_instruction() {
     let mut machine = kernel(&[NOP]);
-    machine.cpu.pstate.daif = 0;
+    machine.cpu.state.pstate.daif = 0;
     machine.bus.irq = true;
 
     run(&mut machine, 1);
 
     assert_eq!(
-        (machine.cpu.pc, machine.cpu.sys.elr),
+        (machine.cpu.state.pc, machine.cpu.state.sys.elr),
         (VECTORS_VA + 0x280, CODE_VA)
     );
 }
@@ -250,7 +257,7 @@ fn interrupt_is_taken_right_after_it_is_unmasked() {
     run(&mut machine, 3);
 
     assert_eq!(
-        (machine.cpu.pc, machine.cpu.sys.elr),
+        (machine.cpu.state.pc, machine.cpu.state.sys.elr),
         (VECTORS_VA + 0x280, CODE_VA + 8)
     );
 }
@@ -317,7 +324,7 @@ fn device_that_wants_attention_stops_the_run_right_after_its_access() {
         NOP, LDR_W0_X1, NOP, NOP, STR_W0_X1, NOP, NOP, LDR_W0_X1, B_SELF,
     ]);
     machine.map(DATA_VA, 3, DEVICE.start | KERNEL_DEVICE);
-    machine.cpu.x[1] = DATA_VA;
+    machine.cpu.state.x[1] = DATA_VA;
     let Machine { mut cpu, bus, .. } = machine;
     let mut bus = Attentive {
         inner: bus,
@@ -326,7 +333,7 @@ fn device_that_wants_attention_stops_the_run_right_after_its_access() {
     };
 
     assert_eq!(cpu.run(&mut bus, 100), Exit::Attention);
-    assert_eq!((cpu.pc, cpu.retired), (CODE_VA + 20, 5));
+    assert_eq!((cpu.state.pc, cpu.retired), (CODE_VA + 20, 5));
     assert_eq!(cpu.run(&mut bus, 100), Exit::Budget);
 
     // Counted from the beginning of each run.

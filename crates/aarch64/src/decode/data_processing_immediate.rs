@@ -3,7 +3,7 @@
 use super::{
     Insn, Pattern, bit, decode_bit_masks, destination, field, or_sp, pattern, signed, source,
 };
-use crate::cpu::XZR;
+use crate::registers::XZR;
 
 pub(super) static PATTERNS: &[Pattern] = &[
     pattern("0 ll 10000 iiiiiiiiiiiiiiiiiii ddddd", "ADR", adr),

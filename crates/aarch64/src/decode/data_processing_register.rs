@@ -5,7 +5,7 @@ use super::{
     pattern, source,
 };
 use crate::bus::Size;
-use crate::cpu::XZR;
+use crate::registers::XZR;
 
 pub(super) static PATTERNS: &[Pattern] = &[
     // Two sources.

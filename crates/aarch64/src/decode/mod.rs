@@ -25,7 +25,7 @@ use std::sync::LazyLock;
 
 pub use insn::{AtomicOp, ExtendKind, IndexMode, Insn, LoadKind, LogicalOp, Pair, ShiftKind};
 
-use crate::cpu::{SINK, SP, XZR};
+use crate::registers::{SINK, SP, XZR};
 
 /// One encoding.
 struct Pattern {

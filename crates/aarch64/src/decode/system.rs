@@ -4,7 +4,7 @@
 //! *PSTATE*, *System instructions*, *System register move*, and of *Unconditional branch
 //! (register)* the exception returns.
 
-use crate::cpu::{SINK, XZR};
+use crate::registers::{SINK, XZR};
 use crate::sysreg;
 
 /// One instruction of these groups.

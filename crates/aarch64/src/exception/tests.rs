@@ -10,18 +10,18 @@ use crate::{Exception, Exit};
 use super::Interrupt;
 
 const VBAR: u64 = 0xffff_8000_0808_0800;
-const SP: usize = 33;
+const SP: usize = crate::registers::SP as usize;
 
 /// At EL0 with flags and stack pointers that can be told apart.
 fn user() -> Machine {
     let mut m = Machine::new();
-    m.cpu.sys.vbar = VBAR;
-    m.cpu.x[SP] = 0x1110;
-    m.cpu.set_el(0, false);
-    m.cpu.x[SP] = 0x2220;
-    m.cpu.pstate.daif = 0;
-    m.cpu.nzcv = 0x6000_0000;
-    m.cpu.pc = 0x40_0000;
+    m.cpu.state.sys.vbar = VBAR;
+    m.cpu.state.x[SP] = 0x1110;
+    m.cpu.state.set_el(0, false);
+    m.cpu.state.x[SP] = 0x2220;
+    m.cpu.state.pstate.daif = 0;
+    m.cpu.state.nzcv = 0x6000_0000;
+    m.cpu.state.pc = 0x40_0000;
     m
 }
 
@@ -37,22 +37,28 @@ fn system_call_enters_el1_and_returns_behind_it() {
 
     m.cpu.take_synchronous(exception);
 
-    assert_eq!(m.cpu.sys.esr, 0x5600_002a);
-    assert_eq!(m.cpu.sys.elr, 0x40_0004);
-    assert_eq!(m.cpu.sys.spsr, 0x6000_0000);
-    assert_eq!(m.cpu.pc, VBAR + 0x400);
-    let p = m.cpu.pstate;
+    assert_eq!(m.cpu.state.sys.esr, 0x5600_002a);
+    assert_eq!(m.cpu.state.sys.elr, 0x40_0004);
+    assert_eq!(m.cpu.state.sys.spsr, 0x6000_0000);
+    assert_eq!(m.cpu.state.pc, VBAR + 0x400);
+    let p = m.cpu.state.pstate;
     assert_eq!((p.el, p.sp_sel, p.daif), (1, true, 15));
-    assert_eq!((m.cpu.x[SP], m.cpu.sp_banked[0]), (0x1110, 0x2220));
+    assert_eq!(
+        (m.cpu.state.x[SP], m.cpu.state.sp_banked[0]),
+        (0x1110, 0x2220)
+    );
 
-    m.cpu.nzcv = 0;
-    m.cpu.x[SP] = 0x3330;
+    m.cpu.state.nzcv = 0;
+    m.cpu.state.x[SP] = 0x3330;
     assert_eq!(step(&mut m, 0xd69f_03e0), Ok(Flow::Jump));
 
-    assert_eq!((m.cpu.pc, m.cpu.nzcv), (0x40_0004, 0x6000_0000));
-    let p = m.cpu.pstate;
+    assert_eq!((m.cpu.state.pc, m.cpu.state.nzcv), (0x40_0004, 0x6000_0000));
+    let p = m.cpu.state.pstate;
     assert_eq!((p.el, p.sp_sel, p.daif, p.il), (0, false, 0, false));
-    assert_eq!((m.cpu.x[SP], m.cpu.sp_banked[1]), (0x2220, 0x3330));
+    assert_eq!(
+        (m.cpu.state.x[SP], m.cpu.state.sp_banked[1]),
+        (0x2220, 0x3330)
+    );
 }
 
 #[test]
@@ -68,14 +74,14 @@ fn vector_depends_on_where_the_exception_comes_from() {
             [(0, false, 0x400, 0), (1, false, 0, 4), (1, true, 0x200, 5)]
         {
             let mut m = user();
-            m.cpu.set_el(el, sp_sel);
-            m.cpu.pstate.daif = 0b1010;
+            m.cpu.state.set_el(el, sp_sel);
+            m.cpu.state.pstate.daif = 0b1010;
 
             take(&mut m);
 
-            assert_eq!(m.cpu.pc, VBAR + base + offset);
-            assert_eq!(m.cpu.sys.spsr, 0x6000_0280 | mode);
-            assert_eq!(m.cpu.sys.elr, 0x40_0000);
+            assert_eq!(m.cpu.state.pc, VBAR + base + offset);
+            assert_eq!(m.cpu.state.sys.spsr, 0x6000_0280 | mode);
+            assert_eq!(m.cpu.state.sys.elr, 0x40_0000);
         }
     }
 }
@@ -83,11 +89,11 @@ fn vector_depends_on_where_the_exception_comes_from() {
 #[test]
 fn interrupt_leaves_the_syndrome_alone() {
     let mut m = user();
-    m.cpu.sys.esr = 1;
-    m.cpu.sys.far = 2;
+    m.cpu.state.sys.esr = 1;
+    m.cpu.state.sys.far = 2;
     m.cpu.take_irq();
 
-    assert_eq!((m.cpu.sys.esr, m.cpu.sys.far), (1, 2));
+    assert_eq!((m.cpu.state.sys.esr, m.cpu.state.sys.far), (1, 2));
 }
 
 #[test]
@@ -98,9 +104,9 @@ fn interrupts_are_pending_unless_masked_and_fiq_goes_first() {
     assert_eq!(m.cpu.interrupt_pending(&m.bus), Some(Interrupt::Irq));
     m.bus.fiq = true;
     assert_eq!(m.cpu.interrupt_pending(&m.bus), Some(Interrupt::Fiq));
-    m.cpu.pstate.daif = 1;
+    m.cpu.state.pstate.daif = 1;
     assert_eq!(m.cpu.interrupt_pending(&m.bus), Some(Interrupt::Irq));
-    m.cpu.pstate.daif = 3;
+    m.cpu.state.pstate.daif = 3;
     assert_eq!(m.cpu.interrupt_pending(&m.bus), None);
 }
 
@@ -109,39 +115,39 @@ fn illegal_return_sets_il_and_keeps_the_level() {
     // AArch32 user; EL0 with SP1; reserved; EL2; EL3.
     for mode in [0x10, 1, 2, 3, 6, 7, 8, 9, 0xd, 0x1f] {
         let mut m = user();
-        m.cpu.set_el(1, true);
-        m.cpu.sys.elr = 0x1236;
-        m.cpu.sys.spsr = 0x9000_0140 | mode;
+        m.cpu.state.set_el(1, true);
+        m.cpu.state.sys.elr = 0x1236;
+        m.cpu.state.sys.spsr = 0x9000_0140 | mode;
 
         step(&mut m, 0xd69f_03e0).unwrap();
 
-        let p = m.cpu.pstate;
+        let p = m.cpu.state.pstate;
         assert_eq!(
             (p.el, p.sp_sel, p.il, p.daif),
             (1, true, true, 5),
             "mode {mode:#x}"
         );
-        assert_eq!((m.cpu.nzcv, m.cpu.pc), (0x9000_0000, 0x1236));
+        assert_eq!((m.cpu.state.nzcv, m.cpu.state.pc), (0x9000_0000, 0x1236));
         m.cpu.take_synchronous(Exception::illegal_state());
-        assert_eq!(m.cpu.sys.esr, 0x3a00_0000);
+        assert_eq!(m.cpu.state.sys.esr, 0x3a00_0000);
         // The handler runs, and returns to the same state.
-        assert_eq!(m.cpu.sys.spsr >> 20 & 1, 1);
-        assert!(!m.cpu.pstate.il);
+        assert_eq!(m.cpu.state.sys.spsr >> 20 & 1, 1);
+        assert!(!m.cpu.state.pstate.il);
     }
 }
 
 #[test]
 fn return_restores_il_and_drops_a_tag_from_the_address() {
     let mut m = user();
-    m.cpu.set_el(1, true);
-    m.cpu.sys.elr = 0xff00_0000_0040_0000;
-    m.cpu.sys.spsr = 1 << 20;
+    m.cpu.state.set_el(1, true);
+    m.cpu.state.sys.elr = 0xff00_0000_0040_0000;
+    m.cpu.state.sys.spsr = 1 << 20;
 
     step(&mut m, 0xd69f_03e0).unwrap();
 
-    assert!(m.cpu.pstate.il);
-    assert_eq!(m.cpu.pc, 0x40_0000);
-    assert!(m.cpu.sys.event_register);
+    assert!(m.cpu.state.pstate.il);
+    assert_eq!(m.cpu.state.pc, 0x40_0000);
+    assert!(m.cpu.state.sys.event_register);
 }
 
 #[test]
@@ -150,7 +156,10 @@ fn breakpoint_instruction_returns_to_itself() {
     let exception = step(&mut m, 0xd420_0060).unwrap_err();
     m.cpu.take_synchronous(exception);
 
-    assert_eq!((m.cpu.sys.esr, m.cpu.sys.elr), (0xf200_0003, 0x40_0000));
+    assert_eq!(
+        (m.cpu.state.sys.esr, m.cpu.state.sys.elr),
+        (0xf200_0003, 0x40_0000)
+    );
 }
 
 #[test]
@@ -169,8 +178,8 @@ fn what_el0_may_never_do_is_undefined() {
         let mut m = user();
         assert_eq!(step(&mut m, word), Err(Exception::undefined()), "{word:#x}");
         let mut m = user();
-        m.cpu.set_el(1, true);
-        m.cpu.sys.elr = 0x5000;
+        m.cpu.state.set_el(1, true);
+        m.cpu.state.sys.elr = 0x5000;
         assert!(step(&mut m, word).is_ok(), "{word:#x}");
     }
 }
@@ -191,7 +200,7 @@ fn cache_maintenance_at_el0_follows_sctlr() {
             syndrome,
             "{word:#x}"
         );
-        m.cpu.sys.sctlr |= 1 << bit;
+        m.cpu.state.sys.sctlr |= 1 << bit;
         // Now it gets as far as the translation of an address that has none.
         assert_eq!(step(&mut m, word).unwrap_err().class(), 0x24, "{word:#x}");
     }
@@ -204,20 +213,20 @@ fn waiting_at_el0_follows_sctlr() {
         (0xd503_205f, 18, 0x07e0_0001),
     ] {
         let mut m = user();
-        m.cpu.sys.event_register = false;
+        m.cpu.state.sys.event_register = false;
         assert_eq!(step(&mut m, word).unwrap_err().syndrome, syndrome);
-        m.cpu.sys.sctlr |= 1 << bit;
+        m.cpu.state.sys.sctlr |= 1 << bit;
         let exit = if bit == 16 { Exit::Wfi } else { Exit::Yield };
         assert_eq!(step(&mut m, word), Ok(Flow::Exit(exit)));
-        assert_eq!(m.cpu.pc, 0x40_0004);
+        assert_eq!(m.cpu.state.pc, 0x40_0004);
     }
 }
 
 #[test]
 fn pending_interrupt_ends_wfi_even_when_masked() {
     let mut m = user();
-    m.cpu.set_el(1, true);
-    m.cpu.pstate.daif = 15;
+    m.cpu.state.set_el(1, true);
+    m.cpu.state.pstate.daif = 15;
     m.bus.irq = true;
 
     assert_eq!(step(&mut m, 0xd503_207f), Ok(Flow::Next));
@@ -226,7 +235,7 @@ fn pending_interrupt_ends_wfi_even_when_masked() {
 #[test]
 fn event_lets_one_wfe_pass() {
     let mut m = user();
-    m.cpu.set_el(1, true);
+    m.cpu.state.set_el(1, true);
     // SEVL, WFE, WFE.
     assert_eq!(step(&mut m, 0xd503_20bf), Ok(Flow::Next));
     assert_eq!(step(&mut m, 0xd503_205f), Ok(Flow::Next));
@@ -241,23 +250,23 @@ fn event_lets_one_wfe_pass() {
 fn calls_to_firmware_leave_with_the_pc_past_them() {
     for word in [0xd400_0002, 0xd400_0003] {
         let mut m = user();
-        m.cpu.set_el(1, true);
+        m.cpu.state.set_el(1, true);
 
         assert_eq!(step(&mut m, word), Ok(Flow::Exit(Exit::Call)));
-        assert_eq!(m.cpu.pc, 0x40_0004);
+        assert_eq!(m.cpu.state.pc, 0x40_0004);
     }
 }
 
 #[test]
 fn unmasking_ends_the_block_only_if_an_interrupt_waits() {
     let mut m = user();
-    m.cpu.set_el(1, true);
-    m.cpu.pstate.daif = 15;
+    m.cpu.state.set_el(1, true);
+    m.cpu.state.pstate.daif = 15;
     // MSR DAIFClr, #2; MSR DAIFSet, #2.
     assert_eq!(step(&mut m, 0xd503_42ff), Ok(Flow::Next));
-    assert_eq!(m.cpu.pstate.daif, 13);
+    assert_eq!(m.cpu.state.pstate.daif, 13);
     assert_eq!(step(&mut m, 0xd503_42df), Ok(Flow::Next));
-    assert_eq!(m.cpu.pstate.daif, 15);
+    assert_eq!(m.cpu.state.pstate.daif, 15);
     m.bus.irq = true;
     assert_eq!(step(&mut m, 0xd503_42ff), Ok(Flow::EndBlock));
 }
@@ -266,9 +275,9 @@ fn unmasking_ends_the_block_only_if_an_interrupt_waits() {
 fn invalidations_reach_the_queue_with_their_scope() {
     use crate::mmu::{Broadcast, TlbScope};
     let mut m = user();
-    m.cpu.set_el(1, true);
-    m.cpu.sys.tcr |= 1 << 36;
-    m.cpu.x[0] = 0x1234 << 48 | 0x5678;
+    m.cpu.state.set_el(1, true);
+    m.cpu.state.sys.tcr |= 1 << 36;
+    m.cpu.state.x[0] = 0x1234 << 48 | 0x5678;
     let va = 0x567_8000;
     // The Inner Shareable forms: VMALLE1IS; VAE1IS, ASIDE1IS, VAAE1IS, VALE1IS, VAALE1IS of X0.
     for (word, scope) in [

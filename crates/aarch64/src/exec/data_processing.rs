@@ -33,7 +33,7 @@ pub(super) fn add_carry(
         (result.into(), nzcv)
     };
     if set_flags {
-        cpu.nzcv = nzcv;
+        cpu.state.nzcv = nzcv;
     }
     cpu.set(rd, result);
 }
@@ -60,11 +60,11 @@ pub(super) fn conditional_compare(
     operand: u64,
     conditions: u16,
 ) {
-    if !condition_holds(conditions, cpu.nzcv) {
-        cpu.nzcv = u32::from(nzcv) << 28;
+    if !condition_holds(conditions, cpu.state.nzcv) {
+        cpu.state.nzcv = u32::from(nzcv) << 28;
         return;
     }
-    cpu.nzcv = match (sub, wide) {
+    cpu.state.nzcv = match (sub, wide) {
         (true, true) => subtract_x(cpu.r(rn), operand).1,
         (true, false) => subtract_w(cpu.w(rn), operand as u32).1,
         (false, true) => add_with_carry_x(cpu.r(rn), operand, false).1,
@@ -95,7 +95,7 @@ pub(super) fn logical(
         u64::from(result as u32)
     };
     if op == LogicalOp::Ands {
-        cpu.nzcv = if wide {
+        cpu.state.nzcv = if wide {
             logical_flags_x(result)
         } else {
             logical_flags_w(result as u32)

@@ -3,16 +3,17 @@
 use super::Flow;
 use super::alu::extend;
 use crate::bus::{Bus, Size};
-use crate::cpu::{Cpu, SINK, SP, XZR};
+use crate::cpu::Cpu;
 use crate::decode::{AtomicOp, ExtendKind, IndexMode, LoadKind, Pair};
 use crate::exception::{AbortCause, Exception};
 use crate::mmu::{AccessType, status};
+use crate::registers::{SINK, SP, XZR};
 
 /// The base register, with `CheckSPAlignment`.
 #[inline(always)]
 pub(super) fn base(cpu: &Cpu, rn: u8) -> Result<u64, Exception> {
     if rn == SP {
-        cpu.check_sp_alignment()?;
+        cpu.state.check_sp_alignment()?;
     }
     Ok(cpu.r(rn))
 }
@@ -250,7 +251,7 @@ pub(super) fn load_exclusive<B: Bus>(
 ) -> Result<Flow, Exception> {
     let va = base(cpu, rn)?;
     let value = cpu.load(bus, va, size, AccessType::Atomic)?;
-    cpu.monitor.mark(va, size.bytes() as u8);
+    cpu.state.monitor.mark(va, size.bytes() as u8);
     cpu.set(rt, value);
     done(cpu)
 }
@@ -265,7 +266,7 @@ pub(super) fn store_exclusive<B: Bus>(
 ) -> Result<Flow, Exception> {
     let va = base(cpu, rn)?;
     check_alignment(va, size.bytes())?;
-    let pass = cpu.monitor.pass(va, size.bytes() as u8);
+    let pass = cpu.state.monitor.pass(va, size.bytes() as u8);
     if pass {
         let value = cpu.r(rt);
         cpu.store(bus, va, size, value, AccessType::Atomic)?;
@@ -320,7 +321,7 @@ pub(super) fn load_exclusive_pair<B: Bus>(
 ) -> Result<Flow, Exception> {
     let va = base(cpu, rn)?;
     let (first, second) = load_both(cpu, bus, wide, va)?;
-    cpu.monitor.mark(va, pair_bytes(wide));
+    cpu.state.monitor.mark(va, pair_bytes(wide));
     cpu.set(rt, first);
     cpu.set(rt2, second);
     done(cpu)
@@ -338,7 +339,7 @@ pub(super) fn store_exclusive_pair<B: Bus>(
     let va = base(cpu, rn)?;
     let bytes = pair_bytes(wide);
     check_alignment(va, bytes.into())?;
-    let pass = cpu.monitor.pass(va, bytes);
+    let pass = cpu.state.monitor.pass(va, bytes);
     if pass {
         let both = (cpu.r(rt), cpu.r(rt2));
         store_both(cpu, bus, wide, va, both)?;

@@ -24,6 +24,7 @@ use crate::cpu::{Cpu, Exit};
 use crate::decode::{Insn, LoadKind};
 use crate::exception::Exception;
 use crate::mmu::AccessType;
+use crate::registers::LR;
 
 /// Where execution goes after an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +39,43 @@ pub enum Flow {
     EndBlock,
 }
 
-/// Index of X30, the link register.
-const LR: u8 = 30;
-
+/// The registers, in short: nearly every arm of [`step`] reads and writes them.
 impl Cpu {
     #[inline(always)]
+    fn r(&self, register: u8) -> u64 {
+        self.state.r(register)
+    }
+
+    #[inline(always)]
+    fn w(&self, register: u8) -> u32 {
+        self.state.w(register)
+    }
+
+    #[inline(always)]
+    fn set(&mut self, register: u8, value: u64) {
+        self.state.set(register, value);
+    }
+
+    #[inline(always)]
+    fn set_w(&mut self, register: u8, value: u32) {
+        self.state.set_w(register, value);
+    }
+
+    #[inline(always)]
     fn set_flagged_x(&mut self, register: u8, (value, nzcv): (u64, u32)) {
-        self.nzcv = nzcv;
+        self.state.nzcv = nzcv;
         self.set(register, value);
     }
 
     #[inline(always)]
     fn set_flagged_w(&mut self, register: u8, (value, nzcv): (u32, u32)) {
-        self.nzcv = nzcv;
+        self.state.nzcv = nzcv;
         self.set_w(register, value);
     }
 
     #[inline(always)]
     fn branch(&mut self, offset: i64) -> Result<Flow, Exception> {
-        self.pc = self.pc.wrapping_add(offset as u64);
+        self.state.pc = self.state.pc.wrapping_add(offset as u64);
         Ok(Flow::Jump)
     }
 
@@ -85,8 +104,10 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             return Ok(flow);
         }
 
-        Insn::Adr { rd, offset } => cpu.set(rd, cpu.pc.wrapping_add(offset as u64)),
-        Insn::Adrp { rd, offset } => cpu.set(rd, (cpu.pc & !0xfff).wrapping_add(offset as u64)),
+        Insn::Adr { rd, offset } => cpu.set(rd, cpu.state.pc.wrapping_add(offset as u64)),
+        Insn::Adrp { rd, offset } => {
+            cpu.set(rd, (cpu.state.pc & !0xfff).wrapping_add(offset as u64))
+        }
         Insn::AddImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn).wrapping_add(imm)),
         Insn::AddImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(imm as u32)),
         Insn::AddsImmX { rd, rn, imm } => {
@@ -188,11 +209,11 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
 
         Insn::B { offset } => return cpu.branch(offset),
         Insn::Bl { offset } => {
-            cpu.set(LR, cpu.pc.wrapping_add(4));
+            cpu.set(LR, cpu.state.pc.wrapping_add(4));
             return cpu.branch(offset);
         }
         Insn::BCond { conditions, offset } => {
-            return cpu.branch_if(condition_holds(conditions, cpu.nzcv), offset);
+            return cpu.branch_if(condition_holds(conditions, cpu.state.nzcv), offset);
         }
         Insn::CbzX { rt, offset } => return cpu.branch_if(cpu.r(rt) == 0, offset),
         Insn::CbzW { rt, offset } => return cpu.branch_if(cpu.w(rt) == 0, offset),
@@ -207,13 +228,13 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             return cpu.branch_if(set, offset);
         }
         Insn::Br { rn } => {
-            cpu.pc = cpu.branch_address(cpu.r(rn));
+            cpu.state.pc = cpu.branch_address(cpu.r(rn));
             return Ok(Flow::Jump);
         }
         Insn::Blr { rn } => {
             let target = cpu.branch_address(cpu.r(rn));
-            cpu.set(LR, cpu.pc.wrapping_add(4));
-            cpu.pc = target;
+            cpu.set(LR, cpu.state.pc.wrapping_add(4));
+            cpu.state.pc = target;
             return Ok(Flow::Jump);
         }
 
@@ -308,7 +329,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
         } => {
             let operand = if sub { !cpu.r(rm) } else { cpu.r(rm) };
-            let carry = cpu.nzcv >> 29 & 1 != 0;
+            let carry = cpu.state.nzcv >> 29 & 1 != 0;
             add_carry(cpu, set_flags, wide, [rd, rn], operand, carry);
         }
         Insn::CcmpReg {
@@ -337,7 +358,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set(rd, if holds { cpu.r(rn) } else { cpu.r(rm) });
         }
         Insn::CselW {
@@ -346,7 +367,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set_w(rd, if holds { cpu.w(rn) } else { cpu.w(rm) });
         }
         Insn::CsincX {
@@ -355,7 +376,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set(
                 rd,
                 if holds {
@@ -371,7 +392,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set_w(
                 rd,
                 if holds {
@@ -387,7 +408,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set(rd, if holds { cpu.r(rn) } else { !cpu.r(rm) });
         }
         Insn::CsinvW {
@@ -396,7 +417,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set_w(rd, if holds { cpu.w(rn) } else { !cpu.w(rm) });
         }
         Insn::CsnegX {
@@ -405,7 +426,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set(
                 rd,
                 if holds {
@@ -421,7 +442,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             rm,
             conditions,
         } => {
-            let holds = condition_holds(conditions, cpu.nzcv);
+            let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set_w(
                 rd,
                 if holds {
@@ -637,7 +658,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             return store(cpu, bus, size, rt, va, AccessType::Unprivileged);
         }
         Insn::LoadLiteral { kind, rt, offset } => {
-            let va = cpu.pc.wrapping_add(offset as u64);
+            let va = cpu.state.pc.wrapping_add(offset as u64);
             return load(cpu, bus, kind, rt, va, AccessType::Normal);
         }
         Insn::LdpX(pair) => return load_pair_x(cpu, bus, pair),

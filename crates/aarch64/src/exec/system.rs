@@ -9,7 +9,7 @@ use crate::exception::{Exception, daif};
 use crate::mmu::walk::Access;
 use crate::mmu::{Broadcast, TlbScope};
 use crate::sysreg::{self, Effect, encoding, sctlr};
-use crate::{Bus, cpu::XZR};
+use crate::{Bus, registers::XZR};
 
 /// Executes one instruction.
 #[inline(never)]
@@ -21,11 +21,11 @@ pub(crate) fn execute<B: Bus>(
     match insn {
         SystemInsn::Mrs { rt, row, register } => {
             let value = sysreg::read(cpu, bus, row, register, rt & 31 | trap_rt(rt))?;
-            cpu.x[usize::from(rt)] = value;
+            cpu.state.x[usize::from(rt)] = value;
             Ok(Flow::Next)
         }
         SystemInsn::Msr { rt, row, register } => {
-            let value = cpu.x[usize::from(rt)];
+            let value = cpu.state.x[usize::from(rt)];
             let effect = sysreg::write(cpu, bus, row, register, rt, value)?;
             Ok(follow(cpu, bus, effect))
         }
@@ -33,12 +33,12 @@ pub(crate) fn execute<B: Bus>(
         SystemInsn::Isb => Ok(Flow::EndBlock),
         SystemInsn::DaifSet(mask) => {
             check_uma(cpu, encoding(0, 3, 4, mask.into(), 6))?;
-            cpu.pstate.daif |= mask;
+            cpu.state.pstate.daif |= mask;
             Ok(Flow::Next)
         }
         SystemInsn::DaifClear(mask) => {
             check_uma(cpu, encoding(0, 3, 4, mask.into(), 7))?;
-            cpu.pstate.daif &= !mask;
+            cpu.state.pstate.daif &= !mask;
             Ok(follow(cpu, bus, Effect::Interrupts))
         }
         SystemInsn::Svc(immediate) => Err(Exception::svc(immediate)),
@@ -64,33 +64,33 @@ pub(crate) fn execute<B: Bus>(
             if bus.irq() || bus.fiq() {
                 return Ok(Flow::Next);
             }
-            if cpu.pstate.el == 0 && cpu.sys.sctlr & sctlr::NTWI == 0 {
+            if cpu.state.pstate.el == 0 && cpu.state.sys.sctlr & sctlr::NTWI == 0 {
                 return Err(Exception::wfx(false));
             }
             Ok(leave(cpu, Exit::Wfi))
         }
         SystemInsn::Wfe => {
-            if std::mem::take(&mut cpu.sys.event_register) {
+            if std::mem::take(&mut cpu.state.sys.event_register) {
                 return Ok(Flow::Next);
             }
-            if cpu.pstate.el == 0 && cpu.sys.sctlr & sctlr::NTWE == 0 {
+            if cpu.state.pstate.el == 0 && cpu.state.sys.sctlr & sctlr::NTWE == 0 {
                 return Err(Exception::wfx(true));
             }
             // WFE may always return early; here it does, after the others have had a turn.
             Ok(leave(cpu, Exit::Yield))
         }
         SystemInsn::Sev => {
-            cpu.sys.event_register = true;
+            cpu.state.sys.event_register = true;
             cpu.broadcast(Broadcast::Event);
             Ok(Flow::Next)
         }
         SystemInsn::Sevl => {
-            cpu.sys.event_register = true;
+            cpu.state.sys.event_register = true;
             Ok(Flow::Next)
         }
         SystemInsn::SpSel(sp_sel) => {
             require_el1(cpu)?;
-            cpu.set_el(1, sp_sel);
+            cpu.state.set_el(1, sp_sel);
             Ok(Flow::EndBlock)
         }
         SystemInsn::Sys { op, rt } => execute_sys(cpu, bus, op, rt),
@@ -103,7 +103,7 @@ const fn trap_rt(rt: u8) -> u8 {
 }
 
 fn require_el1(cpu: &Cpu) -> Result<(), Exception> {
-    if cpu.pstate.el == 0 {
+    if cpu.state.pstate.el == 0 {
         Err(Exception::undefined())
     } else {
         Ok(())
@@ -112,7 +112,7 @@ fn require_el1(cpu: &Cpu) -> Result<(), Exception> {
 
 /// EL0 may change DAIF only with SCTLR_EL1.UMA.
 fn check_uma(cpu: &Cpu, register: u16) -> Result<(), Exception> {
-    if cpu.pstate.el == 0 && cpu.sys.sctlr & sctlr::UMA == 0 {
+    if cpu.state.pstate.el == 0 && cpu.state.sys.sctlr & sctlr::UMA == 0 {
         return Err(Exception::system_register(register, XZR, false));
     }
     Ok(())
@@ -120,7 +120,7 @@ fn check_uma(cpu: &Cpu, register: u16) -> Result<(), Exception> {
 
 /// Leaves the run with this instruction done.
 fn leave(cpu: &mut Cpu, exit: Exit) -> Flow {
-    cpu.pc = cpu.pc.wrapping_add(4);
+    cpu.state.pc = cpu.state.pc.wrapping_add(4);
     Flow::Exit(exit)
 }
 
@@ -143,7 +143,7 @@ fn follow<B: Bus>(cpu: &mut Cpu, bus: &B, effect: Effect) -> Flow {
 const _: () = assert!(daif::ALL & (daif::I | daif::F) == daif::I | daif::F);
 
 fn execute_sys<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: SysOp, rt: u8) -> Result<Flow, Exception> {
-    let operand = cpu.x[usize::from(rt)];
+    let operand = cpu.state.x[usize::from(rt)];
     // The three kinds that EL0 may use, and only as SCTLR_EL1 says.
     let el0_allowed = match op {
         SysOp::IcVa => Some((sctlr::UCI, encoding(1, 3, 7, 5, 1))),
@@ -151,9 +151,9 @@ fn execute_sys<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: SysOp, rt: u8) -> Result<
         SysOp::DcZva => Some((sctlr::DZE, encoding(1, 3, 7, 4, 1))),
         _ => None,
     };
-    if cpu.pstate.el == 0 {
+    if cpu.state.pstate.el == 0 {
         let (bit, register) = el0_allowed.ok_or_else(Exception::undefined)?;
-        if cpu.sys.sctlr & bit == 0 {
+        if cpu.state.sys.sctlr & bit == 0 {
             return Err(Exception::system_register(register, rt, false));
         }
     }

@@ -1,14 +1,14 @@
 //! Instructions against QEMU, one or a few a line, and what such lines cannot express.
 
 use crate::mmu::testing::{Machine, RAM, USER_RW, USER_RX};
-use crate::{Bus, Cpu, Exit, Size};
+use crate::{Bus, Exit, Size, State};
 
 const CODE_VA: u64 = 0x40_0000;
 const DATA_VA: u64 = 0x60_0000;
 const CODE: u64 = RAM.start + 0x10_0000;
 const DATA: u64 = RAM.start + 0x20_0000;
 const DATA_BYTES: u64 = 128;
-const SP: usize = crate::cpu::SP as usize;
+const SP: usize = crate::registers::SP as usize;
 
 /// A user process with a page of code and one of data.
 fn process() -> Machine {
@@ -26,7 +26,7 @@ fn write_code(machine: &mut Machine, words: &[u32]) {
             .expect("it is RAM");
     }
     machine.cpu.invalidate_code(None);
-    machine.cpu.pc = CODE_VA;
+    machine.cpu.state.pc = CODE_VA;
 }
 
 /// Executes words at the start of the code page until the PC is past them.
@@ -34,12 +34,16 @@ fn execute(machine: &mut Machine, words: &[u32]) {
     write_code(machine, words);
     let end = CODE_VA + 4 * words.len() as u64;
     for _ in 0..words.len() {
-        if machine.cpu.pc == end {
+        if machine.cpu.state.pc == end {
             break;
         }
         assert_eq!(machine.cpu.run(&mut machine.bus, 1), Exit::Budget);
     }
-    assert_eq!(machine.cpu.pc, end, "ESR_EL1 is {:#x}", machine.cpu.sys.esr);
+    assert_eq!(
+        machine.cpu.state.pc, end,
+        "ESR_EL1 is {:#x}",
+        machine.cpu.state.sys.esr
+    );
 }
 
 /// `m+16` or a hexadecimal number.
@@ -53,14 +57,14 @@ fn number(text: &str) -> u64 {
 fn set(machine: &mut Machine, name: &str, value: u64) {
     let cpu = &mut machine.cpu;
     match name.split_at(1) {
-        ("x", index) => cpu.x[index.parse::<usize>().expect("a register")] = value,
+        ("x", index) => cpu.state.x[index.parse::<usize>().expect("a register")] = value,
         ("m", offset) => {
             machine
                 .bus
                 .set_word(DATA + offset.parse::<u64>().expect("an offset"), value);
         }
-        _ if name == "sp" => cpu.x[SP] = value,
-        _ if name == "nzcv" => cpu.nzcv = (value as u32) << 28,
+        _ if name == "sp" => cpu.state.x[SP] = value,
+        _ if name == "nzcv" => cpu.state.nzcv = (value as u32) << 28,
         _ => panic!("no register {name}"),
     }
 }
@@ -76,7 +80,7 @@ fn assign(machine: &mut Machine, text: &str) {
 
 /// Everything that a line can name.
 fn state(machine: &Machine) -> (Vec<u64>, u64, u32, Vec<u64>) {
-    let Cpu { x, nzcv, .. } = &machine.cpu;
+    let State { x, nzcv, .. } = &machine.cpu.state;
     let memory = (0..DATA_BYTES)
         .step_by(8)
         .map(|offset| machine.bus.word(DATA + offset));
@@ -84,9 +88,9 @@ fn state(machine: &Machine) -> (Vec<u64>, u64, u32, Vec<u64>) {
 }
 
 fn reset(machine: &mut Machine) {
-    machine.cpu.x = [0; crate::cpu::REGISTER_SLOTS];
-    machine.cpu.x[SP] = DATA_VA + 64;
-    machine.cpu.nzcv = 0;
+    machine.cpu.state.x = [0; crate::registers::REGISTER_SLOTS];
+    machine.cpu.state.x[SP] = DATA_VA + 64;
+    machine.cpu.state.nzcv = 0;
     machine.cpu.clear_exclusive();
     for offset in 0..DATA_BYTES {
         let byte = (37 * offset + 0x91) % 256;
@@ -115,7 +119,7 @@ fn check(lines: &str) {
         assign(&mut machine, before);
         execute(&mut machine, &words);
         assert_eq!(state(&machine), expected, "{line}");
-        assert_eq!(machine.cpu.x[31], 0, "XZR was written: {line}");
+        assert_eq!(machine.cpu.state.x[31], 0, "XZR was written: {line}");
     }
 }
 
@@ -145,15 +149,15 @@ fn calls_link_and_return() {
 
     machine.cpu.run(&mut machine.bus, 3);
     assert_eq!(
-        (machine.cpu.pc, machine.cpu.x[30]),
+        (machine.cpu.state.pc, machine.cpu.state.x[30]),
         (CODE_VA + 4, CODE_VA + 4)
     );
     machine.cpu.run(&mut machine.bus, 1);
-    machine.cpu.x[30] = CODE_VA + 12;
+    machine.cpu.state.x[30] = CODE_VA + 12;
     machine.cpu.run(&mut machine.bus, 1);
 
     assert_eq!(
-        (machine.cpu.pc, machine.cpu.x[30]),
+        (machine.cpu.state.pc, machine.cpu.state.x[30]),
         (CODE_VA + 12, CODE_VA + 12)
     );
 }
@@ -169,7 +173,7 @@ fn addresses_are_relative_to_the_instruction() {
 
     // nop; adr x0, .-4; adrp x1, .+0x3000; adrp x2, .+0x4000
     assert_eq!(
-        machine.cpu.x[..3],
+        machine.cpu.state.x[..3],
         [CODE_VA, CODE_VA + 0x3000, CODE_VA + 0x4000]
     );
 }
@@ -179,11 +183,11 @@ fn fault(machine: &mut Machine, word: u32) -> (u64, u64) {
     write_code(machine, &[word]);
     machine.cpu.run(&mut machine.bus, 1);
     assert_eq!(
-        (machine.cpu.pstate.el, machine.cpu.sys.elr),
+        (machine.cpu.state.pstate.el, machine.cpu.state.sys.elr),
         (1, CODE_VA),
         "{word:08x} is taken"
     );
-    (machine.cpu.sys.esr, machine.cpu.sys.far)
+    (machine.cpu.state.sys.esr, machine.cpu.state.sys.far)
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn unaligned_exclusives_and_atomics_fault() {
         (0xf820_8080, 4, 0), // swp x0, x0, [x4]
     ] {
         let mut machine = process();
-        machine.cpu.x[4] = DATA_VA + base;
+        machine.cpu.state.x[4] = DATA_VA + base;
 
         let (esr, far) = fault(&mut machine, word);
 
@@ -222,13 +226,13 @@ fn faulting_access_leaves_registers_alone() {
         0xf820_0080, // ldadd x0, x0, [x4]
     ] {
         let mut machine = process();
-        machine.cpu.x[..5].copy_from_slice(&[1, 2, 3, 4, DATA_VA + 0x1000]);
+        machine.cpu.state.x[..5].copy_from_slice(&[1, 2, 3, 4, DATA_VA + 0x1000]);
 
         let (esr, _) = fault(&mut machine, word);
 
         assert_eq!(esr & !0x40, 0x9200_0007, "{word:08x}");
         assert_eq!(
-            machine.cpu.x[..5],
+            machine.cpu.state.x[..5],
             [1, 2, 3, 4, DATA_VA + 0x1000],
             "{word:08x}"
         );
@@ -238,11 +242,11 @@ fn faulting_access_leaves_registers_alone() {
 #[test]
 fn misaligned_stack_pointer_faults_as_a_base_only() {
     let mut machine = process();
-    machine.cpu.sys.sctlr |= 1 << 4; // SA0
-    machine.cpu.x[SP] = DATA_VA + 8;
+    machine.cpu.state.sys.sctlr |= 1 << 4; // SA0
+    machine.cpu.state.x[SP] = DATA_VA + 8;
 
     execute(&mut machine, &[0x9100_23ff]); // add sp, sp, #8
-    machine.cpu.x[SP] = DATA_VA + 8;
+    machine.cpu.state.x[SP] = DATA_VA + 8;
     let (esr, _) = fault(&mut machine, 0xf940_03e0); // ldr x0, [sp]
 
     assert_eq!(esr, 0x9a00_0000);
@@ -251,21 +255,21 @@ fn misaligned_stack_pointer_faults_as_a_base_only() {
 #[test]
 fn exception_makes_store_exclusive_fail() {
     let mut machine = process();
-    machine.cpu.x[4] = DATA_VA;
+    machine.cpu.state.x[4] = DATA_VA;
 
     execute(&mut machine, &[0xc85f_7c80]); // ldxr x0, [x4]
     fault(&mut machine, 0); // udf
-    machine.cpu.set_el(0, false);
+    machine.cpu.state.set_el(0, false);
     execute(&mut machine, &[0xc801_7c82]); // stxr w1, x2, [x4]
 
-    assert_eq!(machine.cpu.x[1], 1);
+    assert_eq!(machine.cpu.state.x[1], 1);
 }
 
 #[test]
 fn compare_and_swap_that_fails_still_needs_write_permission() {
     let mut machine = process();
-    machine.cpu.x[4] = CODE_VA + 8;
-    machine.cpu.x[0] = u64::MAX;
+    machine.cpu.state.x[4] = CODE_VA + 8;
+    machine.cpu.state.x[0] = u64::MAX;
 
     let (esr, _) = fault(&mut machine, 0xc8a0_7c81); // cas x0, x1, [x4]
 

@@ -38,7 +38,7 @@ impl Cpu {
     const fn access_el(&self, access: AccessType) -> u8 {
         match access {
             AccessType::Unprivileged => 0,
-            _ => self.pstate.el,
+            _ => self.state.pstate.el,
         }
     }
 
@@ -83,7 +83,7 @@ impl Cpu {
     #[inline(always)]
     pub fn load_pair<B: Bus>(&mut self, bus: &mut B, va: u64) -> Result<u128, Exception> {
         if va & 15 == 0
-            && let Some(pa) = self.mmu.tlb.fast_read(self.pstate.el, va)
+            && let Some(pa) = self.mmu.tlb.fast_read(self.state.pstate.el, va)
             && let Ok(value) = bus.read_pair(self.when(), pa)
         {
             return Ok(value);
@@ -100,7 +100,7 @@ impl Cpu {
         value: u128,
     ) -> Result<(), Exception> {
         if va & 15 == 0
-            && let Some(pa) = self.mmu.tlb.fast_write(self.pstate.el, va)
+            && let Some(pa) = self.mmu.tlb.fast_write(self.state.pstate.el, va)
             && bus.write_pair(self.when(), pa, value).is_ok()
         {
             return Ok(());
@@ -150,7 +150,7 @@ impl Cpu {
     #[inline(always)]
     pub fn fetch_address<B: Bus>(&mut self, bus: &mut B, va: u64) -> Result<u64, Exception> {
         if va & 3 == 0
-            && let Some(pa) = self.mmu.tlb.fast_fetch(self.pstate.el, va)
+            && let Some(pa) = self.mmu.tlb.fast_fetch(self.state.pstate.el, va)
         {
             return Ok(pa);
         }
@@ -163,7 +163,7 @@ impl Cpu {
             return Err(Exception::pc_alignment(va));
         }
         let hit = self
-            .translate(bus, va, Access::Execute, self.pstate.el)
+            .translate(bus, va, Access::Execute, self.state.pstate.el)
             .map_err(|fault| Exception::instruction_abort(fault.status_code(), va))?;
         if !hit.ram {
             return Err(Exception::instruction_abort(status::EXTERNAL, va));

@@ -56,7 +56,7 @@ impl TlbScope {
     pub(crate) fn asid_operand(cpu: &Cpu, operand: u64) -> u16 {
         let asid = (operand >> 48) as u16;
         // With 8-bit ASIDs (TCR_EL1.AS = 0) the upper half of the field is ignored.
-        if cpu.sys.tcr >> 36 & 1 != 0 {
+        if cpu.state.sys.tcr >> 36 & 1 != 0 {
             asid
         } else {
             asid & 0xff
@@ -102,7 +102,7 @@ impl Cpu {
         match what {
             Broadcast::Tlb(scope) => self.invalidate_tlb(scope),
             Broadcast::Code(pa) => self.invalidate_code(pa),
-            Broadcast::Event => self.sys.event_register = true,
+            Broadcast::Event => self.state.sys.event_register = true,
         }
     }
 
@@ -124,7 +124,7 @@ impl Cpu {
         va: u64,
         access: Access,
     ) -> Result<u64, Exception> {
-        match self.translate(bus, va, access, self.pstate.el) {
+        match self.translate(bus, va, access, self.state.pstate.el) {
             Ok(hit) => Ok(hit.pa),
             Err(fault) => {
                 let code = fault.status_code();
@@ -136,10 +136,10 @@ impl Cpu {
     /// DC ZVA: zeroes the block around `va`. FAR_EL1 gets the address as the instruction had it.
     pub(crate) fn zero_block<B: Bus>(&mut self, bus: &mut B, va: u64) -> Result<(), Exception> {
         let abort = |code| Exception::data_abort(code, AbortCause::Write, va);
-        let pa = match self.mmu.tlb.fast_write(self.pstate.el, va) {
+        let pa = match self.mmu.tlb.fast_write(self.state.pstate.el, va) {
             Some(pa) => pa,
             None => {
-                let el = self.pstate.el;
+                let el = self.state.pstate.el;
                 let hit = self
                     .translate_normal(bus, va, Access::Write, el)
                     .map_err(abort)?;
@@ -177,7 +177,7 @@ impl Cpu {
                     u64::from(found.shareability)
                 };
                 let page = found.pa & 0x0000_ffff_ffff_f000;
-                self.sys.par = u64::from(found.attributes) << 56 | page | RES1 | share << 7;
+                self.state.sys.par = u64::from(found.attributes) << 56 | page | RES1 | share << 7;
                 return Ok(());
             }
             Ok(found) => super::Fault {
@@ -191,7 +191,7 @@ impl Cpu {
             }
             Err(fault) => fault,
         };
-        self.sys.par = RES1 | u64::from(fault.status_code()) << 1 | 1;
+        self.state.sys.par = RES1 | u64::from(fault.status_code()) << 1 | 1;
         Ok(())
     }
 }

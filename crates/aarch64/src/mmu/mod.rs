@@ -136,14 +136,14 @@ impl Cpu {
     /// The architecture lets all three be cached in a TLB, so that software must invalidate after
     /// a change; dropping everything here is stricter than that and keeps the entries simple.
     pub(crate) fn translation_control_changed(&mut self) {
-        self.mmu.regime = regime::Regime::parse(&self.sys);
+        self.mmu.regime = regime::Regime::parse(&self.state.sys);
         self.mmu.tlb.flush_all();
         self.mmu.tlb.set_asid(self.mmu.regime.asid);
     }
 
     /// To be called when TTBR0_EL1 or TTBR1_EL1 has changed.
     pub(crate) fn translation_base_changed(&mut self) {
-        self.mmu.regime = regime::Regime::parse(&self.sys);
+        self.mmu.regime = regime::Regime::parse(&self.state.sys);
         self.mmu.tlb.set_asid(self.mmu.regime.asid);
     }
 
@@ -154,7 +154,7 @@ impl Cpu {
     /// makes the translations made under that value good again. So it is a key, not a clock.
     #[inline]
     pub fn mmu_generation(&self) -> u64 {
-        self.mmu.tlb.fetch_generation(self.pstate.el)
+        self.mmu.tlb.fetch_generation(self.state.pstate.el)
     }
 
     /// The PC for a branch to `target`: with Top Byte Ignore, the tag is replaced by copies of bit

@@ -169,11 +169,11 @@ impl Machine {
     /// At EL1, the MMU on, nothing mapped. Tables for TTBR0 and TTBR1 are the first two pages.
     pub fn new() -> Self {
         let mut cpu = Cpu::new(CpuConfig::default());
-        cpu.sys.mair = MAIR;
-        cpu.sys.tcr = TCR;
-        cpu.sys.ttbr0 = RAM.start;
-        cpu.sys.ttbr1 = RAM.start + 0x1000;
-        cpu.sys.sctlr |= 1;
+        cpu.state.sys.mair = MAIR;
+        cpu.state.sys.tcr = TCR;
+        cpu.state.sys.ttbr0 = RAM.start;
+        cpu.state.sys.ttbr1 = RAM.start + 0x1000;
+        cpu.state.sys.sctlr |= 1;
         cpu.translation_control_changed();
         Self {
             cpu,
@@ -186,9 +186,9 @@ impl Machine {
     /// descriptor is. `word` is the whole descriptor.
     pub fn map(&mut self, va: u64, level: u32, word: u64) -> u64 {
         let ttbr = if va >> 55 & 1 != 0 {
-            self.cpu.sys.ttbr1
+            self.cpu.state.sys.ttbr1
         } else {
-            self.cpu.sys.ttbr0
+            self.cpu.state.sys.ttbr0
         };
         let mut table = ttbr & 0x0000_ffff_ffff_f000;
         for at in 0.. {
@@ -208,7 +208,7 @@ impl Machine {
     }
 
     pub fn at_el0(mut self) -> Self {
-        self.cpu.set_el(0, false);
+        self.cpu.state.set_el(0, false);
         self
     }
 
@@ -219,6 +219,6 @@ impl Machine {
     ) -> (u64, u64) {
         self.cpu
             .take_synchronous(outcome.expect_err("the access must fault"));
-        (self.cpu.sys.esr, self.cpu.sys.far)
+        (self.cpu.state.sys.esr, self.cpu.state.sys.far)
     }
 }

@@ -14,12 +14,12 @@ fn is_reserved_id(register: u16) -> bool {
 /// Checks that the current exception level may do this.
 fn check(cpu: &Cpu, rule: Rule, register: u16, rt: u8, reads: bool) -> Result<(), Exception> {
     if rule == Rule::Fp {
-        return cpu.check_fp_access();
+        return cpu.state.check_fp_access();
     }
-    if cpu.pstate.el != 0 {
+    if cpu.state.pstate.el != 0 {
         return Ok(());
     }
-    let sys = &cpu.sys;
+    let sys = &cpu.state.sys;
     let trap_unless = |allowed: bool| {
         if allowed {
             Ok(())
@@ -51,7 +51,7 @@ fn check_outside(cpu: &Cpu, register: u16, rt: u8, reads: bool) -> Result<(), Ex
     if register >> 14 != 3 {
         return Err(Exception::undefined());
     }
-    if cpu.pstate.el != 0 {
+    if cpu.state.pstate.el != 0 {
         return Ok(());
     }
     const CNTFRQ: u16 = encoding(3, 3, 14, 0, 0);
@@ -67,7 +67,7 @@ fn check_outside(cpu: &Cpu, register: u16, rt: u8, reads: bool) -> Result<(), Ex
         (_, CNTV) if register & 7 < 3 => el0::VIRTUAL_TIMER,
         _ => return Err(Exception::undefined()),
     };
-    if cpu.sys.cntkctl & enabling != 0 {
+    if cpu.state.sys.cntkctl & enabling != 0 {
         Ok(())
     } else {
         Err(Exception::system_register(register, rt, reads))
@@ -91,7 +91,7 @@ pub(crate) fn read<B: Bus>(
     }
     check(cpu, row.rule, register, rt, true)?;
     match row.handler {
-        Handler::Cell { cell, .. } => Ok(*cell(&mut cpu.sys)),
+        Handler::Cell { cell, .. } => Ok(*cell(&mut cpu.state.sys)),
         Handler::ReadOnly(read) | Handler::Both(read, _) => read(cpu),
         Handler::InterruptStatus => Ok(u64::from(bus.irq()) << 7 | u64::from(bus.fiq()) << 6),
         Handler::WriteOnly(_) => Err(Exception::undefined()),
@@ -104,7 +104,7 @@ fn read_outside<B: Bus>(
     register: u16,
     rt: u8,
 ) -> Result<u64, Exception> {
-    if is_reserved_id(register) && cpu.pstate.el != 0 {
+    if is_reserved_id(register) && cpu.state.pstate.el != 0 {
         return Ok(0);
     }
     check_outside(cpu, register, rt, true)?;
@@ -146,7 +146,7 @@ pub(crate) fn write<B: Bus>(
             reset,
             effect,
         } => {
-            let cell: &mut u64 = cell(&mut cpu.sys);
+            let cell: &mut u64 = cell(&mut cpu.state.sys);
             let new = value & writable | reset & !writable;
             // Software writes the same value back often; then nothing has changed that a TLB holds.
             let effect = if *cell == new { Effect::None } else { effect };

@@ -53,6 +53,7 @@ const MDSCR_TDCC: u64 = 1 << 12;
 /// Registers that hold a value. Each is named as the architecture has it, without its `_EL1`.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
+#[repr(C)]
 pub struct SysRegs {
     pub sctlr: u64,
     pub cpacr: u64,

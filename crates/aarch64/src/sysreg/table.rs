@@ -181,7 +181,7 @@ const FPSR_WRITABLE: u64 = 0x0800_009f;
 
 /// SP_EL0 cannot be named while it is the current stack pointer.
 const fn sp_el0_usable(cpu: &Cpu) -> Result<(), Exception> {
-    if cpu.pstate.sp_sel {
+    if cpu.state.pstate.sp_sel {
         Ok(())
     } else {
         Err(Exception::undefined())
@@ -253,13 +253,13 @@ pub static TABLE: &[Row] = &[
         (2, 0, 1, 0, 4),
         El1,
         Handler::WriteOnly(|c, v| {
-            c.sys.os_lock = v & 1;
+            c.state.sys.os_lock = v & 1;
             Ok(Context)
         }),
     ),
     // OSLM says that the lock is implemented.
     read_only("OSLSR_EL1", (2, 0, 1, 1, 4), El1, |c| {
-        Ok(8 | c.sys.os_lock << 1)
+        Ok(8 | c.state.sys.os_lock << 1)
     }),
     cell("OSDLR_EL1", (2, 0, 1, 3, 4), El1, |r| &mut r.osdlr, 1),
     zero("DBGPRCR_EL1", (2, 0, 1, 4, 4), El1),
@@ -270,7 +270,7 @@ pub static TABLE: &[Row] = &[
         Handler::Both(
             |_| Ok(0xff),
             |c, v| {
-                c.sys.dbgclaim |= v & 0xff;
+                c.state.sys.dbgclaim |= v & 0xff;
                 Ok(Effect::None)
             },
         ),
@@ -280,9 +280,9 @@ pub static TABLE: &[Row] = &[
         (2, 0, 7, 9, 6),
         El1,
         Handler::Both(
-            |c| Ok(c.sys.dbgclaim),
+            |c| Ok(c.state.sys.dbgclaim),
             |c, v| {
-                c.sys.dbgclaim &= !v;
+                c.state.sys.dbgclaim &= !v;
                 Ok(Effect::None)
             },
         ),
@@ -295,7 +295,7 @@ pub static TABLE: &[Row] = &[
     zero("DBGDTRRX_EL0", (2, 3, 0, 5, 0), Tdcc),
     // Identification. What is not named here reads as zero.
     read_only("MIDR_EL1", (3, 0, 0, 0, 0), El1, |_| Ok(id::MIDR)),
-    read_only("MPIDR_EL1", (3, 0, 0, 0, 5), El1, |c| Ok(c.sys.mpidr)),
+    read_only("MPIDR_EL1", (3, 0, 0, 0, 5), El1, |c| Ok(c.state.sys.mpidr)),
     read_only("REVIDR_EL1", (3, 0, 0, 0, 6), El1, |_| Ok(0)),
     read_only("ID_AA64PFR0_EL1", (3, 0, 0, 4, 0), El1, |_| Ok(id::PFR0)),
     read_only("ID_AA64PFR1_EL1", (3, 0, 0, 4, 1), El1, |_| Ok(0)),
@@ -307,7 +307,7 @@ pub static TABLE: &[Row] = &[
     read_only("ID_AA64ISAR1_EL1", (3, 0, 0, 6, 1), El1, |_| Ok(0)),
     read_only("ID_AA64MMFR0_EL1", (3, 0, 0, 7, 0), El1, |_| Ok(id::MMFR0)),
     read_only("ID_AA64MMFR1_EL1", (3, 0, 0, 7, 1), El1, |c| {
-        Ok(c.sys.mmfr1)
+        Ok(c.state.sys.mmfr1)
     }),
     read_only("ID_AA64MMFR2_EL1", (3, 0, 0, 7, 2), El1, |_| Ok(0)),
     // Control.
@@ -372,10 +372,10 @@ pub static TABLE: &[Row] = &[
         (3, 0, 4, 1, 0),
         El1,
         Handler::Both(
-            |c| sp_el0_usable(c).map(|()| c.sp_banked[0]),
+            |c| sp_el0_usable(c).map(|()| c.state.sp_banked[0]),
             |c, v| {
                 sp_el0_usable(c)?;
-                c.sp_banked[0] = v;
+                c.state.sp_banked[0] = v;
                 Ok(Effect::None)
             },
         ),
@@ -385,15 +385,15 @@ pub static TABLE: &[Row] = &[
         (3, 0, 4, 2, 0),
         El1,
         Handler::Both(
-            |c| Ok(c.pstate.sp_sel.into()),
+            |c| Ok(c.state.pstate.sp_sel.into()),
             |c, v| {
-                c.set_el(1, v & 1 != 0);
+                c.state.set_el(1, v & 1 != 0);
                 Ok(Context)
             },
         ),
     ),
     read_only("CurrentEL", (3, 0, 4, 2, 2), El1, |c| {
-        Ok(u64::from(c.pstate.el) << 2)
+        Ok(u64::from(c.state.pstate.el) << 2)
     }),
     zero("AFSR0_EL1", (3, 0, 5, 1, 0), El1),
     zero("AFSR1_EL1", (3, 0, 5, 1, 1), El1),
@@ -443,7 +443,7 @@ pub static TABLE: &[Row] = &[
     cell("CSSELR_EL1", (3, 2, 0, 0, 0), El1, |r| &mut r.csselr, 0xf),
     read_only("CTR_EL0", (3, 3, 0, 0, 1), Uct, |_| Ok(id::CTR)),
     read_only("DCZID_EL0", (3, 3, 0, 0, 7), El0Reads, |c| {
-        let prohibited = c.pstate.el == 0 && c.sys.sctlr & sctlr::DZE == 0;
+        let prohibited = c.state.pstate.el == 0 && c.state.sys.sctlr & sctlr::DZE == 0;
         Ok(id::DCZID | if prohibited { id::DCZID_DZP } else { 0 })
     }),
     // EL0's.
@@ -452,9 +452,9 @@ pub static TABLE: &[Row] = &[
         (3, 3, 4, 2, 0),
         El0,
         Handler::Both(
-            |c| Ok(c.nzcv.into()),
+            |c| Ok(c.state.nzcv.into()),
             |c, v| {
-                c.nzcv = v as u32 & 0xf000_0000;
+                c.state.nzcv = v as u32 & 0xf000_0000;
                 Ok(Effect::None)
             },
         ),
@@ -464,9 +464,9 @@ pub static TABLE: &[Row] = &[
         (3, 3, 4, 2, 1),
         Uma,
         Handler::Both(
-            |c| Ok(u64::from(c.pstate.daif) << 6),
+            |c| Ok(u64::from(c.state.pstate.daif) << 6),
             |c, v| {
-                c.pstate.daif = (v >> 6) as u8 & daif::ALL;
+                c.state.pstate.daif = (v >> 6) as u8 & daif::ALL;
                 Ok(Interrupts)
             },
         ),
@@ -476,9 +476,9 @@ pub static TABLE: &[Row] = &[
         (3, 3, 4, 4, 0),
         Fp,
         Handler::Both(
-            |c| Ok(c.fpcr.into()),
+            |c| Ok(c.state.fpcr.into()),
             |c, v| {
-                c.fpcr = (v & FPCR_WRITABLE) as u32;
+                c.state.fpcr = (v & FPCR_WRITABLE) as u32;
                 Ok(Effect::None)
             },
         ),
@@ -488,9 +488,9 @@ pub static TABLE: &[Row] = &[
         (3, 3, 4, 4, 1),
         Fp,
         Handler::Both(
-            |c| Ok(c.fpsr.into()),
+            |c| Ok(c.state.fpsr.into()),
             |c, v| {
-                c.fpsr = (v & FPSR_WRITABLE) as u32;
+                c.state.fpsr = (v & FPSR_WRITABLE) as u32;
                 Ok(Effect::None)
             },
         ),

@@ -32,11 +32,11 @@ impl Machine {
     }
 
     fn read(&mut self, register: u16) -> Result<u64, Exception> {
-        self.step(mrs(register, 7)).map(|_| self.cpu.x[7])
+        self.step(mrs(register, 7)).map(|_| self.cpu.state.x[7])
     }
 
     fn write(&mut self, register: u16, value: u64) -> Result<(), Exception> {
-        self.cpu.x[7] = value;
+        self.cpu.state.x[7] = value;
         self.step(msr(register, 7)).map(|_| ())
     }
 }
@@ -192,7 +192,7 @@ fn reset_leaves_the_mmu_off_and_the_os_lock_open() {
     assert_eq!(regs.sctlr & 0x1005, 0);
     // EE and E0E: little-endian.
     assert_eq!(regs.sctlr >> 24 & 3, 0);
-    assert_eq!(m.cpu.sys.vbar, 0);
+    assert_eq!(m.cpu.state.sys.vbar, 0);
 }
 
 #[test]
@@ -232,8 +232,8 @@ fn el0_reaches_only_what_the_rules_say() {
     for row in TABLE {
         let mut m = Machine::new().at_el0();
         // All traps off, floating point on: only what is forbidden for good is left.
-        m.cpu.sys.sctlr = m.cpu.sys.sctlr & !(1 << 20) | 1 << 9 | 1 << 15;
-        m.cpu.sys.cpacr = 3 << 20;
+        m.cpu.state.sys.sctlr = m.cpu.state.sys.sctlr & !(1 << 20) | 1 << 9 | 1 << 15;
+        m.cpu.state.sys.cpacr = 3 << 20;
         let reads = m.read(row.encoding).is_ok();
         let writes = m.write(row.encoding, 0).is_ok();
 
@@ -250,8 +250,8 @@ fn el0_reaches_only_what_the_rules_say() {
 #[test]
 fn el1_traps_what_el0_may_not_do_for_now() {
     let mut m = Machine::new();
-    m.cpu.sys.sctlr |= 1 << 20;
-    m.cpu.sys.mdscr = 1 << 12;
+    m.cpu.state.sys.sctlr |= 1 << 20;
+    m.cpu.state.sys.mdscr = 1 << 12;
     let mut m = m.at_el0();
     // EC 0x18 and the encoding rearranged: op0 20, op2 17, op1 14, CRn 10, Rt 5, CRm 1, read 0.
     for (name, syndrome) in [
@@ -376,14 +376,14 @@ fn sp_el0_is_named_only_while_it_is_not_current() {
     let mut m = Machine::new();
     m.write(named("SP_EL0"), 0x1230).unwrap();
     assert_eq!(m.read(named("SP_EL0")), Ok(0x1230));
-    m.cpu.x[33] = 0x8880;
+    m.cpu.state.x[usize::from(crate::registers::SP)] = 0x8880;
     m.write(named("SPSel"), 0).unwrap();
 
-    assert_eq!(m.cpu.x[33], 0x1230);
+    assert_eq!(m.cpu.state.sp(), 0x1230);
     assert_eq!(m.read(named("SP_EL0")), Err(Exception::undefined()));
     assert_eq!(m.write(named("SP_EL0"), 0), Err(Exception::undefined()));
     m.write(named("SPSel"), 1).unwrap();
-    assert_eq!(m.cpu.x[33], 0x8880);
+    assert_eq!(m.cpu.state.sp(), 0x8880);
 }
 
 #[test]
@@ -431,17 +431,17 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut m = Machine::new();
-        m.cpu.sys.cpacr = seed & 3 << 20;
-        m.cpu.sys.sctlr ^= seed & (1 << 9 | 1 << 15 | 1 << 26 | 1 << 14 | 1);
+        m.cpu.state.sys.cpacr = seed & 3 << 20;
+        m.cpu.state.sys.sctlr ^= seed & (1 << 9 | 1 << 15 | 1 << 26 | 1 << 14 | 1);
         m.cpu.translation_control_changed();
-        m.cpu.set_el(el, el != 0);
+        m.cpu.state.set_el(el, el != 0);
         let word = 0xd500_0000 | low;
-        m.cpu.x[(word & 31) as usize] = operand;
-        m.cpu.x[31] = 0;
+        m.cpu.state.x[(word & 31) as usize] = operand;
+        m.cpu.state.x[31] = 0;
         if let Err(exception) = m.step(word) {
             m.cpu.take_synchronous(exception);
         }
-        prop_assert_eq!(m.cpu.x[31], 0);
-        prop_assert!(m.cpu.pstate.el <= 1);
+        prop_assert_eq!(m.cpu.state.x[31], 0);
+        prop_assert!(m.cpu.state.pstate.el <= 1);
     }
 }

@@ -198,7 +198,7 @@ impl Ours {
         build_tables(&mut memory);
 
         let mut cpu = Cpu::new(CpuConfig::default());
-        cpu.x[..7].copy_from_slice(&[
+        cpu.state.x[..7].copy_from_slice(&[
             VECTORS,
             TABLES,
             // 48-bit lower range of 4 KiB pages, inner shareable write-back tables, no upper
@@ -212,7 +212,7 @@ impl Ours {
             // TDCC: EL0 has no access to the Debug Communication Channel.
             1 << 12,
         ]);
-        cpu.pc = SETUP;
+        cpu.state.pc = SETUP;
         let mut ours = Ours { cpu, memory };
         ours.until_call();
         ours
@@ -221,13 +221,17 @@ impl Ours {
     /// Runs the EL1 side to its next HVC, or EL0 to the HVC at the vector.
     fn until_call(&mut self) {
         let exit = self.cpu.run(&mut self.memory, 1000);
-        let (pc, esr, elr) = (self.cpu.pc, self.cpu.sys.esr, self.cpu.sys.elr);
+        let (pc, esr, elr) = (
+            self.cpu.state.pc,
+            self.cpu.state.sys.esr,
+            self.cpu.state.sys.elr,
+        );
         assert_eq!(
             exit,
             Exit::Call,
             "at {pc:#x}; last exception {esr:#x} from {elr:#x}"
         );
-        assert_eq!(self.cpu.pstate.el, 1);
+        assert_eq!(self.cpu.state.pstate.el, 1);
     }
 
     pub fn run(&mut self, case: &Case) -> Ended {
@@ -242,33 +246,33 @@ impl Ours {
         self.memory.stray = None;
 
         let cpu = &mut self.cpu;
-        cpu.pc = ENTER;
+        cpu.state.pc = ENTER;
         let spsr = u64::from(given.nzcv) | 0x3c0;
-        cpu.x[..4].copy_from_slice(&[given.tpidr, case.code_address(), spsr, given.x[31]]);
+        cpu.state.x[..4].copy_from_slice(&[given.tpidr, case.code_address(), spsr, given.x[31]]);
         self.until_call();
         let cpu = &mut self.cpu;
-        cpu.x[..31].copy_from_slice(&given.x[..31]);
-        cpu.v = given.v;
-        cpu.fpcr = given.fpcr;
-        cpu.fpsr = given.fpsr;
+        cpu.state.x[..31].copy_from_slice(&given.x[..31]);
+        cpu.state.v = given.v;
+        cpu.state.fpcr = given.fpcr;
+        cpu.state.fpsr = given.fpsr;
         let retired = cpu.retired;
         self.until_call();
 
         let cpu = &mut self.cpu;
         // Neither ERET, nor what raised the exception, nor the HVC at the vector.
         let executed = (cpu.retired - retired).saturating_sub(3);
-        let vector = cpu.pc.wrapping_sub(4);
+        let vector = cpu.state.pc.wrapping_sub(4);
         assert_eq!(
             vector,
             VECTORS + 0x400,
             "an exception was taken to another vector"
         );
-        assert_eq!(cpu.x[31], 0, "XZR has changed");
+        assert_eq!(cpu.state.x[31], 0, "XZR has changed");
         let mut state = State::ZERO;
-        state.x[..31].copy_from_slice(&cpu.x[..31]);
-        state.v = cpu.v;
-        state.fpcr = cpu.fpcr;
-        state.fpsr = cpu.fpsr;
+        state.x[..31].copy_from_slice(&cpu.state.x[..31]);
+        state.v = cpu.state.v;
+        state.fpcr = cpu.state.fpcr;
+        state.fpsr = cpu.state.fpsr;
         state
             .cross
             .copy_from_slice(&self.memory.data[cross..cross + CROSS_BYTES]);
@@ -276,7 +280,7 @@ impl Ours {
             .end
             .copy_from_slice(&self.memory.data[end..end + END_BYTES]);
         self.until_call();
-        let [esr, pc, far, spsr, tpidr, sp] = self.cpu.x[..6] else {
+        let [esr, pc, far, spsr, tpidr, sp] = self.cpu.state.x[..6] else {
             unreachable!()
         };
         state.nzcv = spsr as u32 & 0xf000_0000;

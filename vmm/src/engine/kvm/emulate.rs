@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use kvm_ioctls::VcpuFd;
 use stallbox_aarch64::decode::{Insn, decode};
-use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, REGISTER_SLOTS, SP, Size};
+use stallbox_aarch64::registers::{REGISTER_SLOTS, SP};
+use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Size};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::errno::Result;
 
@@ -88,7 +89,7 @@ impl Emulator {
         let insn = decode(word);
         let named = Named::of(word, &insn, pstate);
         named.load(&mut self.cpu, vcpu)?;
-        let before = (self.cpu.x, self.cpu.v);
+        let before = (self.cpu.state.x, self.cpu.state.v);
         let outcome = self.cpu.execute_one(&mut bus, &insn);
         if bus.gone {
             return Ok(Emulated::Gone);
@@ -102,7 +103,7 @@ impl Emulator {
         if pstate & PSTATE_DONE != 0 {
             PSTATE.set(vcpu, pstate & !PSTATE_DONE)?;
         }
-        PC.set(vcpu, self.cpu.pc)?;
+        PC.set(vcpu, self.cpu.state.pc)?;
         Ok(Emulated::Done)
     }
 
@@ -120,7 +121,7 @@ impl Emulator {
 
 /// Loads what translates addresses; false if our CPU does not know that regime.
 fn load_translation(cpu: &mut Cpu, vcpu: &VcpuFd, pstate: u64, pc: u64) -> Result<bool> {
-    let sys = &mut cpu.sys;
+    let sys = &mut cpu.state.sys;
     sys.sctlr = SCTLR_EL1.get(vcpu)?;
     sys.tcr = TCR_EL1.get(vcpu)?;
     sys.ttbr0 = TTBR0_EL1.get(vcpu)?;
@@ -130,9 +131,9 @@ fn load_translation(cpu: &mut Cpu, vcpu: &VcpuFd, pstate: u64, pc: u64) -> Resul
     let el = (pstate >> 2 & 3) as u8;
     let big_endian = sys.sctlr & if el == 0 { SCTLR_E0E } else { SCTLR_EE } != 0;
     let known = pstate & PSTATE_AARCH32 == 0 && el <= 1 && !big_endian && sys.tcr & TCR_DS == 0;
-    cpu.pstate.el = el;
-    cpu.pstate.sp_sel = pstate & 1 != 0;
-    cpu.pc = pc;
+    cpu.state.pstate.el = el;
+    cpu.state.pstate.sp_sel = pstate & 1 != 0;
+    cpu.state.pc = pc;
     Ok(known)
 }
 
@@ -174,13 +175,13 @@ impl Named {
 
     fn load(&self, cpu: &mut Cpu, vcpu: &VcpuFd) -> Result<()> {
         for index in self.general() {
-            cpu.x[index] = x(index).get(vcpu)?;
+            cpu.state.x[index] = x(index).get(vcpu)?;
         }
         if let Some(stack) = self.stack {
-            cpu.x[usize::from(SP)] = stack.get(vcpu)?;
+            cpu.state.x[usize::from(SP)] = stack.get(vcpu)?;
         }
         for index in self.vectors() {
-            cpu.v[index] = registers::get_v(vcpu, index)?;
+            cpu.state.v[index] = registers::get_v(vcpu, index)?;
         }
         Ok(())
     }
@@ -188,19 +189,19 @@ impl Named {
     /// Gives the vCPU what has changed.
     fn store(&self, cpu: &Cpu, before: &Registers, vcpu: &VcpuFd) -> Result<()> {
         for index in self.general() {
-            if cpu.x[index] != before.0[index] {
-                x(index).set(vcpu, cpu.x[index])?;
+            if cpu.state.x[index] != before.0[index] {
+                x(index).set(vcpu, cpu.state.x[index])?;
             }
         }
         let sp = usize::from(SP);
         if let Some(stack) = self.stack
-            && cpu.x[sp] != before.0[sp]
+            && cpu.state.x[sp] != before.0[sp]
         {
-            stack.set(vcpu, cpu.x[sp])?;
+            stack.set(vcpu, cpu.state.x[sp])?;
         }
         for index in self.vectors() {
-            if cpu.v[index] != before.1[index] {
-                registers::set_v(vcpu, index, cpu.v[index])?;
+            if cpu.state.v[index] != before.1[index] {
+                registers::set_v(vcpu, index, cpu.state.v[index])?;
             }
         }
         Ok(())

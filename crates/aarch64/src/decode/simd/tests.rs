@@ -170,7 +170,7 @@ fn fields_of_loads_and_stores_are_extracted() {
             log2: 4,
             mode: AddressMode::Offset,
             rt: 0,
-            rn: 33,
+            rn: crate::registers::SP,
             offset: 32
         })
     );
@@ -192,7 +192,7 @@ fn fields_of_loads_and_stores_are_extracted() {
             mode: AddressMode::PostIndexed,
             rt: 8,
             rt2: 9,
-            rn: 33,
+            rn: crate::registers::SP,
             offset: 16
         })
     );

@@ -3,10 +3,11 @@
 use super::lanes::{MASKS, broadcast, element, insert};
 use super::{set, v};
 use crate::bus::{Bus, Size};
-use crate::cpu::{Cpu, SP};
+use crate::cpu::Cpu;
 use crate::decode::simd::{AddressMode, Multiple, Single, WriteBack};
 use crate::exception::Exception;
 use crate::mmu::AccessType;
+use crate::registers::SP;
 
 const SIZES: [Size; 4] = [Size::Byte, Size::Half, Size::Word, Size::Double];
 
@@ -14,9 +15,9 @@ const SIZES: [Size; 4] = [Size::Byte, Size::Half, Size::Word, Size::Double];
 #[inline(always)]
 fn base(cpu: &Cpu, rn: u8) -> Result<u64, Exception> {
     if rn == SP {
-        cpu.check_sp_alignment()?;
+        cpu.state.check_sp_alignment()?;
     }
-    Ok(cpu.x[usize::from(rn)])
+    Ok(cpu.state.x[usize::from(rn)])
 }
 
 /// The address of an access, and what the base register becomes.
@@ -33,7 +34,7 @@ fn address(base: u64, mode: AddressMode, offset: i64) -> (u64, u64) {
 /// ExtendReg for a register offset.
 #[inline(always)]
 pub(super) fn extended(cpu: &Cpu, rm: u8, extend: u8, shift: u8) -> u64 {
-    let value = cpu.x[usize::from(rm)];
+    let value = cpu.state.x[usize::from(rm)];
     let value = match extend {
         0b010 => u64::from(value as u32),
         0b110 => value as i32 as u64,
@@ -87,7 +88,7 @@ pub(super) fn load<B: Bus>(
     let (va, moved) = address(base(cpu, rn)?, mode, offset.into());
     let value = read(cpu, bus, va, log2)?;
     set(cpu, rt, 4, value);
-    cpu.x[usize::from(rn)] = moved;
+    cpu.state.x[usize::from(rn)] = moved;
     Ok(())
 }
 
@@ -103,7 +104,7 @@ pub(super) fn store<B: Bus>(
 ) -> Result<(), Exception> {
     let (va, moved) = address(base(cpu, rn)?, mode, offset.into());
     write(cpu, bus, va, log2, v(cpu, rt))?;
-    cpu.x[usize::from(rn)] = moved;
+    cpu.state.x[usize::from(rn)] = moved;
     Ok(())
 }
 
@@ -140,7 +141,7 @@ pub(super) fn load_literal<B: Bus>(
     rt: u8,
     offset: i32,
 ) -> Result<(), Exception> {
-    let value = read(cpu, bus, cpu.pc.wrapping_add(offset as u64), log2)?;
+    let value = read(cpu, bus, cpu.state.pc.wrapping_add(offset as u64), log2)?;
     set(cpu, rt, 4, value);
     Ok(())
 }
@@ -167,7 +168,7 @@ pub(super) fn load_pair<B: Bus>(
     };
     set(cpu, rt, 4, first);
     set(cpu, rt2, 4, second);
-    cpu.x[usize::from(rn)] = moved;
+    cpu.state.x[usize::from(rn)] = moved;
     Ok(())
 }
 
@@ -188,7 +189,7 @@ pub(super) fn store_pair<B: Bus>(
         write(cpu, bus, va, log2, v(cpu, rt))?;
         write(cpu, bus, va.wrapping_add(1 << log2), log2, v(cpu, rt2))?;
     }
-    cpu.x[usize::from(rn)] = moved;
+    cpu.state.x[usize::from(rn)] = moved;
     Ok(())
 }
 
@@ -197,9 +198,9 @@ fn finish(cpu: &mut Cpu, rn: u8, write_back: WriteBack, bytes: u64) {
     let step = match write_back {
         WriteBack::None => return,
         WriteBack::Bytes => bytes,
-        WriteBack::Register(register) => cpu.x[usize::from(register)],
+        WriteBack::Register(register) => cpu.state.x[usize::from(register)],
     };
-    let base = &mut cpu.x[usize::from(rn)];
+    let base = &mut cpu.state.x[usize::from(rn)];
     *base = base.wrapping_add(step);
 }
 

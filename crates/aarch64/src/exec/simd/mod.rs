@@ -23,7 +23,7 @@ use lanes::MASKS;
 /// Not inlined: the integer instructions' loop stays small.
 #[inline(never)]
 pub fn execute<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: SimdInsn) -> Result<(), Exception> {
-    cpu.check_fp_access()?;
+    cpu.state.check_fp_access()?;
     match insn {
         SimdInsn::Load {
             log2,
@@ -245,7 +245,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
             rd,
             rn,
         } => {
-            let value = lanes::broadcast(cpu.x[usize::from(rn)], log2);
+            let value = lanes::broadcast(cpu.state.x[usize::from(rn)], log2);
             set(cpu, rd, width, value);
         }
         SimdInsn::InsertElement {
@@ -265,7 +265,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
             rd,
             rn,
         } => {
-            let value = lanes::insert(v(cpu, rd), log2, index, cpu.x[usize::from(rn)]);
+            let value = lanes::insert(v(cpu, rd), log2, index, cpu.state.x[usize::from(rn)]);
             set(cpu, rd, 4, value);
         }
         SimdInsn::MoveUnsigned {
@@ -274,7 +274,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
             rd,
             rn,
         } => {
-            cpu.x[usize::from(rd)] = lanes::element(v(cpu, rn), log2, index);
+            cpu.state.x[usize::from(rd)] = lanes::element(v(cpu, rn), log2, index);
         }
         SimdInsn::MoveSigned {
             log2,
@@ -285,7 +285,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
         } => {
             let element = lanes::element(v(cpu, rn), log2, index);
             let value = lanes::sign_extend(element, lanes::bits(log2)) as u64;
-            cpu.x[usize::from(rd)] = if wide { value } else { u64::from(value as u32) };
+            cpu.state.x[usize::from(rd)] = if wide { value } else { u64::from(value as u32) };
         }
         SimdInsn::Immediate {
             op,
@@ -336,7 +336,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
 /// Floating point: whatever reads FPCR, and the moves of the scalar group.
 #[inline(never)]
 fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
-    let mut env = FpEnv::new(cpu.fpcr, cpu.fpsr);
+    let mut env = FpEnv::new(cpu.state.fpcr, cpu.state.fpsr);
     match insn {
         SimdInsn::FpTwoSource {
             op,
@@ -378,7 +378,7 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
             rm,
         } => {
             let b = if with_zero { 0 } else { v(cpu, rm) as u64 };
-            cpu.nzcv = fp_scalar::compare(log2, v(cpu, rn) as u64, b, signal, &mut env);
+            cpu.state.nzcv = fp_scalar::compare(log2, v(cpu, rn) as u64, b, signal, &mut env);
         }
         SimdInsn::FpConditionalCompare {
             log2,
@@ -388,7 +388,7 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
             rn,
             rm,
         } => {
-            cpu.nzcv = if fp_scalar::condition_holds(conditions, cpu.nzcv) {
+            cpu.state.nzcv = if fp_scalar::condition_holds(conditions, cpu.state.nzcv) {
                 let (a, b) = (v(cpu, rn) as u64, v(cpu, rm) as u64);
                 fp_scalar::compare(log2, a, b, signal, &mut env)
             } else {
@@ -402,7 +402,7 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
             rn,
             rm,
         } => {
-            let from = if fp_scalar::condition_holds(conditions, cpu.nzcv) {
+            let from = if fp_scalar::condition_holds(conditions, cpu.state.nzcv) {
                 rn
             } else {
                 rm
@@ -427,7 +427,7 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
             rn,
         } => {
             let (a, width) = (v(cpu, rn) as u64, if wide { 64 } else { 32 });
-            cpu.x[usize::from(rd)] =
+            cpu.state.x[usize::from(rd)] =
                 fp_vector::to_fixed(op, log2, width, fraction_bits, a, &mut env);
         }
         SimdInsn::FpFromGeneral {
@@ -438,21 +438,21 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
             rd,
             rn,
         } => {
-            let a = cpu.x[usize::from(rn)];
+            let a = cpu.state.x[usize::from(rn)];
             let width = if wide { 64 } else { 32 };
             let value = fp_vector::from_fixed(signed, log2, width, fraction_bits, a, &mut env);
             set(cpu, rd, log2, value.into());
         }
         SimdInsn::FpMoveToGeneral { log2, rd, rn } => {
             let a = v(cpu, rn);
-            cpu.x[usize::from(rd)] = match log2 {
+            cpu.state.x[usize::from(rd)] = match log2 {
                 2 => u64::from(a as u32),
                 3 => a as u64,
                 _ => (a >> 64) as u64,
             };
         }
         SimdInsn::FpMoveFromGeneral { log2, rd, rn } => {
-            let a = cpu.x[usize::from(rn)];
+            let a = cpu.state.x[usize::from(rn)];
             if log2 == 4 {
                 set_high(cpu, rd, a);
             } else {
@@ -461,13 +461,13 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
         }
         _ => fp_vector::process(cpu, &mut env, insn),
     }
-    cpu.fpsr = env.fpsr;
+    cpu.state.fpsr = env.fpsr;
 }
 
 /// A register.
 #[inline(always)]
 fn v(cpu: &Cpu, register: u8) -> u128 {
-    cpu.v[usize::from(register & 31)]
+    cpu.state.v[usize::from(register & 31)]
 }
 
 /// A register, cut to a width.
@@ -490,13 +490,13 @@ fn part(cpu: &Cpu, register: u8, high: bool) -> u64 {
 /// Writes a register; what lies above `width` becomes zero.
 #[inline(always)]
 fn set(cpu: &mut Cpu, register: u8, width: u8, value: u128) {
-    cpu.v[usize::from(register & 31)] = value & MASKS[usize::from(width)];
+    cpu.state.v[usize::from(register & 31)] = value & MASKS[usize::from(width)];
 }
 
 /// Writes the upper half of a register and keeps the lower.
 #[inline(always)]
 fn set_high(cpu: &mut Cpu, register: u8, value: u64) {
-    let register = &mut cpu.v[usize::from(register & 31)];
+    let register = &mut cpu.state.v[usize::from(register & 31)];
     *register = *register & MASKS[3] | u128::from(value) << 64;
 }
 
@@ -513,7 +513,7 @@ fn set_part(cpu: &mut Cpu, register: u8, high: bool, value: u64) {
 #[inline(always)]
 fn set_saturating(cpu: &mut Cpu, register: u8, width: u8, value: u128, saturated: bool) {
     if saturated {
-        cpu.fpsr |= QC;
+        cpu.state.fpsr |= QC;
     }
     set(cpu, register, width, value);
 }

@@ -169,7 +169,7 @@ impl Bus for Ram {
 fn machine() -> (Cpu, Ram) {
     let mut cpu = Cpu::new(CpuConfig::default());
     // CPACR_EL1.FPEN: nothing is trapped.
-    cpu.sys.cpacr = 3 << 20;
+    cpu.state.sys.cpacr = 3 << 20;
     (cpu, Ram(std::array::from_fn(|index| index as u8)))
 }
 
@@ -186,7 +186,7 @@ fn run(cpu: &mut Cpu, bus: &mut Ram, word: u32) -> Result<(), Exception> {
 #[test]
 fn disabled_fp_traps_even_a_move() {
     let (mut cpu, mut bus) = machine();
-    cpu.sys.cpacr = 0;
+    cpu.state.sys.cpacr = 0;
     // fmov d0, d1
     let exception = run(&mut cpu, &mut bus, 0x1e60_4020).unwrap_err();
     assert_eq!(exception.syndrome >> 26, 0x07);
@@ -196,7 +196,7 @@ fn disabled_fp_traps_even_a_move() {
 #[test]
 fn faulting_load_changes_no_register() {
     let (mut cpu, mut bus) = machine();
-    cpu.v = [1; 32];
+    cpu.state.v = [1; 32];
     for (word, base) in [
         // ldp q0, q1, [x2], #32: the second half is beyond the end of memory.
         (0xacc1_0440, RAM + 0xff0),
@@ -211,25 +211,25 @@ fn faulting_load_changes_no_register() {
         // ldr b0, [x2], #1
         (0x3c40_1440, 0),
     ] {
-        cpu.x[2] = base;
+        cpu.state.x[2] = base;
         run(&mut cpu, &mut bus, word).expect_err("nothing answers");
-        assert_eq!((cpu.v, cpu.x[2]), ([1; 32], base), "{word:08x}");
+        assert_eq!((cpu.state.v, cpu.state.x[2]), ([1; 32], base), "{word:08x}");
     }
 }
 
 #[test]
 fn structure_elements_need_only_their_own_alignment() {
     let (mut cpu, mut bus) = machine();
-    cpu.x[2] = RAM + 4;
+    cpu.state.x[2] = RAM + 4;
     // ldr q0, [x2]: an alignment fault, as this is Device memory.
     let exception = run(&mut cpu, &mut bus, 0x3dc0_0040).unwrap_err();
     assert_eq!(exception.syndrome & 0x3f, 0x21);
     // ld1 {v0.4s}, [x2], #16
     run(&mut cpu, &mut bus, 0x4cdf_7840).expect("aligned to words");
-    assert_eq!(cpu.v[0], 0x1312_1110_0f0e_0d0c_0b0a_0908_0706_0504);
-    assert_eq!(cpu.x[2], RAM + 0x14);
+    assert_eq!(cpu.state.v[0], 0x1312_1110_0f0e_0d0c_0b0a_0908_0706_0504);
+    assert_eq!(cpu.state.x[2], RAM + 0x14);
     // st1 {v0.8h}, [x2]
-    cpu.x[2] = RAM + 0x102;
+    cpu.state.x[2] = RAM + 0x102;
     run(&mut cpu, &mut bus, 0x4c00_7440).expect("aligned to halves");
     assert_eq!(
         bus.0[0x101..0x113],
@@ -238,27 +238,30 @@ fn structure_elements_need_only_their_own_alignment() {
         ]
     );
     // st1 {v0.8h}, [x2] at an odd address
-    cpu.x[2] = RAM + 0x103;
+    cpu.state.x[2] = RAM + 0x103;
     run(&mut cpu, &mut bus, 0x4c00_7440).expect_err("not aligned to halves");
 }
 
 #[test]
 fn literal_counts_from_the_instruction() {
     let (mut cpu, mut bus) = machine();
-    cpu.pc = RAM + 0x20;
+    cpu.state.pc = RAM + 0x20;
     // ldr q5, .-16
     run(&mut cpu, &mut bus, 0x9cff_ff85).expect("memory");
-    assert_eq!(cpu.v[5], 0x1f1e_1d1c_1b1a_1918_1716_1514_1312_1110);
+    assert_eq!(cpu.state.v[5], 0x1f1e_1d1c_1b1a_1918_1716_1514_1312_1110);
 }
 
 #[test]
 fn saturation_outside_a_scalar_does_not_count() {
     let (mut cpu, mut bus) = machine();
-    (cpu.v[1], cpu.v[2]) = (u128::MAX << 8 | 1, u128::MAX << 8 | 1);
+    (cpu.state.v[1], cpu.state.v[2]) = (u128::MAX << 8 | 1, u128::MAX << 8 | 1);
     // uqadd b0, b1, b2
     run(&mut cpu, &mut bus, 0x7e22_0c20).expect("no memory");
-    assert_eq!((cpu.v[0], cpu.fpsr), (2, 0));
+    assert_eq!((cpu.state.v[0], cpu.state.fpsr), (2, 0));
     // uqadd v0.8b, v1.8b, v2.8b
     run(&mut cpu, &mut bus, 0x2e22_0c20).expect("no memory");
-    assert_eq!((cpu.v[0], cpu.fpsr), (0xffff_ffff_ffff_ff02, 1 << 27));
+    assert_eq!(
+        (cpu.state.v[0], cpu.state.fpsr),
+        (0xffff_ffff_ffff_ff02, 1 << 27)
+    );
 }

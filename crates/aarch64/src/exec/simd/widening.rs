@@ -51,7 +51,7 @@ pub(super) fn three_different(
         _ => {
             let (value, saturated) = long(op, log2, v(cpu, rd), half(a), half(b));
             if saturated {
-                cpu.fpsr |= QC;
+                cpu.state.fpsr |= QC;
             }
             value
         }
@@ -168,7 +168,7 @@ pub(super) fn narrow(
         }),
     };
     if qc {
-        cpu.fpsr |= QC;
+        cpu.state.fpsr |= QC;
     }
     let value = evens(lanes, log2);
     if width == 3 {

@@ -84,7 +84,7 @@ fn disabled_walks_are_level_0_translation_faults() {
     for (epd, va) in [(7, USER_VA), (23, KERNEL_VA)] {
         let mut m = Machine::new();
         m.map(va, 3, PAGE | KERNEL_RW);
-        m.cpu.sys.tcr = TCR | 1 << epd;
+        m.cpu.state.sys.tcr = TCR | 1 << epd;
         m.cpu.translation_control_changed();
 
         assert_eq!(load(&mut m, va), (DATA_EL1 | 0x04, va));
@@ -177,7 +177,7 @@ fn write_implies_execute_never_where_sctlr_says() {
     m.map(KERNEL_VA, 3, PAGE | KERNEL_RX & !(1 << 7));
     assert!(m.cpu.fetch_address(&mut m.bus, KERNEL_VA).is_ok());
 
-    m.cpu.sys.sctlr |= 1 << 19;
+    m.cpu.state.sys.sctlr |= 1 << 19;
     m.cpu.translation_control_changed();
 
     assert_eq!(fetch(&mut m, KERNEL_VA), (FETCH_EL1 | 0x0f, KERNEL_VA));
@@ -221,7 +221,7 @@ fn address_beyond_ips_is_an_address_size_fault_of_its_level() {
     let beyond = 1 << 36;
     for level in 0..4 {
         let mut m = Machine::new();
-        m.cpu.sys.tcr = TCR & !(7 << 32) | 1 << 32;
+        m.cpu.state.sys.tcr = TCR & !(7 << 32) | 1 << 32;
         m.cpu.translation_control_changed();
         let kind = if level == 0 || level == 3 { 3 } else { 1 };
         m.map(KERNEL_VA, level, beyond | KERNEL_RW & !3 | kind);
@@ -232,8 +232,8 @@ fn address_beyond_ips_is_an_address_size_fault_of_its_level() {
         );
     }
     let mut m = Machine::new();
-    m.cpu.sys.tcr = TCR & !(7 << 32);
-    m.cpu.sys.ttbr1 = beyond;
+    m.cpu.state.sys.tcr = TCR & !(7 << 32);
+    m.cpu.state.sys.ttbr1 = beyond;
     m.cpu.translation_control_changed();
     assert_eq!(load(&mut m, KERNEL_VA), (DATA_EL1, KERNEL_VA));
 }
@@ -286,12 +286,12 @@ fn misaligned_pc_faults_before_anything_else() {
 #[test]
 fn sp_alignment_is_checked_as_sctlr_says() {
     let mut m = Machine::new();
-    m.cpu.x[33] = 8;
-    assert!(m.cpu.check_sp_alignment().is_ok());
-    m.cpu.sys.sctlr |= 1 << 4;
-    assert!(m.cpu.check_sp_alignment().is_ok());
-    m.cpu.sys.sctlr |= 1 << 3;
-    let outcome = m.cpu.check_sp_alignment();
+    m.cpu.state.x[usize::from(crate::registers::SP)] = 8;
+    assert!(m.cpu.state.check_sp_alignment().is_ok());
+    m.cpu.state.sys.sctlr |= 1 << 4;
+    assert!(m.cpu.state.check_sp_alignment().is_ok());
+    m.cpu.state.sys.sctlr |= 1 << 3;
+    let outcome = m.cpu.state.check_sp_alignment();
 
     assert_eq!(m.taken(outcome).0, 0x9a00_0000);
 }
@@ -309,7 +309,7 @@ fn unaligned_access_is_refused_where_alignment_is_asked_for() {
     }
     let outcome = m.cpu.load_quad(&mut m.bus, KERNEL_VA + 8, Atomic);
     assert_eq!(m.taken(outcome), (DATA_EL1 | 0x21, KERNEL_VA + 8));
-    m.cpu.sys.sctlr |= 2;
+    m.cpu.state.sys.sctlr |= 2;
     m.cpu.translation_control_changed();
     assert_eq!(store(&mut m, va), (DATA_EL1 | WRITE | 0x21, va));
     // The pair's elements are aligned, the quad is not.
@@ -366,7 +366,7 @@ fn address_translation_reports_in_par() {
     m.map(KERNEL_VA + 0x1000, 3, DEVICE.start | KERNEL_DEVICE);
     let mut par = |va, el, write| {
         m.cpu.address_translate(&mut m.bus, va, el, write).unwrap();
-        m.cpu.sys.par
+        m.cpu.state.sys.par
     };
 
     // MAIR attribute 0 is 0xff; Inner Shareable is 3.

@@ -22,8 +22,8 @@ fn machine(hafdbs: Hafdbs, bits: u64) -> Machine {
         hafdbs,
         ..CpuConfig::default()
     };
-    m.cpu.sys.mmfr1 = Cpu::new(config).sys.mmfr1;
-    m.cpu.sys.tcr = TCR | bits;
+    m.cpu.state.sys.mmfr1 = Cpu::new(config).state.sys.mmfr1;
+    m.cpu.state.sys.tcr = TCR | bits;
     m.cpu.translation_control_changed();
     m
 }
@@ -145,7 +145,7 @@ fn an_address_translation_instruction_says_what_an_access_would_do_and_updates_n
         let done = m.cpu.address_translate(&mut m.bus, KERNEL_VA, 1, write);
         assert!(done.is_ok());
         // F is 0, and the address.
-        assert_eq!(m.cpu.sys.par & 0x0000_ffff_ffff_f001, PAGE);
+        assert_eq!(m.cpu.state.sys.par & 0x0000_ffff_ffff_f001, PAGE);
         assert_eq!(m.bus.word(at), clean);
     }
 }

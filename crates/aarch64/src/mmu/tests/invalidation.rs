@@ -18,7 +18,7 @@ impl Machine {
     }
 
     fn use_asid(&mut self, asid: u16) {
-        self.cpu.sys.ttbr0 = RAM.start | u64::from(asid) << 48;
+        self.cpu.state.sys.ttbr0 = RAM.start | u64::from(asid) << 48;
         self.cpu.translation_base_changed();
     }
 }
@@ -94,12 +94,12 @@ fn asid_switch_drops_nothing_and_confuses_nothing() {
 #[test]
 fn asid_comes_from_the_register_that_tcr_names() {
     let mut m = stale(USER_VA, USER_RW);
-    m.cpu.sys.tcr = TCR | 1 << 22;
-    m.cpu.sys.ttbr1 |= 9 << 48;
+    m.cpu.state.sys.tcr = TCR | 1 << 22;
+    m.cpu.state.sys.ttbr1 |= 9 << 48;
     m.cpu.translation_control_changed();
     assert_eq!(m.cpu.mmu.regime.asid, 9);
-    m.cpu.sys.tcr = TCR & !(1 << 36);
-    m.cpu.sys.ttbr0 |= 0x1234 << 48;
+    m.cpu.state.sys.tcr = TCR & !(1 << 36);
+    m.cpu.state.sys.ttbr0 |= 0x1234 << 48;
     m.cpu.translation_control_changed();
     // 8-bit ASIDs.
     assert_eq!(m.cpu.mmu.regime.asid, 0x35);
@@ -145,8 +145,8 @@ fn one_address_in_a_block_drops_all_of_the_block() {
 fn one_address_in_a_64k_page_drops_all_of_the_page() {
     let mut m = Machine::new();
     // TG1 = 64 KiB; level 1 has bits 47 to 42, level 2 has 41 to 29, level 3 has 28 to 16.
-    m.cpu.sys.tcr = TCR | 3 << 30;
-    m.cpu.sys.ttbr1 = RAM.start + 0x1_0000;
+    m.cpu.state.sys.tcr = TCR | 3 << 30;
+    m.cpu.state.sys.ttbr1 = RAM.start + 0x1_0000;
     m.cpu.translation_control_changed();
     m.bus.set_word(
         RAM.start + 0x1_0000 + (KERNEL_VA >> 42 & 63) * 8,
@@ -213,9 +213,9 @@ fn generation_stands_for_the_translation_of_code() {
         before,
         "back in the same address space"
     );
-    m.cpu.set_el(0, false);
+    m.cpu.state.set_el(0, false);
     assert_ne!(m.cpu.mmu_generation(), before);
-    m.cpu.set_el(1, true);
+    m.cpu.state.set_el(1, true);
     m.cpu.invalidate_tlb(TlbScope::Va {
         va: KERNEL_VA,
         asid: None,
@@ -254,7 +254,7 @@ fn applied_broadcast_acts_like_ones_own() {
     m.cpu.apply(Broadcast::Event);
 
     assert_eq!(m.pa(USER_VA), OTHER_PAGE);
-    assert!(m.cpu.sys.event_register);
+    assert!(m.cpu.state.sys.event_register);
 }
 
 /// A step of a program that keeps to the rules of TLB maintenance.

@@ -38,7 +38,7 @@ fn page_translates_at_each_level_of_mapping() {
 #[test]
 fn mmu_off_uses_the_address_itself_and_device_type() {
     let mut m = Machine::new();
-    m.cpu.sys.sctlr &= !1;
+    m.cpu.state.sys.sctlr &= !1;
     m.cpu.translation_control_changed();
 
     let hit = m.cpu.translate(&mut m.bus, PAGE, Access::Write, 1).unwrap();

@@ -187,11 +187,11 @@ fn registers(s: &Setup) -> Cpu {
         .unwrap() as u64;
     let tbi = if s.tbi { 3 } else { 0 };
     let tsz = u64::from(s.tsz);
-    cpu.sys.tcr = tsz | tsz << 16 | tg0 << 14 | tg1 << 30 | ips << 32 | tbi << 37;
-    cpu.sys.ttbr0 = RAM.start;
-    cpu.sys.ttbr1 = RAM.start;
-    cpu.sys.mair = MAIR;
-    cpu.sys.sctlr |= 1 | if s.wxn { 1 << 19 } else { 0 };
+    cpu.state.sys.tcr = tsz | tsz << 16 | tg0 << 14 | tg1 << 30 | ips << 32 | tbi << 37;
+    cpu.state.sys.ttbr0 = RAM.start;
+    cpu.state.sys.ttbr1 = RAM.start;
+    cpu.state.sys.mair = MAIR;
+    cpu.state.sys.sctlr |= 1 | if s.wxn { 1 << 19 } else { 0 };
     cpu.translation_control_changed();
     cpu
 }
@@ -245,13 +245,13 @@ proptest! {
             bus.set_word(RAM.start + (i as u64) * 0x208, *word);
         }
         let mut cpu = Cpu::new(CpuConfig::default());
-        cpu.sys.tcr = tcr;
-        cpu.sys.ttbr0 = ttbr;
-        cpu.sys.ttbr1 = RAM.start;
-        cpu.sys.sctlr = sctlr;
-        cpu.sys.mair = mair;
+        cpu.state.sys.tcr = tcr;
+        cpu.state.sys.ttbr0 = ttbr;
+        cpu.state.sys.ttbr1 = RAM.start;
+        cpu.state.sys.sctlr = sctlr;
+        cpu.state.sys.mair = mair;
         cpu.translation_control_changed();
-        cpu.set_el(el, el != 0);
+        cpu.state.set_el(el, el != 0);
         for va in vas {
             use crate::mmu::AccessType::*;
             for kind in [Normal, Unprivileged, Atomic, AcquireRelease] {
