@@ -22,6 +22,7 @@ use crate::cpu::{Cpu, Exit};
 use crate::decode::{Insn, decode};
 use crate::exception::Exception;
 use crate::exec::{Flow, step};
+use crate::leave::Leave;
 use crate::mmu::status;
 
 /// Instructions in a block at most. A power of two: the length is packed into [`Block`].
@@ -138,6 +139,7 @@ impl Cpu {
     /// IC IVAU for the line at a physical address, or IC IALLU: code there may have changed. It is
     /// seen from the next block on; the caller ends the one at work.
     pub fn invalidate_code(&mut self, pa: Option<u64>) {
+        self.leave = Leave::Look;
         let Some(pa) = pa else {
             self.code_invalidation = CodeInvalidation::Everything;
             return;
@@ -195,27 +197,21 @@ impl Cpu {
             let insns = &cache.insns[block.start()..][..block.len()];
             let budget = usize::try_from(end - self.retired).unwrap_or(usize::MAX);
             let insns = insns.get(..budget).unwrap_or(insns);
-            if let Some(exit) = self.run_block(bus, insns) {
-                return exit;
-            }
-            if bus.wants_stop() {
-                return Exit::Attention;
-            }
-            if self.resync || self.touched_device {
-                if bus.attention() {
-                    return Exit::Attention;
-                }
-                if self.retired < end {
-                    self.synchronize(bus, cache);
-                }
+            self.run_block(bus, insns);
+            match self.leave {
+                Leave::No if bus.wants_stop() => return Exit::Attention,
+                Leave::No => {}
+                Leave::Exit(exit) => return exit,
+                Leave::Look if bus.wants_stop() || bus.attention() => return Exit::Attention,
+                Leave::Look if self.retired < end => self.synchronize(bus, cache),
+                Leave::Look => return Exit::Budget,
             }
         }
     }
 
     /// Looks at what may have changed: stale code, interrupts, the translation of code.
     fn synchronize<B: Bus>(&mut self, bus: &mut B, cache: &mut BlockCache) {
-        self.resync = false;
-        self.touched_device = false;
+        self.leave = Leave::No;
         cache.invalidate(mem::take(&mut self.code_invalidation));
         if let Some(interrupt) = self.interrupt_pending(bus) {
             self.take_interrupt(interrupt);
@@ -225,9 +221,9 @@ impl Cpu {
     }
 
     /// Runs instructions that follow each other in memory, the first of them at the PC, as far as
-    /// they go. Leaves the PC at what comes next.
+    /// they go. Leaves the PC at what comes next, and in [`Cpu::leave`] whether it comes at once.
     #[inline(always)]
-    fn run_block<B: Bus>(&mut self, bus: &mut B, insns: &[Insn]) -> Option<Exit> {
+    fn run_block<B: Bus>(&mut self, bus: &mut B, insns: &[Insn]) {
         let start = self.state.pc;
         let mut pc = start;
         let stopped = 'block: {
@@ -241,21 +237,18 @@ impl Cpu {
             self.state.pc = pc;
             self.retired += insns.len() as u64;
             self.block_pc = pc;
-            return None;
+            return;
         };
         self.retired += pc.wrapping_sub(start) / 4 + 1;
-        let mut exit = None;
         match stopped {
             Ok(Flow::Jump) => {}
-            Ok(Flow::Next | Flow::EndBlock) => self.state.pc = pc.wrapping_add(4),
-            Ok(Flow::Exit(reason)) => exit = Some(reason),
+            Ok(Flow::Next | Flow::Leave) => self.state.pc = pc.wrapping_add(4),
             Err(exception) => {
                 self.take_synchronous(exception);
-                self.resync = true;
+                self.leave = Leave::Look;
             }
         }
         self.block_pc = self.state.pc;
-        exit
     }
 }
 

@@ -1,6 +1,7 @@
 //! One processing element: its state, and what executing needs beside it.
 
 use crate::block::{BlockCache, CodeInvalidation};
+use crate::leave::Leave;
 use crate::mmu::Mmu;
 use crate::state::State;
 use crate::sysreg::SysRegs;
@@ -55,12 +56,9 @@ pub struct Cpu {
     pub(crate) slice_start_retired: u64,
     /// Address of the first instruction of the block at work: `retired` does not count from it on.
     pub(crate) block_pc: u64,
-    /// A load or store has reached something other than RAM. Set by the memory access path; makes
-    /// the block end, so that [`Bus::attention`](crate::Bus::attention) is asked soon.
-    pub(crate) touched_device: bool,
-    /// Interrupts, PSTATE or the translation of code may have changed since the last look.
-    pub(crate) resync: bool,
-    /// What IC instructions have made stale, until the block at work ends.
+    /// Whether execution goes on after the instruction at work.
+    pub(crate) leave: Leave,
+    /// What IC instructions have made stale, until the next look.
     pub(crate) code_invalidation: CodeInvalidation,
     /// Decoded code. Absent only while `run` is at work, which holds it then.
     pub(crate) blocks: Option<Box<BlockCache>>,
@@ -76,8 +74,7 @@ impl Cpu {
             mmu: Mmu::default(),
             slice_start_retired: 0,
             block_pc: 0,
-            touched_device: false,
-            resync: true,
+            leave: Leave::No,
             code_invalidation: CodeInvalidation::default(),
             blocks: Some(Box::default()),
         }

@@ -12,6 +12,7 @@ use crate::decode::Insn;
 use crate::decode::simd::SimdInsn;
 use crate::exception::{AbortCause, Exception};
 use crate::exec::step;
+use crate::leave::Leave;
 use crate::mmu::status;
 
 impl Insn {
@@ -95,7 +96,7 @@ impl Cpu {
         self.slice_start_retired = self.retired;
         self.block_pc = self.state.pc;
         step(self, bus, insn)?;
-        self.touched_device = false;
+        self.leave = Leave::No;
         self.retired += 1;
         self.state.pc = self.state.pc.wrapping_add(4);
         Ok(())

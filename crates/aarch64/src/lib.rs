@@ -16,6 +16,7 @@ mod emulate;
 mod exception;
 mod exec;
 pub mod fp;
+mod leave;
 pub mod mmu;
 mod monitor;
 pub mod registers;

@@ -55,6 +55,25 @@ fn run(machine: &mut Machine, budget: u64) -> Exit {
 }
 
 #[test]
+fn what_leaves_the_run_is_done_and_left_behind() {
+    const HVC: u32 = 0xd400_0002;
+    const SMC: u32 = 0xd400_0003;
+    const YIELD: u32 = 0xd503_203f;
+    let expected = [
+        (HVC, Exit::Call),
+        (SMC, Exit::Call),
+        (YIELD, Exit::Yield),
+        (WFI, Exit::Wfi),
+    ];
+    let mut machine = kernel(&expected.map(|(word, _)| word));
+    for (next, (word, exit)) in (1..).zip(expected) {
+        assert_eq!(run(&mut machine, 100), exit, "{word:#x}");
+        assert_eq!(machine.cpu.state.pc, CODE_VA + 4 * next);
+        assert_eq!(machine.cpu.retired, next);
+    }
+}
+
+#[test]
 fn program_runs_with_the_mmu_off() {
     let mut cpu = Cpu::new(CpuConfig::default());
     let mut bus = TestBus::default();

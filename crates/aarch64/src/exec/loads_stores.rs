@@ -6,6 +6,7 @@ use crate::bus::{Bus, Size};
 use crate::cpu::Cpu;
 use crate::decode::{AtomicOp, ExtendKind, IndexMode, LoadKind, Pair};
 use crate::exception::{AbortCause, Exception};
+use crate::leave::Leave;
 use crate::mmu::{AccessType, status};
 use crate::registers::{SINK, SP, XZR};
 
@@ -18,13 +19,12 @@ pub(super) fn base(cpu: &Cpu, rn: u8) -> Result<u64, Exception> {
     Ok(cpu.r(rn))
 }
 
-/// How to go on after an access: a device may want attention.
+/// How to go on after an access, which may have reached a device.
 #[inline(always)]
 pub(super) fn done(cpu: &Cpu) -> Result<Flow, Exception> {
-    Ok(if cpu.touched_device {
-        Flow::EndBlock
-    } else {
-        Flow::Next
+    Ok(match cpu.leave {
+        Leave::No => Flow::Next,
+        _ => Flow::Leave,
     })
 }
 

@@ -20,7 +20,7 @@ use data_processing::{add_carry, add_sub, conditional_compare, logical, shift_op
 use loads_stores::{at, base, load, load_pair_w, load_pair_x, store, store_pair_w, store_pair_x};
 
 use crate::bus::{Bus, Size};
-use crate::cpu::{Cpu, Exit};
+use crate::cpu::Cpu;
 use crate::decode::{Insn, LoadKind};
 use crate::exception::Exception;
 use crate::mmu::AccessType;
@@ -33,10 +33,8 @@ pub enum Flow {
     Next,
     /// To the PC, which is set already.
     Jump,
-    /// Out of [`Cpu::run`]; the PC is past the instruction.
-    Exit(Exit),
-    /// To the next instruction, but what the block was made under may have changed.
-    EndBlock,
+    /// Out of the block; [`Cpu::leave`] says why. The next instruction is the one after it.
+    Leave,
 }
 
 /// The registers, in short: nearly every arm of [`step`] reads and writes them.
@@ -100,7 +98,6 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             if flow == Flow::Next {
                 return loads_stores::done(cpu);
             }
-            cpu.resync = true;
             return Ok(flow);
         }
 

@@ -6,6 +6,7 @@ use super::Flow;
 use crate::cpu::{Cpu, Exit};
 use crate::decode::system::{SysOp, SystemInsn, TlbiOp};
 use crate::exception::{Exception, daif};
+use crate::leave::Leave;
 use crate::mmu::walk::Access;
 use crate::mmu::{Broadcast, TlbScope};
 use crate::sysreg::{self, Effect, encoding, sctlr};
@@ -30,7 +31,7 @@ pub(crate) fn execute<B: Bus>(
             Ok(follow(cpu, bus, effect))
         }
         SystemInsn::Nop | SystemInsn::Barrier => Ok(Flow::Next),
-        SystemInsn::Isb => Ok(Flow::EndBlock),
+        SystemInsn::Isb => Ok(look(cpu)),
         SystemInsn::DaifSet(mask) => {
             check_uma(cpu, encoding(0, 3, 4, mask.into(), 6))?;
             cpu.state.pstate.daif |= mask;
@@ -45,6 +46,7 @@ pub(crate) fn execute<B: Bus>(
         SystemInsn::Eret => {
             require_el1(cpu)?;
             cpu.exception_return();
+            cpu.leave = Leave::Look;
             Ok(Flow::Jump)
         }
         SystemInsn::Clrex => {
@@ -91,7 +93,7 @@ pub(crate) fn execute<B: Bus>(
         SystemInsn::SpSel(sp_sel) => {
             require_el1(cpu)?;
             cpu.state.set_el(1, sp_sel);
-            Ok(Flow::EndBlock)
+            Ok(look(cpu))
         }
         SystemInsn::Sys { op, rt } => execute_sys(cpu, bus, op, rt),
     }
@@ -120,8 +122,14 @@ fn check_uma(cpu: &Cpu, register: u16) -> Result<(), Exception> {
 
 /// Leaves the run with this instruction done.
 fn leave(cpu: &mut Cpu, exit: Exit) -> Flow {
-    cpu.state.pc = cpu.state.pc.wrapping_add(4);
-    Flow::Exit(exit)
+    cpu.leave = Leave::Exit(exit);
+    Flow::Leave
+}
+
+/// Leaves the block, since what it was made under may have changed.
+fn look(cpu: &mut Cpu) -> Flow {
+    cpu.leave = Leave::Look;
+    Flow::Leave
 }
 
 /// What a register write asks for.
@@ -135,8 +143,7 @@ fn follow<B: Bus>(cpu: &mut Cpu, bus: &B, effect: Effect) -> Flow {
         Effect::Translation => cpu.translation_control_changed(),
         Effect::TableBase => cpu.translation_base_changed(),
     }
-    cpu.resync = true;
-    Flow::EndBlock
+    look(cpu)
 }
 
 /// DAIF.I and DAIF.F are what [`Cpu::interrupt_pending`] honours.
@@ -171,11 +178,11 @@ fn execute_sys<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: SysOp, rt: u8) -> Result<
         SysOp::IcVa => {
             let pa = cpu.maintain_address(bus, operand, Access::Read)?;
             invalidate_code(cpu, Some(pa), true);
-            return Ok(Flow::EndBlock);
+            return Ok(look(cpu));
         }
         SysOp::IcAll { shared } => {
             invalidate_code(cpu, None, shared);
-            return Ok(Flow::EndBlock);
+            return Ok(look(cpu));
         }
         SysOp::Tlbi { op, shared } => {
             let scope = match op {
@@ -194,7 +201,7 @@ fn execute_sys<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: SysOp, rt: u8) -> Result<
             if shared {
                 cpu.broadcast(Broadcast::Tlb(scope));
             }
-            return Ok(Flow::EndBlock);
+            return Ok(look(cpu));
         }
     }
     Ok(Flow::Next)

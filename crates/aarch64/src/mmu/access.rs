@@ -11,6 +11,7 @@ use super::walk::{self, Access};
 use super::{AccessType, Fault, FaultKind, status, tlb::Hit};
 use crate::cpu::Cpu;
 use crate::exception::{AbortCause, Exception};
+use crate::leave::Leave;
 use crate::{Bus, Size};
 
 /// log2 of the granularity that the TLB and [`Bus::is_ram`] know.
@@ -34,6 +35,14 @@ impl AccessType {
 }
 
 impl Cpu {
+    /// An access goes where the translation says: anything but RAM may want attention.
+    #[inline(always)]
+    pub(super) fn reached(&mut self, hit: &Hit) {
+        if !hit.ram {
+            self.leave = Leave::Look;
+        }
+    }
+
     #[inline(always)]
     const fn access_el(&self, access: AccessType) -> u8 {
         match access {
@@ -310,7 +319,7 @@ impl Cpu {
             return Ok(self.load_bytes(bus, va, size.bytes(), kind)? as u64);
         }
         let hit = self.translate_data(bus, va, Access::Read, kind)?;
-        self.touched_device |= !hit.ram;
+        self.reached(&hit);
         bus.read(self.when(), hit.pa, size)
             .map_err(|_| Exception::data_abort(status::EXTERNAL, AbortCause::Read, va))
     }
@@ -329,7 +338,7 @@ impl Cpu {
             return self.store_bytes(bus, va, size.bytes(), u128::from(value), kind);
         }
         let hit = self.translate_data(bus, va, Access::Write, kind)?;
-        self.touched_device |= !hit.ram;
+        self.reached(&hit);
         bus.write(self.when(), hit.pa, size, value)
             .map_err(|_| Exception::data_abort(status::EXTERNAL, AbortCause::Write, va))
     }
@@ -345,7 +354,7 @@ impl Cpu {
         self.check_alignment(va, element, kind, Access::Read)?;
         if va & 15 == 0 {
             let hit = self.translate_data(bus, va, Access::Read, kind)?;
-            self.touched_device |= !hit.ram;
+            self.reached(&hit);
             return bus
                 .read_pair(self.when(), hit.pa)
                 .map_err(|_| Exception::data_abort(status::EXTERNAL, AbortCause::Read, va));
@@ -370,7 +379,7 @@ impl Cpu {
         self.check_alignment(va, element, kind, Access::Write)?;
         if va & 15 == 0 {
             let hit = self.translate_data(bus, va, Access::Write, kind)?;
-            self.touched_device |= !hit.ram;
+            self.reached(&hit);
             return bus
                 .write_pair(self.when(), hit.pa, value)
                 .map_err(|_| Exception::data_abort(status::EXTERNAL, AbortCause::Write, va));
@@ -399,7 +408,7 @@ impl Cpu {
         let mut value = 0_u128;
         let mut done = 0;
         for (hit, count) in parts {
-            self.touched_device |= !hit.ram;
+            self.reached(&hit);
             let mut pa = hit.pa;
             let end = pa + count;
             while pa < end {
@@ -436,7 +445,7 @@ impl Cpu {
         let when = self.when();
         let mut done = 0;
         for (hit, count) in parts {
-            self.touched_device |= !hit.ram;
+            self.reached(&hit);
             let mut pa = hit.pa;
             let end = pa + count;
             while pa < end {

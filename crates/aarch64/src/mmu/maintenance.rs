@@ -17,6 +17,7 @@ use super::walk::{self, Access};
 use crate::Bus;
 use crate::cpu::Cpu;
 use crate::exception::{AbortCause, Exception};
+use crate::leave::Leave;
 
 /// What DC ZVA zeroes: DCZID_EL0.BS.
 pub(crate) const ZVA_BYTES: u64 = 64;
@@ -114,7 +115,7 @@ impl Cpu {
             TlbScope::Asid(asid) => tlb.flush_asid(asid, self.mmu.regime.asid),
             TlbScope::Va { va, asid } => tlb.flush_va(va, asid),
         }
-        self.resync = true;
+        self.leave = Leave::Look;
     }
 
     /// Translates for cache maintenance by address; the data is where it should be already.
@@ -143,7 +144,7 @@ impl Cpu {
                 let hit = self
                     .translate_normal(bus, va, Access::Write, el)
                     .map_err(abort)?;
-                self.touched_device |= !hit.ram;
+                self.reached(&hit);
                 hit.pa
             }
         };

@@ -5,6 +5,7 @@ use super::{MDSCR_TDCC, encoding, sctlr};
 use crate::Bus;
 use crate::cpu::Cpu;
 use crate::exception::Exception;
+use crate::leave::Leave;
 
 /// ID_* registers without a row, and room for those to come, read as zero.
 fn is_reserved_id(register: u16) -> bool {
@@ -113,7 +114,9 @@ fn read_outside<B: Bus>(
         .sysreg_read(when, register)
         .ok_or_else(Exception::undefined)?;
     // Reading a counter or timer changes nothing; reading the interrupt controller may.
-    cpu.touched_device |= register & !0x387f != encoding(3, 0, 14, 0, 0);
+    if register & !0x387f != encoding(3, 0, 14, 0, 0) {
+        cpu.leave = Leave::Look;
+    }
     Ok(value)
 }
 
@@ -132,7 +135,7 @@ pub(crate) fn write<B: Bus>(
         let when = cpu.when();
         bus.sysreg_write(when, register, value)
             .ok_or_else(Exception::undefined)?;
-        cpu.touched_device = true;
+        cpu.leave = Leave::Look;
         return Ok(Effect::Interrupts);
     };
     if !row.writable() {

@@ -3,6 +3,7 @@
 use super::super::testing::{DEVICE, DeviceAccess, KERNEL_DEVICE, KERNEL_RW, KERNEL_RX, Machine};
 use super::{KERNEL_VA, PAGE};
 use crate::Size;
+use crate::leave::Leave;
 use crate::mmu::AccessType::Normal;
 
 /// Two pages that are neighbours by virtual address only.
@@ -130,7 +131,7 @@ fn device_sees_single_accesses_of_the_size_asked_for() {
             at(0x30, 8, None),
         ]
     );
-    assert!(m.cpu.touched_device);
+    assert_eq!(m.cpu.leave, Leave::Look);
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn ram_does_not_count_as_device_even_where_it_is_mapped_so() {
         );
     }
 
-    assert!(!m.cpu.touched_device);
+    assert_eq!(m.cpu.leave, Leave::No);
 }
 
 #[test]
