@@ -19,9 +19,9 @@ use std::mem;
 
 use crate::bus::{Bus, Size};
 use crate::cpu::{Cpu, Exit};
-use crate::decode::{Insn, decode};
+use crate::decode::decode;
 use crate::exception::Exception;
-use crate::exec::{Flow, step};
+use crate::exec::{Flow, Op, lower, step};
 use crate::leave::Leave;
 use crate::mmu::status;
 
@@ -109,7 +109,7 @@ type PageIndex = Box<[Block; WORDS_PER_PAGE]>;
 
 /// All decoded code of one CPU.
 pub(crate) struct BlockCache {
-    insns: Vec<Insn>,
+    ops: Vec<Op>,
     pages: HashMap<u64, PageIndex, BuildHasherDefault<PageHasher>>,
     jumps: Box<[Jump; JUMPS]>,
     generation: u64,
@@ -118,7 +118,7 @@ pub(crate) struct BlockCache {
 impl Default for BlockCache {
     fn default() -> Self {
         Self {
-            insns: vec![Insn::Undefined],
+            ops: vec![Op::Undefined],
             pages: HashMap::default(),
             jumps: Box::new([NO_JUMP; JUMPS]),
             generation: 0,
@@ -194,10 +194,10 @@ impl Cpu {
                     continue;
                 }
             };
-            let insns = &cache.insns[block.start()..][..block.len()];
+            let ops = &cache.ops[block.start()..][..block.len()];
             let budget = usize::try_from(end - self.retired).unwrap_or(usize::MAX);
-            let insns = insns.get(..budget).unwrap_or(insns);
-            self.run_block(bus, insns);
+            let ops = ops.get(..budget).unwrap_or(ops);
+            self.run_block(bus, ops);
             match self.leave {
                 Leave::No if bus.wants_stop() => return Exit::Attention,
                 Leave::No => {}
@@ -223,19 +223,19 @@ impl Cpu {
     /// Runs instructions that follow each other in memory, the first of them at the PC, as far as
     /// they go. Leaves the PC at what comes next, and in [`Cpu::leave`] whether it comes at once.
     #[inline(always)]
-    fn run_block<B: Bus>(&mut self, bus: &mut B, insns: &[Insn]) {
+    fn run_block<B: Bus>(&mut self, bus: &mut B, ops: &[Op]) {
         let start = self.state.pc;
         let mut pc = start;
         let stopped = 'block: {
-            for insn in insns {
+            for op in ops {
                 self.state.pc = pc;
-                match step(self, bus, insn) {
+                match step(self, bus, op) {
                     Ok(Flow::Next) => pc = pc.wrapping_add(4),
                     stopped => break 'block stopped,
                 }
             }
             self.state.pc = pc;
-            self.retired += insns.len() as u64;
+            self.retired += ops.len() as u64;
             self.block_pc = pc;
             return;
         };
@@ -297,22 +297,22 @@ impl BlockCache {
         bus: &mut B,
         pa: u64,
     ) -> Result<Block, Exception> {
-        if self.insns.len() + BLOCK_INSNS_MAX > INSNS_MAX || self.pages.len() >= PAGES_MAX {
+        if self.ops.len() + BLOCK_INSNS_MAX > INSNS_MAX || self.pages.len() >= PAGES_MAX {
             self.invalidate(CodeInvalidation::Everything);
         }
-        let start = self.insns.len();
+        let start = self.ops.len();
         let page_end = pa - pa % PAGE_BYTES + PAGE_BYTES;
         for address in (pa..page_end).step_by(4).take(BLOCK_INSNS_MAX) {
             let Ok(word) = bus.read(cpu.when(), address, Size::Word) else {
                 break;
             };
             let insn = decode(word as u32);
-            self.insns.push(insn);
-            if ends_block(&insn) {
+            self.ops.push(lower(&insn));
+            if insn.ends_block() {
                 break;
             }
         }
-        let len = self.insns.len() - start;
+        let len = self.ops.len() - start;
         if len == 0 {
             return Err(Exception::instruction_abort(status::EXTERNAL, cpu.state.pc));
         }
@@ -333,7 +333,7 @@ impl BlockCache {
                 }
             }
             CodeInvalidation::Everything => {
-                self.insns.truncate(1);
+                self.ops.truncate(1);
                 self.pages.clear();
                 self.jumps.fill(NO_JUMP);
             }
@@ -344,24 +344,4 @@ impl BlockCache {
 #[inline(always)]
 fn jump_index(pc: u64) -> usize {
     (pc >> 2 ^ pc >> 16) as usize % JUMPS
-}
-
-/// Whether execution does not go on to the next instruction, or may not. A system instruction that
-/// changes what comes next leaves the block when it is executed; most do not.
-fn ends_block(insn: &Insn) -> bool {
-    matches!(
-        insn,
-        Insn::Undefined
-            | Insn::B { .. }
-            | Insn::Bl { .. }
-            | Insn::BCond { .. }
-            | Insn::CbzX { .. }
-            | Insn::CbzW { .. }
-            | Insn::CbnzX { .. }
-            | Insn::CbnzW { .. }
-            | Insn::Tbz { .. }
-            | Insn::Tbnz { .. }
-            | Insn::Br { .. }
-            | Insn::Blr { .. }
-    )
 }

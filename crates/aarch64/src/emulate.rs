@@ -9,60 +9,10 @@
 use crate::bus::{Bus, BusError, Size};
 use crate::cpu::Cpu;
 use crate::decode::Insn;
-use crate::decode::simd::SimdInsn;
 use crate::exception::{AbortCause, Exception};
-use crate::exec::step;
+use crate::exec::{lower, step};
 use crate::leave::Leave;
 use crate::mmu::status;
-
-impl Insn {
-    /// Whether it moves data between registers and memory, and does nothing else.
-    pub const fn is_load_or_store(&self) -> bool {
-        match self {
-            Insn::LdrX { .. }
-            | Insn::LdrW { .. }
-            | Insn::Ldrh { .. }
-            | Insn::Ldrb { .. }
-            | Insn::StrX { .. }
-            | Insn::StrW { .. }
-            | Insn::Strh { .. }
-            | Insn::Strb { .. }
-            | Insn::Load { .. }
-            | Insn::LoadIndexed { .. }
-            | Insn::StoreIndexed { .. }
-            | Insn::LdrLslX { .. }
-            | Insn::StrLslX { .. }
-            | Insn::LoadRegister { .. }
-            | Insn::StoreRegister { .. }
-            | Insn::LoadUnprivileged { .. }
-            | Insn::StoreUnprivileged { .. }
-            | Insn::LoadLiteral { .. }
-            | Insn::LdpX(_)
-            | Insn::LdpW(_)
-            | Insn::Ldpsw(_)
-            | Insn::StpX(_)
-            | Insn::StpW(_)
-            | Insn::Ldar { .. }
-            | Insn::Stlr { .. } => true,
-            Insn::Simd(insn) => matches!(
-                insn,
-                SimdInsn::Load { .. }
-                    | SimdInsn::Store { .. }
-                    | SimdInsn::LoadRegister { .. }
-                    | SimdInsn::StoreRegister { .. }
-                    | SimdInsn::LoadLiteral { .. }
-                    | SimdInsn::LoadPair { .. }
-                    | SimdInsn::StorePair { .. }
-                    | SimdInsn::LoadMultiple(_)
-                    | SimdInsn::StoreMultiple(_)
-                    | SimdInsn::LoadSingle(_)
-                    | SimdInsn::StoreSingle(_)
-                    | SimdInsn::LoadReplicate(_)
-            ),
-            _ => false,
-        }
-    }
-}
 
 impl Cpu {
     /// The instruction at the PC, for [`decode`](crate::decode::decode).
@@ -95,7 +45,7 @@ impl Cpu {
         }
         self.slice_start_retired = self.retired;
         self.block_pc = self.state.pc;
-        step(self, bus, insn)?;
+        step(self, bus, &lower(insn))?;
         self.leave = Leave::No;
         self.retired += 1;
         self.state.pc = self.state.pc.wrapping_add(4);

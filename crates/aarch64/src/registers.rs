@@ -17,3 +17,9 @@ pub const SINK: u8 = 33;
 /// Slots of the register file: as many as a `u8` can name, so that indexing with one needs no bounds
 /// check. Those after [`SINK`] are unused.
 pub const REGISTER_SLOTS: usize = 256;
+
+/// Where to write a register that an instruction names as its destination.
+#[inline(always)]
+pub(crate) const fn as_destination(register: u8) -> u8 {
+    if register == XZR { SINK } else { register }
+}

@@ -1,7 +1,9 @@
 //! Branches, exception generating and system instructions (DDI 0487, *A64 instruction set
 //! encoding*). What is not a branch is decoded by [`system`].
 
-use super::{Insn, Pattern, bit, conditions, field, pattern, signed, source, system};
+use super::{
+    BranchRegisterOp, Condition, Insn, Pattern, bit, field, pattern, register, signed, system,
+};
 
 pub(super) static PATTERNS: &[Pattern] = &[
     pattern(
@@ -65,55 +67,45 @@ fn system_space(word: u32) -> Option<Insn> {
 }
 
 fn branch_conditional(word: u32) -> Option<Insn> {
-    let offset = signed(word, 23, 5) * 4;
-    Some(Insn::BCond {
-        conditions: conditions(field(word, 3, 0)),
-        offset,
+    Some(Insn::BranchCond {
+        condition: Condition::new(word),
+        offset: signed(word, 23, 5) * 4,
     })
 }
 
 fn branch_register(word: u32) -> Option<Insn> {
-    let rn = source(word, 5);
-    Some(if field(word, 24, 21) == 0b0001 {
-        Insn::Blr { rn }
-    } else {
-        Insn::Br { rn }
+    let op = match field(word, 24, 21) {
+        0b0000 => BranchRegisterOp::Br,
+        0b0001 => BranchRegisterOp::Blr,
+        _ => BranchRegisterOp::Ret,
+    };
+    Some(Insn::BranchRegister {
+        op,
+        rn: register(word, 5),
     })
 }
 
 fn branch(word: u32) -> Option<Insn> {
-    let offset = signed(word, 25, 0) * 4;
-    Some(if bit(word, 31) {
-        Insn::Bl { offset }
-    } else {
-        Insn::B { offset }
+    Some(Insn::Branch {
+        link: bit(word, 31),
+        offset: signed(word, 25, 0) * 4,
     })
 }
 
 fn compare_branch(word: u32) -> Option<Insn> {
-    let (rt, offset) = (source(word, 0), signed(word, 23, 5) * 4);
-    Some(match (bit(word, 31), bit(word, 24)) {
-        (true, false) => Insn::CbzX { rt, offset },
-        (false, false) => Insn::CbzW { rt, offset },
-        (true, true) => Insn::CbnzX { rt, offset },
-        (false, true) => Insn::CbnzW { rt, offset },
+    Some(Insn::CompareBranch {
+        nonzero: bit(word, 24),
+        wide: bit(word, 31),
+        rt: register(word, 0),
+        offset: signed(word, 23, 5) * 4,
     })
 }
 
 fn test_branch(word: u32) -> Option<Insn> {
-    let (rt, offset) = (source(word, 0), signed(word, 18, 5) * 4);
-    let bit_number = (field(word, 31, 31) << 5 | field(word, 23, 19)) as u8;
-    Some(if bit(word, 24) {
-        Insn::Tbnz {
-            rt,
-            bit: bit_number,
-            offset,
-        }
-    } else {
-        Insn::Tbz {
-            rt,
-            bit: bit_number,
-            offset,
-        }
+    Some(Insn::TestBranch {
+        nonzero: bit(word, 24),
+        rt: register(word, 0),
+        bit: (field(word, 31, 31) << 5 | field(word, 23, 19)) as u8,
+        offset: signed(word, 18, 5) * 4,
     })
 }

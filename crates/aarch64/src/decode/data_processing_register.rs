@@ -1,11 +1,10 @@
 //! Data processing -- register (DDI 0487, *A64 instruction set encoding*).
 
 use super::{
-    ExtendKind, Insn, LogicalOp, Pattern, ShiftKind, bit, conditions, destination, field, or_sp,
-    pattern, source,
+    CondSelOp, Condition, ExtendKind, Insn, LogicalOp, OneSourceOp, Pattern, ShiftKind, bit, field,
+    or_sp, pattern, register,
 };
 use crate::bus::Size;
-use crate::registers::XZR;
 
 pub(super) static PATTERNS: &[Pattern] = &[
     // Two sources.
@@ -34,25 +33,61 @@ pub(super) static PATTERNS: &[Pattern] = &[
     pattern("f 0 0 11010110 mmmmm 0100zz nnnnn ddddd", "CRC32", crc32),
     pattern("f 0 0 11010110 mmmmm 0101zz nnnnn ddddd", "CRC32C", crc32),
     // One source.
-    pattern("0 1 0 11010110 00000 000000 nnnnn ddddd", "RBIT (32)", rbit),
-    pattern("1 1 0 11010110 00000 000000 nnnnn ddddd", "RBIT (64)", rbit),
+    pattern(
+        "0 1 0 11010110 00000 000000 nnnnn ddddd",
+        "RBIT (32)",
+        one_source,
+    ),
+    pattern(
+        "1 1 0 11010110 00000 000000 nnnnn ddddd",
+        "RBIT (64)",
+        one_source,
+    ),
     pattern(
         "0 1 0 11010110 00000 000001 nnnnn ddddd",
         "REV16 (32)",
-        rev16,
+        one_source,
     ),
     pattern(
         "1 1 0 11010110 00000 000001 nnnnn ddddd",
         "REV16 (64)",
-        rev16,
+        one_source,
     ),
-    pattern("0 1 0 11010110 00000 000010 nnnnn ddddd", "REV (32)", rev),
-    pattern("1 1 0 11010110 00000 000010 nnnnn ddddd", "REV32", rev32),
-    pattern("1 1 0 11010110 00000 000011 nnnnn ddddd", "REV (64)", rev),
-    pattern("0 1 0 11010110 00000 000100 nnnnn ddddd", "CLZ (32)", clz),
-    pattern("1 1 0 11010110 00000 000100 nnnnn ddddd", "CLZ (64)", clz),
-    pattern("0 1 0 11010110 00000 000101 nnnnn ddddd", "CLS (32)", cls),
-    pattern("1 1 0 11010110 00000 000101 nnnnn ddddd", "CLS (64)", cls),
+    pattern(
+        "0 1 0 11010110 00000 000010 nnnnn ddddd",
+        "REV (32)",
+        one_source,
+    ),
+    pattern(
+        "1 1 0 11010110 00000 000010 nnnnn ddddd",
+        "REV32",
+        one_source,
+    ),
+    pattern(
+        "1 1 0 11010110 00000 000011 nnnnn ddddd",
+        "REV (64)",
+        one_source,
+    ),
+    pattern(
+        "0 1 0 11010110 00000 000100 nnnnn ddddd",
+        "CLZ (32)",
+        one_source,
+    ),
+    pattern(
+        "1 1 0 11010110 00000 000100 nnnnn ddddd",
+        "CLZ (64)",
+        one_source,
+    ),
+    pattern(
+        "0 1 0 11010110 00000 000101 nnnnn ddddd",
+        "CLS (32)",
+        one_source,
+    ),
+    pattern(
+        "1 1 0 11010110 00000 000101 nnnnn ddddd",
+        "CLS (64)",
+        one_source,
+    ),
     pattern(
         "f 00 01010 kk N mmmmm ssssss nnnnn ddddd",
         "AND, BIC (shifted)",
@@ -152,16 +187,17 @@ fn wide(word: u32) -> bool {
 
 /// `(rd, rn, rm)`, with 31 as the zero register.
 fn registers(word: u32) -> (u8, u8, u8) {
-    (destination(word, 0), source(word, 5), source(word, 16))
+    (register(word, 0), register(word, 5), register(word, 16))
 }
 
 fn divide(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    Some(match (wide(word), bit(word, 10)) {
-        (true, false) => Insn::UdivX { rd, rn, rm },
-        (false, false) => Insn::UdivW { rd, rn, rm },
-        (true, true) => Insn::SdivX { rd, rn, rm },
-        (false, true) => Insn::SdivW { rd, rn, rm },
+    Some(Insn::Divide {
+        signed: bit(word, 10),
+        wide: wide(word),
+        rd,
+        rn,
+        rm,
     })
 }
 
@@ -191,11 +227,12 @@ pub(super) fn decode_reg_extend(op: u32) -> ExtendKind {
 
 fn shift_variable(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    let kind = decode_shift(field(word, 11, 10));
-    Some(if wide(word) {
-        Insn::ShiftX { kind, rd, rn, rm }
-    } else {
-        Insn::ShiftW { kind, rd, rn, rm }
+    Some(Insn::ShiftVariable {
+        kind: decode_shift(field(word, 11, 10)),
+        wide: wide(word),
+        rd,
+        rn,
+        rm,
     })
 }
 
@@ -214,53 +251,21 @@ fn crc32(word: u32) -> Option<Insn> {
     })
 }
 
-fn rbit(word: u32) -> Option<Insn> {
+fn one_source(word: u32) -> Option<Insn> {
     let (rd, rn, _) = registers(word);
-    Some(if wide(word) {
-        Insn::RbitX { rd, rn }
-    } else {
-        Insn::RbitW { rd, rn }
-    })
-}
-
-fn rev16(word: u32) -> Option<Insn> {
-    let (rd, rn, _) = registers(word);
-    Some(if wide(word) {
-        Insn::Rev16X { rd, rn }
-    } else {
-        Insn::Rev16W { rd, rn }
-    })
-}
-
-fn rev(word: u32) -> Option<Insn> {
-    let (rd, rn, _) = registers(word);
-    Some(if wide(word) {
-        Insn::RevX { rd, rn }
-    } else {
-        Insn::RevW { rd, rn }
-    })
-}
-
-fn rev32(word: u32) -> Option<Insn> {
-    let (rd, rn, _) = registers(word);
-    Some(Insn::Rev32X { rd, rn })
-}
-
-fn clz(word: u32) -> Option<Insn> {
-    let (rd, rn, _) = registers(word);
-    Some(if wide(word) {
-        Insn::ClzX { rd, rn }
-    } else {
-        Insn::ClzW { rd, rn }
-    })
-}
-
-fn cls(word: u32) -> Option<Insn> {
-    let (rd, rn, _) = registers(word);
-    Some(if wide(word) {
-        Insn::ClsX { rd, rn }
-    } else {
-        Insn::ClsW { rd, rn }
+    let op = match field(word, 15, 10) {
+        0b000000 => OneSourceOp::Rbit,
+        0b000001 => OneSourceOp::Rev16,
+        0b000010 => OneSourceOp::Rev32,
+        0b000011 => OneSourceOp::Rev64,
+        0b000100 => OneSourceOp::Clz,
+        _ => OneSourceOp::Cls,
+    };
+    Some(Insn::OneSource {
+        op,
+        wide: wide(word),
+        rd,
+        rn,
     })
 }
 
@@ -273,95 +278,10 @@ fn shifted(word: u32) -> Option<(ShiftKind, u8)> {
 fn logical(word: u32) -> Option<Insn> {
     let (kind, shift) = shifted(word)?;
     let (rd, rn, rm) = registers(word);
-    let (wide, invert) = (wide(word), bit(word, 21));
-    let op = match field(word, 30, 29) {
-        0b00 => LogicalOp::And,
-        0b01 => LogicalOp::Orr,
-        0b10 => LogicalOp::Eor,
-        _ => LogicalOp::Ands,
-    };
-    let plain = shift == 0;
-    Some(match (op, invert, wide) {
-        (LogicalOp::And, false, true) if plain => Insn::AndX { rd, rn, rm },
-        (LogicalOp::And, false, false) if plain => Insn::AndW { rd, rn, rm },
-        (LogicalOp::And, true, true) if plain => Insn::BicX { rd, rn, rm },
-        (LogicalOp::Orr, false, true) if plain && rn == XZR => Insn::MovX { rd, rm },
-        (LogicalOp::Orr, false, false) if plain && rn == XZR => Insn::MovW { rd, rm },
-        (LogicalOp::Orr, false, true) if plain => Insn::OrrX { rd, rn, rm },
-        (LogicalOp::Orr, false, false) if plain => Insn::OrrW { rd, rn, rm },
-        (LogicalOp::Orr, false, true) if kind == ShiftKind::Lsl => {
-            Insn::OrrLslX { rd, rn, rm, shift }
-        }
-        (LogicalOp::Eor, false, true) if plain => Insn::EorX { rd, rn, rm },
-        (LogicalOp::Eor, false, false) if plain => Insn::EorW { rd, rn, rm },
-        (LogicalOp::Ands, false, true) if plain => Insn::AndsX { rd, rn, rm },
-        (LogicalOp::Ands, false, false) if plain => Insn::AndsW { rd, rn, rm },
-        _ => Insn::Logical {
-            op,
-            invert,
-            wide,
-            rd,
-            rn,
-            rm,
-            kind,
-            shift,
-        },
-    })
-}
-
-fn add_sub_shifted(word: u32) -> Option<Insn> {
-    let (kind, shift) = shifted(word)?;
-    if kind == ShiftKind::Ror {
-        return None;
-    }
-    let (rd, rn, rm) = registers(word);
-    let (wide, sub, set_flags) = (wide(word), bit(word, 30), bit(word, 29));
-    Some(if shift == 0 {
-        match (sub, set_flags, wide) {
-            (false, false, true) => Insn::AddX { rd, rn, rm },
-            (false, false, false) => Insn::AddW { rd, rn, rm },
-            (true, false, true) => Insn::SubX { rd, rn, rm },
-            (true, false, false) => Insn::SubW { rd, rn, rm },
-            (false, true, true) => Insn::AddsX { rd, rn, rm },
-            (false, true, false) => Insn::AddsW { rd, rn, rm },
-            (true, true, true) => Insn::SubsX { rd, rn, rm },
-            (true, true, false) => Insn::SubsW { rd, rn, rm },
-        }
-    } else {
-        match (kind, sub, set_flags, wide) {
-            (ShiftKind::Lsl, false, false, true) => Insn::AddLslX { rd, rn, rm, shift },
-            (ShiftKind::Lsl, true, false, true) => Insn::SubLslX { rd, rn, rm, shift },
-            _ => Insn::AddSubShifted {
-                sub,
-                set_flags,
-                wide,
-                rd,
-                rn,
-                rm,
-                kind,
-                shift,
-            },
-        }
-    })
-}
-
-fn add_sub_extended(word: u32) -> Option<Insn> {
-    let shift = field(word, 12, 10) as u8;
-    if shift > 4 {
-        return None;
-    }
-    let (wide, sub, set_flags) = (wide(word), bit(word, 30), bit(word, 29));
-    let (rn, rm) = (or_sp(word, 5), source(word, 16));
-    let rd = if set_flags {
-        destination(word, 0)
-    } else {
-        or_sp(word, 0)
-    };
-    let kind = decode_reg_extend(field(word, 15, 13));
-    Some(Insn::AddSubExtended {
-        sub,
-        set_flags,
-        wide,
+    Some(Insn::LogicalShifted {
+        op: LogicalOp::from_opc(field(word, 30, 29)),
+        invert: bit(word, 21),
+        wide: wide(word),
         rd,
         rn,
         rm,
@@ -370,13 +290,46 @@ fn add_sub_extended(word: u32) -> Option<Insn> {
     })
 }
 
+fn add_sub_shifted(word: u32) -> Option<Insn> {
+    let (kind, shift) = shifted(word)?;
+    let (rd, rn, rm) = registers(word);
+    (kind != ShiftKind::Ror).then(|| Insn::AddSubShifted {
+        sub: bit(word, 30),
+        set_flags: bit(word, 29),
+        wide: wide(word),
+        rd,
+        rn,
+        rm,
+        kind,
+        shift,
+    })
+}
+
+fn add_sub_extended(word: u32) -> Option<Insn> {
+    let shift = field(word, 12, 10) as u8;
+    let set_flags = bit(word, 29);
+    (shift <= 4).then(|| Insn::AddSubExtended {
+        sub: bit(word, 30),
+        set_flags,
+        wide: wide(word),
+        rd: if set_flags {
+            register(word, 0)
+        } else {
+            or_sp(word, 0)
+        },
+        rn: or_sp(word, 5),
+        rm: register(word, 16),
+        kind: decode_reg_extend(field(word, 15, 13)),
+        shift,
+    })
+}
+
 fn add_sub_carry(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    let (wide, sub, set_flags) = (wide(word), bit(word, 30), bit(word, 29));
     Some(Insn::AddSubCarry {
-        sub,
-        set_flags,
-        wide,
+        sub: bit(word, 30),
+        set_flags: bit(word, 29),
+        wide: wide(word),
         rd,
         rn,
         rm,
@@ -386,112 +339,79 @@ fn add_sub_carry(word: u32) -> Option<Insn> {
 fn compare(word: u32) -> Option<Insn> {
     let (wide, sub) = (wide(word), bit(word, 30));
     let nzcv = field(word, 3, 0) as u8;
-    let (rn, rm) = (source(word, 5), source(word, 16));
-    let conditions = conditions(field(word, 15, 12));
+    let rn = register(word, 5);
+    let condition = Condition::new(field(word, 15, 12));
     Some(if bit(word, 11) {
         let imm = field(word, 20, 16) as u8;
-        Insn::CcmpImm {
+        Insn::CondCompareImm {
             sub,
             wide,
-            nzcv,
             rn,
             imm,
-            conditions,
+            nzcv,
+            condition,
         }
     } else {
-        Insn::CcmpReg {
+        let rm = register(word, 16);
+        Insn::CondCompareReg {
             sub,
             wide,
-            nzcv,
             rn,
             rm,
-            conditions,
+            nzcv,
+            condition,
         }
     })
 }
 
 fn select(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    let conditions = conditions(field(word, 15, 12));
-    Some(match (bit(word, 30), bit(word, 10), wide(word)) {
-        (false, false, true) => Insn::CselX {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (false, false, false) => Insn::CselW {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (false, true, true) => Insn::CsincX {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (false, true, false) => Insn::CsincW {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (true, false, true) => Insn::CsinvX {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (true, false, false) => Insn::CsinvW {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (true, true, true) => Insn::CsnegX {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
-        (true, true, false) => Insn::CsnegW {
-            rd,
-            rn,
-            rm,
-            conditions,
-        },
+    let op = match (bit(word, 30), bit(word, 10)) {
+        (false, false) => CondSelOp::Csel,
+        (false, true) => CondSelOp::Csinc,
+        (true, false) => CondSelOp::Csinv,
+        (true, true) => CondSelOp::Csneg,
+    };
+    Some(Insn::CondSel {
+        op,
+        wide: wide(word),
+        rd,
+        rn,
+        rm,
+        condition: Condition::new(field(word, 15, 12)),
     })
 }
 
 fn multiply(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    let ra = source(word, 10);
-    Some(match (bit(word, 15), wide(word)) {
-        (false, true) => Insn::MaddX { rd, rn, rm, ra },
-        (false, false) => Insn::MaddW { rd, rn, rm, ra },
-        (true, true) => Insn::MsubX { rd, rn, rm, ra },
-        (true, false) => Insn::MsubW { rd, rn, rm, ra },
+    Some(Insn::MultiplyAdd {
+        sub: bit(word, 15),
+        wide: wide(word),
+        rd,
+        rn,
+        rm,
+        ra: register(word, 10),
     })
 }
 
 fn multiply_long(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    let ra = source(word, 10);
-    Some(match (bit(word, 23), bit(word, 15)) {
-        (false, false) => Insn::Smaddl { rd, rn, rm, ra },
-        (false, true) => Insn::Smsubl { rd, rn, rm, ra },
-        (true, false) => Insn::Umaddl { rd, rn, rm, ra },
-        (true, true) => Insn::Umsubl { rd, rn, rm, ra },
+    Some(Insn::MultiplyAddLong {
+        sub: bit(word, 15),
+        signed: !bit(word, 23),
+        rd,
+        rn,
+        rm,
+        ra: register(word, 10),
     })
 }
 
 fn multiply_high(word: u32) -> Option<Insn> {
     let (rd, rn, rm) = registers(word);
-    Some(if bit(word, 23) {
-        Insn::Umulh { rd, rn, rm }
-    } else {
-        Insn::Smulh { rd, rn, rm }
+    Some(Insn::MultiplyHigh {
+        signed: !bit(word, 23),
+        rd,
+        rn,
+        rm,
     })
 }

@@ -1,11 +1,11 @@
-//! What a decoded instruction looks like.
+//! What a decoded instruction looks like: what the architecture says, in as few forms as it has.
 //!
-//! Shared conventions: `rd`, `rt`, `rn`, `rm`, `ra` are indices into [`Cpu::x`](crate::Cpu::x) with
-//! register 31 already resolved to XZR, SINK or SP. A variant whose name ends in `X` works on 64
-//! bits, in `W` on 32 bits with the result zero-extended; one without either is the same for both,
-//! or has the field `wide`. Immediates are expanded. PC-relative offsets count from the address of
-//! the instruction itself: blocks are kept by physical address, so it is not known here.
-//! `conditions` has bit n set if the condition holds when NZCV is n.
+//! Shared conventions: `rd`, `rt`, `rn`, `rm`, `ra` are numbers of
+//! [`registers`](crate::registers); 31 of an encoding is already XZR or SP, whichever it means.
+//! `wide` is sf: 64 bits, otherwise 32. Immediates are expanded where their encoding has one
+//! meaning only. PC-relative offsets count from the address of the instruction itself.
+//!
+//! Executors make of it what they like: the interpreter's forms are in `exec/lower.rs`.
 #![allow(
     missing_docs,
     reason = "fields are named as in the manual; variants by their mnemonics"
@@ -37,6 +37,73 @@ pub enum ExtendKind {
     Sxtx,
 }
 
+/// A condition, by its encoding (DDI 0487, `ConditionHolds`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition(u8);
+
+impl Condition {
+    /// The condition with the low four bits of `code`.
+    pub const fn new(code: u32) -> Self {
+        Self(code as u8 & 15)
+    }
+
+    /// The encoding, 0 to 15.
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+
+    /// The opposite condition. AL and NV, which are the same, have each other.
+    pub const fn inverted(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+
+    /// Whether it always holds.
+    pub const fn is_always(self) -> bool {
+        self.0 >= 14
+    }
+
+    /// For which values of NZCV it holds: bit n is set if it does when NZCV is n.
+    #[inline(always)]
+    pub const fn holding(self) -> u16 {
+        HOLDING[self.0 as usize & 15]
+    }
+}
+
+static HOLDING: [u16; 16] = {
+    let mut sets = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        sets[code] = holding(code);
+        code += 1;
+    }
+    sets
+};
+
+const fn holding(code: usize) -> u16 {
+    let mut set = 0;
+    let mut nzcv = 0;
+    while nzcv < 16 {
+        let (n, z, c, v) = (nzcv & 8 != 0, nzcv & 4 != 0, nzcv & 2 != 0, nzcv & 1 != 0);
+        let holds = match code >> 1 {
+            0b000 => z,
+            0b001 => c,
+            0b010 => n,
+            0b011 => v,
+            0b100 => c && !z,
+            0b101 => n == v,
+            0b110 => n == v && !z,
+            _ => true,
+        };
+        // AL and NV are the same condition.
+        let inverted = code & 1 != 0 && code != 0b1111;
+        if holds != inverted {
+            set |= 1 << nzcv;
+        }
+        nzcv += 1;
+    }
+    set
+}
+
 /// What a single-register load reads, and how it fills the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadKind {
@@ -48,34 +115,93 @@ pub enum LoadKind {
     SignedW(Size),
 }
 
-/// When a load or store moves its base register.
+/// How a load or store of one register makes its address of the base register, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IndexMode {
-    /// Never.
+pub enum Addressing {
+    /// Base plus an unsigned multiple of the size (LDR).
+    Unsigned(u16),
+    /// Base plus a signed offset (LDUR).
+    Unscaled(i16),
+    /// The same, with the permissions of EL0 (LDTR).
+    Unprivileged(i16),
+    /// The base moves before the access.
+    PreIndexed(i16),
+    /// The base moves after the access.
+    PostIndexed(i16),
+    /// Base plus a register, extended and, if `scaled`, multiplied by the size.
+    Register {
+        rm: u8,
+        extend: ExtendKind,
+        scaled: bool,
+    },
+}
+
+/// How a load or store of two registers makes its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairMode {
+    /// The base stays.
     Offset,
-    /// Before the access.
-    Pre,
-    /// After the access.
-    Post,
+    /// The base stays, and the data is not needed again soon (LDNP, STNP).
+    NonTemporal,
+    /// The base moves before the access.
+    PreIndexed,
+    /// The base moves after the access.
+    PostIndexed,
 }
 
-/// Registers and addressing of LDP and STP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pair {
-    pub mode: IndexMode,
-    pub rt: u8,
-    pub rt2: u8,
-    pub rn: u8,
-    pub offset: i16,
-}
-
-/// Logical operation of two registers. `Ands` also sets the flags.
+/// Logical operation of two operands. `Ands` also sets the flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogicalOp {
     And,
     Orr,
     Eor,
     Ands,
+}
+
+/// Moves of a 16-bit immediate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveWideOp {
+    Movn,
+    Movz,
+    Movk,
+}
+
+/// Bitfield moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BitfieldOp {
+    Sbfm,
+    Bfm,
+    Ubfm,
+}
+
+/// Branches to a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BranchRegisterOp {
+    Br,
+    Blr,
+    Ret,
+}
+
+/// What conditional select makes of its second operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CondSelOp {
+    Csel,
+    Csinc,
+    Csinv,
+    Csneg,
+}
+
+/// Data processing of one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OneSourceOp {
+    Rbit,
+    Rev16,
+    /// REV of 32 bits, REV32 of 64.
+    Rev32,
+    /// REV of 64 bits.
+    Rev64,
+    Clz,
+    Cls,
 }
 
 /// Read-modify-write operation of the LSE atomics.
@@ -98,187 +224,85 @@ pub enum AtomicOp {
 pub enum Insn {
     /// Unallocated, reserved, or of an extension that this CPU does not have.
     Undefined,
-    /// Hints without effect here, such as PRFM.
-    Nop,
     /// Floating point and Advanced SIMD.
     Simd(SimdInsn),
     /// Exception generation, hints, barriers, system registers, ERET.
     System(SystemInsn),
 
     // Data processing -- immediate.
-    Adr { rd: u8, offset: i64 },
-    Adrp { rd: u8, offset: i64 },
-    /// ADD and SUB (the immediate is negated), immediate.
-    AddImmX { rd: u8, rn: u8, imm: u64 },
-    AddImmW { rd: u8, rn: u8, imm: u64 },
-    AddsImmX { rd: u8, rn: u8, imm: u64 },
-    AddsImmW { rd: u8, rn: u8, imm: u64 },
-    SubsImmX { rd: u8, rn: u8, imm: u64 },
-    SubsImmW { rd: u8, rn: u8, imm: u64 },
-    /// AND, UXTB, UXTH.
-    AndImm { rd: u8, rn: u8, imm: u64 },
-    OrrImmX { rd: u8, rn: u8, imm: u64 },
-    OrrImmW { rd: u8, rn: u8, imm: u64 },
-    EorImmX { rd: u8, rn: u8, imm: u64 },
-    EorImmW { rd: u8, rn: u8, imm: u64 },
-    AndsImmX { rd: u8, rn: u8, imm: u64 },
-    AndsImmW { rd: u8, rn: u8, imm: u64 },
-    /// MOVZ, MOVN, and ORR (immediate) with XZR.
-    MovImm { rd: u8, imm: u64 },
-    /// `rd = rd & keep | imm << shift`
-    Movk { rd: u8, shift: u8, imm: u16, keep: u64 },
-    /// UBFX and LSR: `rn >> shift & mask`
-    Ubfx { rd: u8, rn: u8, shift: u8, mask: u64 },
-    /// UBFIZ and LSL: `(rn & mask) << shift`
-    Ubfiz { rd: u8, rn: u8, shift: u8, mask: u64 },
-    /// SBFX, SBFIZ, ASR, SXTB, SXTH, SXTW: 64 bits shifted left, then arithmetically right.
-    SbfmX { rd: u8, rn: u8, left: u8, right: u8 },
-    SbfmW { rd: u8, rn: u8, left: u8, right: u8 },
-    /// BFI and BFXIL: 64 bits rotated right, inserted where `mask` is set.
-    BfmX { rd: u8, rn: u8, rotate: u8, mask: u64 },
-    BfmW { rd: u8, rn: u8, rotate: u8, mask: u64 },
-    ExtrX { rd: u8, rn: u8, rm: u8, lsb: u8 },
-    ExtrW { rd: u8, rn: u8, rm: u8, lsb: u8 },
+    /// ADR and, with `page`, ADRP, whose offset counts from the start of the 4 KiB page.
+    Adr { page: bool, rd: u8, offset: i64 },
+    /// ADD, ADDS, SUB and SUBS: `imm` is shifted by 12 if `shifted`.
+    AddSubImm { sub: bool, set_flags: bool, wide: bool, rd: u8, rn: u8, imm: u16, shifted: bool },
+    LogicalImm { op: LogicalOp, wide: bool, rd: u8, rn: u8, imm: u64 },
+    MoveWide { op: MoveWideOp, wide: bool, rd: u8, imm: u16, shift: u8 },
+    Bitfield { op: BitfieldOp, wide: bool, rd: u8, rn: u8, immr: u8, imms: u8 },
+    Extract { wide: bool, rd: u8, rn: u8, rm: u8, lsb: u8 },
 
     // Branches.
-    B { offset: i64 },
-    Bl { offset: i64 },
-    BCond { conditions: u16, offset: i64 },
-    CbzX { rt: u8, offset: i64 },
-    CbzW { rt: u8, offset: i64 },
-    CbnzX { rt: u8, offset: i64 },
-    CbnzW { rt: u8, offset: i64 },
-    Tbz { rt: u8, bit: u8, offset: i64 },
-    Tbnz { rt: u8, bit: u8, offset: i64 },
-    /// BR and RET.
-    Br { rn: u8 },
-    Blr { rn: u8 },
+    /// B and, with `link`, BL.
+    Branch { link: bool, offset: i64 },
+    BranchCond { condition: Condition, offset: i64 },
+    /// CBZ and CBNZ.
+    CompareBranch { nonzero: bool, wide: bool, rt: u8, offset: i64 },
+    /// TBZ and TBNZ.
+    TestBranch { nonzero: bool, rt: u8, bit: u8, offset: i64 },
+    BranchRegister { op: BranchRegisterOp, rn: u8 },
 
     // Data processing -- register.
-    MovX { rd: u8, rm: u8 },
-    MovW { rd: u8, rm: u8 },
-    AndX { rd: u8, rn: u8, rm: u8 },
-    AndW { rd: u8, rn: u8, rm: u8 },
-    OrrX { rd: u8, rn: u8, rm: u8 },
-    OrrW { rd: u8, rn: u8, rm: u8 },
-    EorX { rd: u8, rn: u8, rm: u8 },
-    EorW { rd: u8, rn: u8, rm: u8 },
-    AndsX { rd: u8, rn: u8, rm: u8 },
-    AndsW { rd: u8, rn: u8, rm: u8 },
-    BicX { rd: u8, rn: u8, rm: u8 },
-    /// ORR with the second operand shifted left.
-    OrrLslX { rd: u8, rn: u8, rm: u8, shift: u8 },
-    /// The other logical operations; `invert` makes BIC, ORN, EON, BICS.
-    Logical {
-        op: LogicalOp, invert: bool, wide: bool, rd: u8, rn: u8, rm: u8, kind: ShiftKind,
-        shift: u8,
+    /// `invert` makes BIC, ORN, EON, BICS.
+    LogicalShifted {
+        op: LogicalOp, invert: bool, wide: bool, rd: u8, rn: u8, rm: u8, kind: ShiftKind, shift: u8,
     },
-    AddX { rd: u8, rn: u8, rm: u8 },
-    AddW { rd: u8, rn: u8, rm: u8 },
-    SubX { rd: u8, rn: u8, rm: u8 },
-    SubW { rd: u8, rn: u8, rm: u8 },
-    AddsX { rd: u8, rn: u8, rm: u8 },
-    AddsW { rd: u8, rn: u8, rm: u8 },
-    SubsX { rd: u8, rn: u8, rm: u8 },
-    SubsW { rd: u8, rn: u8, rm: u8 },
-    /// ADD and SUB with the second operand shifted left.
-    AddLslX { rd: u8, rn: u8, rm: u8, shift: u8 },
-    SubLslX { rd: u8, rn: u8, rm: u8, shift: u8 },
-    /// The other additions and subtractions of a shifted register.
     AddSubShifted {
-        sub: bool, set_flags: bool, wide: bool, rd: u8, rn: u8, rm: u8, kind: ShiftKind,
-        shift: u8,
+        sub: bool, set_flags: bool, wide: bool, rd: u8, rn: u8, rm: u8, kind: ShiftKind, shift: u8,
     },
     AddSubExtended {
-        sub: bool, set_flags: bool, wide: bool, rd: u8, rn: u8, rm: u8, kind: ExtendKind,
-        shift: u8,
+        sub: bool, set_flags: bool, wide: bool, rd: u8, rn: u8, rm: u8, kind: ExtendKind, shift: u8,
     },
     /// ADC, ADCS, SBC, SBCS.
     AddSubCarry { sub: bool, set_flags: bool, wide: bool, rd: u8, rn: u8, rm: u8 },
     /// CCMP and, with `sub` false, CCMN.
-    CcmpReg { sub: bool, wide: bool, nzcv: u8, rn: u8, rm: u8, conditions: u16 },
-    CcmpImm { sub: bool, wide: bool, nzcv: u8, rn: u8, imm: u8, conditions: u16 },
-    CselX { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CselW { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CsincX { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CsincW { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CsinvX { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CsinvW { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CsnegX { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    CsnegW { rd: u8, rn: u8, rm: u8, conditions: u16 },
-    UdivX { rd: u8, rn: u8, rm: u8 },
-    UdivW { rd: u8, rn: u8, rm: u8 },
-    SdivX { rd: u8, rn: u8, rm: u8 },
-    SdivW { rd: u8, rn: u8, rm: u8 },
+    CondCompareReg { sub: bool, wide: bool, rn: u8, rm: u8, nzcv: u8, condition: Condition },
+    CondCompareImm { sub: bool, wide: bool, rn: u8, imm: u8, nzcv: u8, condition: Condition },
+    CondSel { op: CondSelOp, wide: bool, rd: u8, rn: u8, rm: u8, condition: Condition },
+    Divide { signed: bool, wide: bool, rd: u8, rn: u8, rm: u8 },
     /// LSLV, LSRV, ASRV, RORV.
-    ShiftX { kind: ShiftKind, rd: u8, rn: u8, rm: u8 },
-    ShiftW { kind: ShiftKind, rd: u8, rn: u8, rm: u8 },
+    ShiftVariable { kind: ShiftKind, wide: bool, rd: u8, rn: u8, rm: u8 },
     /// CRC32 and, with `castagnoli`, CRC32C.
     Crc32 { castagnoli: bool, size: Size, rd: u8, rn: u8, rm: u8 },
-    RbitX { rd: u8, rn: u8 },
-    RbitW { rd: u8, rn: u8 },
-    Rev16X { rd: u8, rn: u8 },
-    Rev16W { rd: u8, rn: u8 },
-    /// REV32: both words of 64 bits.
-    Rev32X { rd: u8, rn: u8 },
-    RevW { rd: u8, rn: u8 },
-    RevX { rd: u8, rn: u8 },
-    ClzX { rd: u8, rn: u8 },
-    ClzW { rd: u8, rn: u8 },
-    ClsX { rd: u8, rn: u8 },
-    ClsW { rd: u8, rn: u8 },
-    MaddX { rd: u8, rn: u8, rm: u8, ra: u8 },
-    MaddW { rd: u8, rn: u8, rm: u8, ra: u8 },
-    MsubX { rd: u8, rn: u8, rm: u8, ra: u8 },
-    MsubW { rd: u8, rn: u8, rm: u8, ra: u8 },
-    Smaddl { rd: u8, rn: u8, rm: u8, ra: u8 },
-    Smsubl { rd: u8, rn: u8, rm: u8, ra: u8 },
-    Umaddl { rd: u8, rn: u8, rm: u8, ra: u8 },
-    Umsubl { rd: u8, rn: u8, rm: u8, ra: u8 },
-    Smulh { rd: u8, rn: u8, rm: u8 },
-    Umulh { rd: u8, rn: u8, rm: u8 },
+    OneSource { op: OneSourceOp, wide: bool, rd: u8, rn: u8 },
+    /// MADD and MSUB.
+    MultiplyAdd { sub: bool, wide: bool, rd: u8, rn: u8, rm: u8, ra: u8 },
+    /// SMADDL, SMSUBL, UMADDL, UMSUBL.
+    MultiplyAddLong { sub: bool, signed: bool, rd: u8, rn: u8, rm: u8, ra: u8 },
+    /// SMULH and UMULH.
+    MultiplyHigh { signed: bool, rd: u8, rn: u8, rm: u8 },
 
     // Loads and stores.
-    LdrX { rt: u8, rn: u8, offset: i64 },
-    LdrW { rt: u8, rn: u8, offset: i64 },
-    Ldrh { rt: u8, rn: u8, offset: i64 },
-    Ldrb { rt: u8, rn: u8, offset: i64 },
-    StrX { rt: u8, rn: u8, offset: i64 },
-    StrW { rt: u8, rn: u8, offset: i64 },
-    Strh { rt: u8, rn: u8, offset: i64 },
-    Strb { rt: u8, rn: u8, offset: i64 },
-    /// The other loads from a base and an immediate.
-    Load { kind: LoadKind, rt: u8, rn: u8, offset: i64 },
-    /// Pre-indexed, and with `post` post-indexed.
-    LoadIndexed { kind: LoadKind, post: bool, rt: u8, rn: u8, offset: i16 },
-    StoreIndexed { size: Size, post: bool, rt: u8, rn: u8, offset: i16 },
-    /// LDR and STR from a base and a 64-bit register shifted left.
-    LdrLslX { rt: u8, rn: u8, rm: u8, shift: u8 },
-    StrLslX { rt: u8, rn: u8, rm: u8, shift: u8 },
-    LoadRegister { kind: LoadKind, rt: u8, rn: u8, rm: u8, extend: ExtendKind, shift: u8 },
-    StoreRegister { size: Size, rt: u8, rn: u8, rm: u8, extend: ExtendKind, shift: u8 },
-    LoadUnprivileged { kind: LoadKind, rt: u8, rn: u8, offset: i16 },
-    StoreUnprivileged { size: Size, rt: u8, rn: u8, offset: i16 },
+    Load { kind: LoadKind, rt: u8, rn: u8, addressing: Addressing },
+    Store { size: Size, rt: u8, rn: u8, addressing: Addressing },
     LoadLiteral { kind: LoadKind, rt: u8, offset: i64 },
-    LdpX(Pair),
-    LdpW(Pair),
-    Ldpsw(Pair),
-    StpX(Pair),
-    StpW(Pair),
-    /// LDXR and LDAXR.
-    Ldxr { size: Size, rt: u8, rn: u8 },
-    /// STXR and STLXR.
-    Stxr { size: Size, rs: u8, rt: u8, rn: u8 },
-    Ldxp { wide: bool, rt: u8, rt2: u8, rn: u8 },
-    Stxp { wide: bool, rs: u8, rt: u8, rt2: u8, rn: u8 },
-    Ldar { size: Size, rt: u8, rn: u8 },
-    Stlr { size: Size, rt: u8, rn: u8 },
-    /// CAS, with any ordering.
-    Cas { size: Size, rs: u8, rt: u8, rn: u8 },
+    /// PRFM and PRFUM: `operation` is its five bits.
+    Prefetch { operation: u8, rn: u8, addressing: Addressing },
+    PrefetchLiteral { operation: u8, offset: i64 },
+    /// LDP, LDNP and LDPSW.
+    LoadPair { kind: LoadKind, mode: PairMode, rt: u8, rt2: u8, rn: u8, offset: i16 },
+    StorePair { size: Size, mode: PairMode, rt: u8, rt2: u8, rn: u8, offset: i16 },
+    /// LDXR and, with `acquire`, LDAXR.
+    LoadExclusive { size: Size, acquire: bool, rt: u8, rn: u8 },
+    /// STXR and, with `release`, STLXR.
+    StoreExclusive { size: Size, release: bool, rs: u8, rt: u8, rn: u8 },
+    LoadExclusivePair { wide: bool, acquire: bool, rt: u8, rt2: u8, rn: u8 },
+    StoreExclusivePair { wide: bool, release: bool, rs: u8, rt: u8, rt2: u8, rn: u8 },
+    /// LDAR.
+    LoadAcquire { size: Size, rt: u8, rn: u8 },
+    /// STLR.
+    StoreRelease { size: Size, rt: u8, rn: u8 },
+    /// CAS.
+    CompareSwap { size: Size, acquire: bool, release: bool, rs: u8, rt: u8, rn: u8 },
     /// CASP: `rs` and `rt` are the even registers of their pairs.
-    Casp { wide: bool, rs: u8, rt: u8, rn: u8 },
-    /// LDADD and its kin, and SWP, with any ordering.
-    Atomic { op: AtomicOp, size: Size, rs: u8, rt: u8, rn: u8 },
+    CompareSwapPair { wide: bool, acquire: bool, release: bool, rs: u8, rt: u8, rn: u8 },
+    /// LDADD and its kin, and SWP.
+    Atomic { op: AtomicOp, size: Size, acquire: bool, release: bool, rs: u8, rt: u8, rn: u8 },
 }
-
-const _: () = assert!(size_of::<Insn>() <= 16);

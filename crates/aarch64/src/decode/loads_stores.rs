@@ -3,8 +3,8 @@
 
 use super::data_processing_register::decode_reg_extend;
 use super::{
-    AtomicOp, ExtendKind, IndexMode, Insn, LoadKind, Pair, Pattern, bit, destination, field, or_sp,
-    pattern, signed, simd, source,
+    Addressing, AtomicOp, ExtendKind, Insn, LoadKind, PairMode, Pattern, bit, field, or_sp,
+    pattern, register, signed, simd,
 };
 use crate::bus::Size;
 
@@ -124,7 +124,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     pattern(
         "zz 111 0 00 oo 1 mmmmm eee S 10 nnnnn ttttt",
         "LDR, STR (register)",
-        register,
+        register_offset,
     ),
     pattern(
         "zz 111 0 01 oo iiiiiiiiiiii nnnnn ttttt",
@@ -170,11 +170,11 @@ fn status_overlaps(word: u32) -> bool {
 }
 
 fn store_exclusive(word: u32) -> Option<Insn> {
-    let (rs, rt) = (destination(word, 16), source(word, 0));
-    (!status_overlaps(word)).then(|| Insn::Stxr {
+    (!status_overlaps(word)).then(|| Insn::StoreExclusive {
         size: size(word),
-        rs,
-        rt,
+        release: bit(word, 15),
+        rs: register(word, 16),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
@@ -183,74 +183,69 @@ fn store_exclusive_pair(word: u32) -> Option<Insn> {
     if status_overlaps(word) || field(word, 20, 16) == field(word, 14, 10) {
         return None;
     }
-    let (rs, rt, rt2) = (destination(word, 16), source(word, 0), source(word, 10));
-    Some(Insn::Stxp {
+    Some(Insn::StoreExclusivePair {
         wide: bit(word, 30),
-        rs,
-        rt,
-        rt2,
+        release: bit(word, 15),
+        rs: register(word, 16),
+        rt: register(word, 0),
+        rt2: register(word, 10),
         rn: rn(word),
     })
 }
 
 fn load_exclusive(word: u32) -> Option<Insn> {
-    Some(Insn::Ldxr {
+    Some(Insn::LoadExclusive {
         size: size(word),
-        rt: destination(word, 0),
+        acquire: bit(word, 15),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
 
 fn load_exclusive_pair(word: u32) -> Option<Insn> {
-    if field(word, 4, 0) == field(word, 14, 10) {
-        return None;
-    }
-    let (rt, rt2) = (destination(word, 0), destination(word, 10));
-    Some(Insn::Ldxp {
+    (field(word, 4, 0) != field(word, 14, 10)).then(|| Insn::LoadExclusivePair {
         wide: bit(word, 30),
-        rt,
-        rt2,
+        acquire: bit(word, 15),
+        rt: register(word, 0),
+        rt2: register(word, 10),
         rn: rn(word),
     })
 }
 
 fn store_release(word: u32) -> Option<Insn> {
-    Some(Insn::Stlr {
+    Some(Insn::StoreRelease {
         size: size(word),
-        rt: source(word, 0),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
 
 fn load_acquire(word: u32) -> Option<Insn> {
-    Some(Insn::Ldar {
+    Some(Insn::LoadAcquire {
         size: size(word),
-        rt: destination(word, 0),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
 
 fn compare_and_swap(word: u32) -> Option<Insn> {
-    // Rs is compared and then loaded: as a destination it must not be the zero register, which
-    // execution sees to.
-    let (rs, rt) = (source(word, 16), source(word, 0));
-    Some(Insn::Cas {
+    Some(Insn::CompareSwap {
         size: size(word),
-        rs,
-        rt,
+        acquire: bit(word, 22),
+        release: bit(word, 15),
+        rs: register(word, 16),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
 
 fn compare_and_swap_pair(word: u32) -> Option<Insn> {
-    if bit(word, 16) || bit(word, 0) {
-        return None;
-    }
-    let (rs, rt) = (source(word, 16), source(word, 0));
-    Some(Insn::Casp {
+    (!bit(word, 16) && !bit(word, 0)).then(|| Insn::CompareSwapPair {
         wide: bit(word, 30),
-        rs,
-        rt,
+        acquire: bit(word, 22),
+        release: bit(word, 15),
+        rs: register(word, 16),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
@@ -267,131 +262,127 @@ fn atomic(word: u32) -> Option<Insn> {
         0b0111 => AtomicOp::Umin,
         _ => AtomicOp::Swp,
     };
-    let (rs, rt) = (source(word, 16), destination(word, 0));
     Some(Insn::Atomic {
         op,
         size: size(word),
-        rs,
-        rt,
+        acquire: bit(word, 23),
+        release: bit(word, 22),
+        rs: register(word, 16),
+        rt: register(word, 0),
         rn: rn(word),
     })
 }
 
 fn literal(word: u32) -> Option<Insn> {
+    let (rt, offset) = (register(word, 0), signed(word, 23, 5) * 4);
     let kind = match field(word, 31, 30) {
         0b00 => LoadKind::Unsigned(Size::Word),
         0b01 => LoadKind::Unsigned(Size::Double),
         0b10 => LoadKind::SignedX(Size::Word),
-        _ => return Some(Insn::Nop), // PRFM
+        _ => {
+            return Some(Insn::PrefetchLiteral {
+                operation: rt,
+                offset,
+            });
+        }
     };
-    Some(Insn::LoadLiteral {
-        kind,
-        rt: destination(word, 0),
-        offset: signed(word, 23, 5) * 4,
-    })
+    Some(Insn::LoadLiteral { kind, rt, offset })
+}
+
+/// The addressing of a pair, by bits 24 and 23.
+pub(super) fn pair_mode(word: u32) -> PairMode {
+    match field(word, 24, 23) {
+        0b00 => PairMode::NonTemporal,
+        0b01 => PairMode::PostIndexed,
+        0b10 => PairMode::Offset,
+        _ => PairMode::PreIndexed,
+    }
 }
 
 fn pair(word: u32) -> Option<Insn> {
     let load = bit(word, 22);
-    let mode = match field(word, 24, 23) {
-        0b01 => IndexMode::Post,
-        0b11 => IndexMode::Pre,
-        _ => IndexMode::Offset,
-    };
+    let mode = pair_mode(word);
     let (t, t2, n) = (field(word, 4, 0), field(word, 14, 10), field(word, 9, 5));
-    if mode != IndexMode::Offset && (t == n || t2 == n) && n != R31 || load && t == t2 {
+    let moves = matches!(mode, PairMode::PreIndexed | PairMode::PostIndexed);
+    if moves && (t == n || t2 == n) && n != R31 || load && t == t2 {
         return None;
     }
-    let (rn, offset) = (rn(word), signed(word, 21, 15) as i16);
-    if load {
-        let (rt, rt2) = (destination(word, 0), destination(word, 10));
-        let pair = |scale| Pair {
+    let (rt, rt2, rn) = (register(word, 0), register(word, 10), rn(word));
+    let kind = match field(word, 31, 30) {
+        0b00 => LoadKind::Unsigned(Size::Word),
+        // There is no LDPSW without allocation hint.
+        0b01 if load && mode != PairMode::NonTemporal => LoadKind::SignedX(Size::Word),
+        0b10 => LoadKind::Unsigned(Size::Double),
+        _ => return None,
+    };
+    let size = kind.size();
+    let offset = signed(word, 21, 15) as i16 * size.bytes() as i16;
+    Some(if load {
+        Insn::LoadPair {
+            kind,
             mode,
             rt,
             rt2,
             rn,
-            offset: offset * scale,
-        };
-        match field(word, 31, 30) {
-            0b00 => Some(Insn::LdpW(pair(4))),
-            // There is no LDPSW without allocation hint.
-            0b01 if field(word, 24, 23) != 0 => Some(Insn::Ldpsw(pair(4))),
-            0b10 => Some(Insn::LdpX(pair(8))),
-            _ => None,
+            offset,
         }
     } else {
-        let (rt, rt2) = (source(word, 0), source(word, 10));
-        let pair = |scale| Pair {
+        Insn::StorePair {
+            size,
             mode,
             rt,
             rt2,
             rn,
-            offset: offset * scale,
-        };
-        match field(word, 31, 30) {
-            0b00 => Some(Insn::StpW(pair(4))),
-            0b10 => Some(Insn::StpX(pair(8))),
-            _ => None,
+            offset,
         }
-    }
+    })
 }
 
-/// What `size` and `opc` mean for a single register.
-enum Single {
-    Store(Size),
-    Load(LoadKind),
-    Prefetch,
-}
-
-fn single(word: u32) -> Option<Single> {
-    let size = size(word);
+/// A load, store or prefetch of a single register, by `size` and `opc`.
+fn single(word: u32, addressing: Addressing) -> Option<Insn> {
+    let (size, rt, rn) = (size(word), register(word, 0), rn(word));
+    let load = |kind| Insn::Load {
+        kind,
+        rt,
+        rn,
+        addressing,
+    };
     Some(match (field(word, 23, 22), size) {
-        (0b00, _) => Single::Store(size),
-        (0b01, _) => Single::Load(LoadKind::Unsigned(size)),
-        (0b10, Size::Double) => Single::Prefetch,
-        (0b10, _) => Single::Load(LoadKind::SignedX(size)),
-        (_, Size::Byte | Size::Half) => Single::Load(LoadKind::SignedW(size)),
+        (0b00, _) => Insn::Store {
+            size,
+            rt,
+            rn,
+            addressing,
+        },
+        (0b01, _) => load(LoadKind::Unsigned(size)),
+        (0b10, Size::Double) => match addressing {
+            Addressing::Unprivileged(_)
+            | Addressing::PreIndexed(_)
+            | Addressing::PostIndexed(_) => return None,
+            _ => Insn::Prefetch {
+                operation: rt,
+                rn,
+                addressing,
+            },
+        },
+        (0b10, _) => load(LoadKind::SignedX(size)),
+        (_, Size::Byte | Size::Half) => load(LoadKind::SignedW(size)),
         _ => return None,
     })
 }
 
-fn at_offset(word: u32, offset: i64) -> Option<Insn> {
-    let rn = rn(word);
-    Some(match single(word)? {
-        Single::Store(size) => {
-            let rt = source(word, 0);
-            match size {
-                Size::Byte => Insn::Strb { rt, rn, offset },
-                Size::Half => Insn::Strh { rt, rn, offset },
-                Size::Word => Insn::StrW { rt, rn, offset },
-                Size::Double => Insn::StrX { rt, rn, offset },
-            }
-        }
-        Single::Load(kind) => {
-            let rt = destination(word, 0);
-            match kind {
-                LoadKind::Unsigned(Size::Byte) => Insn::Ldrb { rt, rn, offset },
-                LoadKind::Unsigned(Size::Half) => Insn::Ldrh { rt, rn, offset },
-                LoadKind::Unsigned(Size::Word) => Insn::LdrW { rt, rn, offset },
-                LoadKind::Unsigned(Size::Double) => Insn::LdrX { rt, rn, offset },
-                _ => Insn::Load {
-                    kind,
-                    rt,
-                    rn,
-                    offset,
-                },
-            }
-        }
-        Single::Prefetch => Insn::Nop,
-    })
+/// The nine-bit offset.
+fn imm9(word: u32) -> i16 {
+    signed(word, 20, 12) as i16
 }
 
 fn unscaled(word: u32) -> Option<Insn> {
-    at_offset(word, signed(word, 20, 12))
+    single(word, Addressing::Unscaled(imm9(word)))
 }
 
 fn unsigned(word: u32) -> Option<Insn> {
-    at_offset(word, i64::from(field(word, 21, 10)) << field(word, 31, 30))
+    let offset = field(word, 21, 10) << field(word, 31, 30);
+    single(word, Addressing::Unsigned(offset as u16))
 }
 
 fn indexed(word: u32) -> Option<Insn> {
@@ -399,46 +390,23 @@ fn indexed(word: u32) -> Option<Insn> {
     if t == n && n != R31 {
         return None;
     }
-    let (post, offset, rn) = (!bit(word, 11), signed(word, 20, 12) as i16, rn(word));
-    match single(word)? {
-        Single::Store(size) => Some(Insn::StoreIndexed {
-            size,
-            post,
-            rt: source(word, 0),
-            rn,
-            offset,
-        }),
-        Single::Load(kind) => Some(Insn::LoadIndexed {
-            kind,
-            post,
-            rt: destination(word, 0),
-            rn,
-            offset,
-        }),
-        Single::Prefetch => None,
-    }
+    let offset = imm9(word);
+    single(
+        word,
+        if bit(word, 11) {
+            Addressing::PreIndexed(offset)
+        } else {
+            Addressing::PostIndexed(offset)
+        },
+    )
 }
 
 fn unprivileged(word: u32) -> Option<Insn> {
-    let (offset, rn) = (signed(word, 20, 12) as i16, rn(word));
-    match single(word)? {
-        Single::Store(size) => Some(Insn::StoreUnprivileged {
-            size,
-            rt: source(word, 0),
-            rn,
-            offset,
-        }),
-        Single::Load(kind) => Some(Insn::LoadUnprivileged {
-            kind,
-            rt: destination(word, 0),
-            rn,
-            offset,
-        }),
-        Single::Prefetch => None,
-    }
+    single(word, Addressing::Unprivileged(imm9(word)))
 }
 
-fn register(word: u32) -> Option<Insn> {
+/// Addressing by a register offset; `None` if the extension is one of bytes or halves.
+pub(super) fn register_addressing(word: u32) -> Option<Addressing> {
     let extend = decode_reg_extend(field(word, 15, 13));
     if matches!(
         extend,
@@ -446,42 +414,13 @@ fn register(word: u32) -> Option<Insn> {
     ) {
         return None;
     }
-    let shift = if bit(word, 12) {
-        field(word, 31, 30) as u8
-    } else {
-        0
-    };
-    let (rn, rm) = (rn(word), source(word, 16));
-    let plain = matches!(extend, ExtendKind::Uxtx | ExtendKind::Sxtx);
-    Some(match single(word)? {
-        Single::Store(Size::Double) if plain => Insn::StrLslX {
-            rt: source(word, 0),
-            rn,
-            rm,
-            shift,
-        },
-        Single::Store(size) => Insn::StoreRegister {
-            size,
-            rt: source(word, 0),
-            rn,
-            rm,
-            extend,
-            shift,
-        },
-        Single::Load(LoadKind::Unsigned(Size::Double)) if plain => Insn::LdrLslX {
-            rt: destination(word, 0),
-            rn,
-            rm,
-            shift,
-        },
-        Single::Load(kind) => Insn::LoadRegister {
-            kind,
-            rt: destination(word, 0),
-            rn,
-            rm,
-            extend,
-            shift,
-        },
-        Single::Prefetch => Insn::Nop,
+    Some(Addressing::Register {
+        rm: register(word, 16),
+        extend,
+        scaled: bit(word, 12),
     })
+}
+
+fn register_offset(word: u32) -> Option<Insn> {
+    single(word, register_addressing(word)?)
 }

@@ -12,6 +12,7 @@
 //! be all ones or all zeros (shown in parentheses in the manual) are not looked at.
 
 mod branch;
+mod class;
 mod data_processing_immediate;
 mod data_processing_register;
 mod insn;
@@ -23,9 +24,14 @@ mod tests;
 
 use std::sync::LazyLock;
 
-pub use insn::{AtomicOp, ExtendKind, IndexMode, Insn, LoadKind, LogicalOp, Pair, ShiftKind};
+pub use class::Class;
+pub use insn::{
+    Addressing, AtomicOp, BitfieldOp, BranchRegisterOp, CondSelOp, Condition, ExtendKind, Insn,
+    LoadKind, LogicalOp, MoveWideOp, OneSourceOp, PairMode, ShiftKind,
+};
 
-use crate::registers::{SINK, SP, XZR};
+use crate::bus::Size;
+use crate::registers::SP;
 
 /// One encoding.
 struct Pattern {
@@ -106,48 +112,37 @@ const fn signed(word: u32, high: u32, low: u32) -> i64 {
     ((word << (31 - high)) as i32 >> (31 - high + low)) as i64
 }
 
-/// A five-bit register number whose 31 is the zero register, as a source.
-const fn source(word: u32, low: u32) -> u8 {
-    let number = field(word, low + 4, low) as u8;
-    if number == 31 { XZR } else { number }
-}
-
-/// A five-bit register number whose 31 is the zero register, as a destination.
-const fn destination(word: u32, low: u32) -> u8 {
-    let number = field(word, low + 4, low) as u8;
-    if number == 31 { SINK } else { number }
+/// A five-bit register number whose 31 is the zero register.
+const fn register(word: u32, low: u32) -> u8 {
+    field(word, low + 4, low) as u8
 }
 
 /// A five-bit register number whose 31 is the stack pointer.
 const fn or_sp(word: u32, low: u32) -> u8 {
-    let number = field(word, low + 4, low) as u8;
+    let number = register(word, low);
     if number == 31 { SP } else { number }
 }
 
-/// For which values of NZCV the condition holds (DDI 0487, `ConditionHolds`).
-const fn conditions(condition: u32) -> u16 {
-    let mut set = 0;
-    let mut nzcv = 0;
-    while nzcv < 16 {
-        let (n, z, c, v) = (nzcv & 8 != 0, nzcv & 4 != 0, nzcv & 2 != 0, nzcv & 1 != 0);
-        let holds = match condition >> 1 {
-            0b000 => z,
-            0b001 => c,
-            0b010 => n,
-            0b011 => v,
-            0b100 => c && !z,
-            0b101 => n == v,
-            0b110 => n == v && !z,
-            _ => true,
-        };
-        // AL and NV are the same condition.
-        let inverted = condition & 1 != 0 && condition != 0b1111;
-        if holds != inverted {
-            set |= 1 << nzcv;
+impl LogicalOp {
+    /// Bits 30 and 29 of all logical instructions.
+    const fn from_opc(opc: u32) -> Self {
+        match opc {
+            0b00 => Self::And,
+            0b01 => Self::Orr,
+            0b10 => Self::Eor,
+            _ => Self::Ands,
         }
-        nzcv += 1;
     }
-    set
+}
+
+impl LoadKind {
+    /// What is read.
+    #[inline(always)]
+    pub const fn size(self) -> Size {
+        match self {
+            Self::Unsigned(size) | Self::SignedX(size) | Self::SignedW(size) => size,
+        }
+    }
 }
 
 /// The `wmask` of DDI 0487, `DecodeBitMasks`, for a logical immediate. `None` if reserved.

@@ -4,7 +4,7 @@
 //! *PSTATE*, *System instructions*, *System register move*, and of *Unconditional branch
 //! (register)* the exception returns.
 
-use crate::registers::{SINK, XZR};
+use crate::registers::XZR;
 use crate::sysreg;
 
 /// One instruction of these groups.
@@ -20,55 +20,60 @@ pub enum SystemInsn {
     Brk(u16),
     /// ERET.
     Eret,
-    /// NOP, and all hints that are not something else.
-    Nop,
-    /// YIELD.
-    Yield,
-    /// WFE.
-    Wfe,
-    /// WFI.
-    Wfi,
-    /// SEV.
-    Sev,
-    /// SEVL.
-    Sevl,
-    /// CLREX.
-    Clrex,
-    /// DSB and DMB.
-    Barrier,
-    /// ISB.
-    Isb,
+    /// A hint by its number: [`SystemInsn::NOP`] and the like; what is not known has no effect.
+    Hint(u8),
+    /// CLREX, with CRm.
+    Clrex(u8),
+    /// DSB, with its option: which accesses, in which shareability domain.
+    Dsb(u8),
+    /// DMB, with its option.
+    Dmb(u8),
+    /// ISB, with its option.
+    Isb(u8),
     /// MSR DAIFSet, with the mask as in PSTATE.
     DaifSet(u8),
     /// MSR DAIFClr.
     DaifClear(u8),
-    /// MSR SPSel.
-    SpSel(bool),
+    /// MSR SPSel; the lowest bit counts.
+    SpSel(u8),
     /// SYS.
     Sys {
         /// What to do.
         op: SysOp,
+        /// The encoding in full, as [`sysreg::encoding`] packs it.
+        encoding: u16,
         /// Operand register.
         rt: u8,
     },
     /// MRS.
     Mrs {
-        /// Destination, the write sink for XZR.
+        /// Destination.
         rt: u8,
-        /// Row in [`sysreg::TABLE`].
-        row: u8,
-        /// The encoding in full.
+        /// The encoding of the system register.
         register: u16,
     },
     /// MSR (register).
     Msr {
         /// Source.
         rt: u8,
-        /// Row in [`sysreg::TABLE`].
-        row: u8,
-        /// The encoding in full.
+        /// The encoding of the system register.
         register: u16,
     },
+}
+
+impl SystemInsn {
+    /// The hint NOP.
+    pub const NOP: u8 = 0;
+    /// The hint YIELD.
+    pub const YIELD: u8 = 1;
+    /// The hint WFE.
+    pub const WFE: u8 = 2;
+    /// The hint WFI.
+    pub const WFI: u8 = 3;
+    /// The hint SEV.
+    pub const SEV: u8 = 4;
+    /// The hint SEVL.
+    pub const SEVL: u8 = 5;
 }
 
 /// Which addresses a TLBI is for.
@@ -98,11 +103,8 @@ pub enum SysOp {
     DcInvalidateVa,
     /// DC ISW, CSW and CISW.
     DcSetWay,
-    /// DC CVAC, CVAU and CIVAC; which one, for the trap.
-    DcVa {
-        /// CRm of the encoding.
-        crm: u8,
-    },
+    /// DC CVAC, CVAU and CIVAC.
+    DcVa,
     /// DC ZVA.
     DcZva,
     /// TLBI.
@@ -123,7 +125,7 @@ pub enum SysOp {
 
 const ERET: u32 = 0xd69f_03e0;
 /// Rt where no register is meant.
-const RT_NONE: u8 = 31;
+const RT_NONE: u8 = XZR;
 
 /// Decodes an instruction of these groups; `None` if it is unallocated or another group's.
 pub fn decode(word: u32) -> Option<SystemInsn> {
@@ -162,46 +164,36 @@ fn decode_system(word: u32) -> Option<SystemInsn> {
         field(5, 7),
     );
     let rt = field(0, 31);
+    let packed = sysreg::encoding(op0.into(), op1.into(), crn.into(), crm.into(), op2.into());
     match op0 {
         0 if !reads && rt == RT_NONE => decode_without_register(op1, crn, crm, op2),
         0 => None,
         1 if reads => None,
         1 => Some(SystemInsn::Sys {
             op: decode_sys(op1, crn, crm, op2)?,
+            encoding: packed,
             rt,
         }),
-        _ => {
-            let register =
-                sysreg::encoding(op0.into(), op1.into(), crn.into(), crm.into(), op2.into());
-            let row = sysreg::row_of(register);
-            let rt = match rt {
-                XZR if reads => SINK,
-                rt => rt,
-            };
-            Some(if reads {
-                SystemInsn::Mrs { rt, row, register }
-            } else {
-                SystemInsn::Msr { rt, row, register }
-            })
-        }
+        _ if reads => Some(SystemInsn::Mrs {
+            rt,
+            register: packed,
+        }),
+        _ => Some(SystemInsn::Msr {
+            rt,
+            register: packed,
+        }),
     }
 }
 
 /// Hints, barriers, and MSR (immediate).
 fn decode_without_register(op1: u8, crn: u8, crm: u8, op2: u8) -> Option<SystemInsn> {
     Some(match (op1, crn, op2) {
-        (3, 2, _) => match crm << 3 | op2 {
-            1 => SystemInsn::Yield,
-            2 => SystemInsn::Wfe,
-            3 => SystemInsn::Wfi,
-            4 => SystemInsn::Sev,
-            5 => SystemInsn::Sevl,
-            _ => SystemInsn::Nop,
-        },
-        (3, 3, 2) => SystemInsn::Clrex,
-        (3, 3, 4 | 5) => SystemInsn::Barrier,
-        (3, 3, 6) => SystemInsn::Isb,
-        (0, 4, 5) => SystemInsn::SpSel(crm & 1 != 0),
+        (3, 2, _) => SystemInsn::Hint(crm << 3 | op2),
+        (3, 3, 2) => SystemInsn::Clrex(crm),
+        (3, 3, 4) => SystemInsn::Dsb(crm),
+        (3, 3, 5) => SystemInsn::Dmb(crm),
+        (3, 3, 6) => SystemInsn::Isb(crm),
+        (0, 4, 5) => SystemInsn::SpSel(crm),
         (3, 4, 6) => SystemInsn::DaifSet(crm),
         (3, 4, 7) => SystemInsn::DaifClear(crm),
         _ => return None,
@@ -215,7 +207,7 @@ fn decode_sys(op1: u8, crn: u8, crm: u8, op2: u8) -> Option<SysOp> {
         (3, 7, 5, 1) => SysOp::IcVa,
         (0, 7, 6, 1) => SysOp::DcInvalidateVa,
         (0, 7, 6 | 10 | 14, 2) => SysOp::DcSetWay,
-        (3, 7, 10 | 11 | 14, 1) => SysOp::DcVa { crm },
+        (3, 7, 10 | 11 | 14, 1) => SysOp::DcVa,
         (3, 7, 4, 1) => SysOp::DcZva,
         (0, 7, 8, 0..=3) => SysOp::At {
             el: u8::from(op2 < 2),

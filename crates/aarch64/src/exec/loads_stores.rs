@@ -2,13 +2,14 @@
 
 use super::Flow;
 use super::alu::extend;
+use super::op::{IndexMode, Pair};
 use crate::bus::{Bus, Size};
 use crate::cpu::Cpu;
-use crate::decode::{AtomicOp, ExtendKind, IndexMode, LoadKind, Pair};
+use crate::decode::{AtomicOp, ExtendKind, LoadKind};
 use crate::exception::{AbortCause, Exception};
 use crate::leave::Leave;
 use crate::mmu::{AccessType, status};
-use crate::registers::{SINK, SP, XZR};
+use crate::registers::{SP, as_destination};
 
 /// The base register, with `CheckSPAlignment`.
 #[inline(always)]
@@ -33,13 +34,6 @@ impl LoadKind {
     pub(super) const HALF: Self = Self::Unsigned(Size::Half);
     pub(super) const WORD: Self = Self::Unsigned(Size::Word);
     pub(super) const DOUBLE: Self = Self::Unsigned(Size::Double);
-
-    #[inline(always)]
-    fn size(self) -> Size {
-        match self {
-            Self::Unsigned(size) | Self::SignedX(size) | Self::SignedW(size) => size,
-        }
-    }
 
     /// What the register becomes when memory holds `value`.
     #[inline(always)]
@@ -346,11 +340,6 @@ pub(super) fn store_exclusive_pair<B: Bus>(
     }
     cpu.set(rs, u64::from(!pass));
     done(cpu)
-}
-
-/// The index for writing a register that was decoded for reading.
-const fn as_destination(register: u8) -> u8 {
-    if register == XZR { SINK } else { register }
 }
 
 pub(super) fn compare_and_swap<B: Bus>(

@@ -1,4 +1,4 @@
-//! Execution of decoded instructions, one match over all of them.
+//! Execution of instructions, one match over all of the interpreter's [`Op`]s.
 //!
 //! The big match is inlined into the loop over a block; what is rare or long is a function in the
 //! file of its group. A load writes its register, and any instruction its base register, only once
@@ -7,6 +7,8 @@
 mod alu;
 mod data_processing;
 mod loads_stores;
+mod lower;
+mod op;
 pub mod simd;
 pub mod system;
 #[cfg(test)]
@@ -17,11 +19,14 @@ use alu::{
     logical_flags_x, shift_w, shift_x, subtract_w, subtract_x,
 };
 use data_processing::{add_carry, add_sub, conditional_compare, logical, shift_operand};
+pub(crate) use lower::lower;
+pub(crate) use op::Op;
+
 use loads_stores::{at, base, load, load_pair_w, load_pair_x, store, store_pair_w, store_pair_x};
 
 use crate::bus::{Bus, Size};
 use crate::cpu::Cpu;
-use crate::decode::{Insn, LoadKind};
+use crate::decode::LoadKind;
 use crate::exception::Exception;
 use crate::mmu::AccessType;
 use crate::registers::LR;
@@ -83,17 +88,24 @@ impl Cpu {
     }
 }
 
-/// Executes one instruction at `cpu.pc`, which moves only by a branch.
+/// Executes one operation at the PC, which moves only by a branch.
 #[inline(always)]
-pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Flow, Exception> {
-    match *insn {
-        Insn::Undefined => return Err(Exception::undefined()),
-        Insn::Nop => {}
-        Insn::Simd(insn) => {
+pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: &Op) -> Result<Flow, Exception> {
+    match *op {
+        Op::Undefined => return Err(Exception::undefined()),
+        Op::Nop => {}
+        Op::Simd(insn) => {
             simd::execute(cpu, bus, insn)?;
             return loads_stores::done(cpu);
         }
-        Insn::System(insn) => {
+        Op::SimdImmediate {
+            op,
+            width,
+            rd,
+            low,
+            high,
+        } => simd::immediate(cpu, op, width, rd, low, high)?,
+        Op::System(insn) => {
             let flow = system::execute(cpu, bus, insn)?;
             if flow == Flow::Next {
                 return loads_stores::done(cpu);
@@ -101,37 +113,35 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             return Ok(flow);
         }
 
-        Insn::Adr { rd, offset } => cpu.set(rd, cpu.state.pc.wrapping_add(offset as u64)),
-        Insn::Adrp { rd, offset } => {
-            cpu.set(rd, (cpu.state.pc & !0xfff).wrapping_add(offset as u64))
-        }
-        Insn::AddImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn).wrapping_add(imm)),
-        Insn::AddImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(imm as u32)),
-        Insn::AddsImmX { rd, rn, imm } => {
+        Op::Adr { rd, offset } => cpu.set(rd, cpu.state.pc.wrapping_add(offset as u64)),
+        Op::Adrp { rd, offset } => cpu.set(rd, (cpu.state.pc & !0xfff).wrapping_add(offset as u64)),
+        Op::AddImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn).wrapping_add(imm)),
+        Op::AddImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(imm as u32)),
+        Op::AddsImmX { rd, rn, imm } => {
             cpu.set_flagged_x(rd, add_with_carry_x(cpu.r(rn), imm, false));
         }
-        Insn::AddsImmW { rd, rn, imm } => {
+        Op::AddsImmW { rd, rn, imm } => {
             cpu.set_flagged_w(rd, add_with_carry_w(cpu.w(rn), imm as u32, false));
         }
-        Insn::SubsImmX { rd, rn, imm } => cpu.set_flagged_x(rd, subtract_x(cpu.r(rn), imm)),
-        Insn::SubsImmW { rd, rn, imm } => {
+        Op::SubsImmX { rd, rn, imm } => cpu.set_flagged_x(rd, subtract_x(cpu.r(rn), imm)),
+        Op::SubsImmW { rd, rn, imm } => {
             cpu.set_flagged_w(rd, subtract_w(cpu.w(rn), imm as u32));
         }
-        Insn::AndImm { rd, rn, imm } => cpu.set(rd, cpu.r(rn) & imm),
-        Insn::OrrImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn) | imm),
-        Insn::OrrImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn) | imm as u32),
-        Insn::EorImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn) ^ imm),
-        Insn::EorImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn) ^ imm as u32),
-        Insn::AndsImmX { rd, rn, imm } => {
+        Op::AndImm { rd, rn, imm } => cpu.set(rd, cpu.r(rn) & imm),
+        Op::OrrImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn) | imm),
+        Op::OrrImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn) | imm as u32),
+        Op::EorImmX { rd, rn, imm } => cpu.set(rd, cpu.r(rn) ^ imm),
+        Op::EorImmW { rd, rn, imm } => cpu.set_w(rd, cpu.w(rn) ^ imm as u32),
+        Op::AndsImmX { rd, rn, imm } => {
             let result = cpu.r(rn) & imm;
             cpu.set_flagged_x(rd, (result, logical_flags_x(result)));
         }
-        Insn::AndsImmW { rd, rn, imm } => {
+        Op::AndsImmW { rd, rn, imm } => {
             let result = cpu.w(rn) & imm as u32;
             cpu.set_flagged_w(rd, (result, logical_flags_w(result)));
         }
-        Insn::MovImm { rd, imm } => cpu.set(rd, imm),
-        Insn::Movk {
+        Op::MovImm { rd, imm } => cpu.set(rd, imm),
+        Op::Movk {
             rd,
             shift,
             imm,
@@ -143,7 +153,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
                 cpu.r(rd) & keep | u64::from(imm).wrapping_shl(shift.into()),
             );
         }
-        Insn::Ubfx {
+        Op::Ubfx {
             rd,
             rn,
             shift,
@@ -151,7 +161,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             cpu.set(rd, cpu.r(rn).wrapping_shr(shift.into()) & mask);
         }
-        Insn::Ubfiz {
+        Op::Ubfiz {
             rd,
             rn,
             shift,
@@ -159,7 +169,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             cpu.set(rd, (cpu.r(rn) & mask).wrapping_shl(shift.into()));
         }
-        Insn::SbfmX {
+        Op::SbfmX {
             rd,
             rn,
             left,
@@ -168,7 +178,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let placed = cpu.r(rn).wrapping_shl(left.into()) as i64;
             cpu.set(rd, placed.wrapping_shr(right.into()) as u64);
         }
-        Insn::SbfmW {
+        Op::SbfmW {
             rd,
             rn,
             left,
@@ -177,7 +187,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let placed = cpu.r(rn).wrapping_shl(left.into()) as i64;
             cpu.set_w(rd, placed.wrapping_shr(right.into()) as u32);
         }
-        Insn::BfmX {
+        Op::BfmX {
             rd,
             rn,
             rotate,
@@ -186,7 +196,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let source = cpu.r(rn).rotate_right(rotate.into());
             cpu.set(rd, cpu.r(rd) & !mask | source & mask);
         }
-        Insn::BfmW {
+        Op::BfmW {
             rd,
             rn,
             rotate,
@@ -195,67 +205,67 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let source = cpu.r(rn).rotate_right(rotate.into());
             cpu.set_w(rd, (cpu.r(rd) & !mask | source & mask) as u32);
         }
-        Insn::ExtrX { rd, rn, rm, lsb } => {
+        Op::ExtrX { rd, rn, rm, lsb } => {
             let both = u128::from(cpu.r(rn)) << 64 | u128::from(cpu.r(rm));
             cpu.set(rd, both.wrapping_shr(lsb.into()) as u64);
         }
-        Insn::ExtrW { rd, rn, rm, lsb } => {
+        Op::ExtrW { rd, rn, rm, lsb } => {
             let both = cpu.r(rn) << 32 | u64::from(cpu.w(rm));
             cpu.set_w(rd, both.wrapping_shr(lsb.into()) as u32);
         }
 
-        Insn::B { offset } => return cpu.branch(offset),
-        Insn::Bl { offset } => {
+        Op::B { offset } => return cpu.branch(offset),
+        Op::Bl { offset } => {
             cpu.set(LR, cpu.state.pc.wrapping_add(4));
             return cpu.branch(offset);
         }
-        Insn::BCond { conditions, offset } => {
+        Op::BCond { conditions, offset } => {
             return cpu.branch_if(condition_holds(conditions, cpu.state.nzcv), offset);
         }
-        Insn::CbzX { rt, offset } => return cpu.branch_if(cpu.r(rt) == 0, offset),
-        Insn::CbzW { rt, offset } => return cpu.branch_if(cpu.w(rt) == 0, offset),
-        Insn::CbnzX { rt, offset } => return cpu.branch_if(cpu.r(rt) != 0, offset),
-        Insn::CbnzW { rt, offset } => return cpu.branch_if(cpu.w(rt) != 0, offset),
-        Insn::Tbz { rt, bit, offset } => {
+        Op::CbzX { rt, offset } => return cpu.branch_if(cpu.r(rt) == 0, offset),
+        Op::CbzW { rt, offset } => return cpu.branch_if(cpu.w(rt) == 0, offset),
+        Op::CbnzX { rt, offset } => return cpu.branch_if(cpu.r(rt) != 0, offset),
+        Op::CbnzW { rt, offset } => return cpu.branch_if(cpu.w(rt) != 0, offset),
+        Op::Tbz { rt, bit, offset } => {
             let clear = cpu.r(rt).wrapping_shr(bit.into()) & 1 == 0;
             return cpu.branch_if(clear, offset);
         }
-        Insn::Tbnz { rt, bit, offset } => {
+        Op::Tbnz { rt, bit, offset } => {
             let set = cpu.r(rt).wrapping_shr(bit.into()) & 1 != 0;
             return cpu.branch_if(set, offset);
         }
-        Insn::Br { rn } => {
+        Op::Br { rn } => {
             cpu.state.pc = cpu.branch_address(cpu.r(rn));
             return Ok(Flow::Jump);
         }
-        Insn::Blr { rn } => {
+        Op::Blr { rn } => {
             let target = cpu.branch_address(cpu.r(rn));
             cpu.set(LR, cpu.state.pc.wrapping_add(4));
             cpu.state.pc = target;
             return Ok(Flow::Jump);
         }
 
-        Insn::MovX { rd, rm } => cpu.set(rd, cpu.r(rm)),
-        Insn::MovW { rd, rm } => cpu.set_w(rd, cpu.w(rm)),
-        Insn::AndX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) & cpu.r(rm)),
-        Insn::AndW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) & cpu.w(rm)),
-        Insn::OrrX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) | cpu.r(rm)),
-        Insn::OrrW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) | cpu.w(rm)),
-        Insn::EorX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) ^ cpu.r(rm)),
-        Insn::EorW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) ^ cpu.w(rm)),
-        Insn::AndsX { rd, rn, rm } => {
+        Op::MovX { rd, rm } => cpu.set(rd, cpu.r(rm)),
+        Op::MovW { rd, rm } => cpu.set_w(rd, cpu.w(rm)),
+        Op::AndX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) & cpu.r(rm)),
+        Op::AndW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) & cpu.w(rm)),
+        Op::OrrX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) | cpu.r(rm)),
+        Op::OrrW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) | cpu.w(rm)),
+        Op::EorX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) ^ cpu.r(rm)),
+        Op::EorW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn) ^ cpu.w(rm)),
+        Op::AndsX { rd, rn, rm } => {
             let result = cpu.r(rn) & cpu.r(rm);
             cpu.set_flagged_x(rd, (result, logical_flags_x(result)));
         }
-        Insn::AndsW { rd, rn, rm } => {
+        Op::AndsW { rd, rn, rm } => {
             let result = cpu.w(rn) & cpu.w(rm);
             cpu.set_flagged_w(rd, (result, logical_flags_w(result)));
         }
-        Insn::BicX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) & !cpu.r(rm)),
-        Insn::OrrLslX { rd, rn, rm, shift } => {
+        Op::BicX { rd, rn, rm } => cpu.set(rd, cpu.r(rn) & !cpu.r(rm)),
+        Op::OrrLslX { rd, rn, rm, shift } => {
             cpu.set(rd, cpu.r(rn) | cpu.r(rm).wrapping_shl(shift.into()));
         }
-        Insn::Logical {
+        Op::Logical {
             op,
             invert,
             wide,
@@ -267,31 +277,31 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             logical(cpu, op, invert, wide, [rd, rn, rm], kind, shift);
         }
-        Insn::AddX { rd, rn, rm } => cpu.set(rd, cpu.r(rn).wrapping_add(cpu.r(rm))),
-        Insn::AddW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(cpu.w(rm))),
-        Insn::SubX { rd, rn, rm } => cpu.set(rd, cpu.r(rn).wrapping_sub(cpu.r(rm))),
-        Insn::SubW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn).wrapping_sub(cpu.w(rm))),
-        Insn::AddsX { rd, rn, rm } => {
+        Op::AddX { rd, rn, rm } => cpu.set(rd, cpu.r(rn).wrapping_add(cpu.r(rm))),
+        Op::AddW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn).wrapping_add(cpu.w(rm))),
+        Op::SubX { rd, rn, rm } => cpu.set(rd, cpu.r(rn).wrapping_sub(cpu.r(rm))),
+        Op::SubW { rd, rn, rm } => cpu.set_w(rd, cpu.w(rn).wrapping_sub(cpu.w(rm))),
+        Op::AddsX { rd, rn, rm } => {
             cpu.set_flagged_x(rd, add_with_carry_x(cpu.r(rn), cpu.r(rm), false));
         }
-        Insn::AddsW { rd, rn, rm } => {
+        Op::AddsW { rd, rn, rm } => {
             cpu.set_flagged_w(rd, add_with_carry_w(cpu.w(rn), cpu.w(rm), false));
         }
-        Insn::SubsX { rd, rn, rm } => cpu.set_flagged_x(rd, subtract_x(cpu.r(rn), cpu.r(rm))),
-        Insn::SubsW { rd, rn, rm } => cpu.set_flagged_w(rd, subtract_w(cpu.w(rn), cpu.w(rm))),
-        Insn::AddLslX { rd, rn, rm, shift } => {
+        Op::SubsX { rd, rn, rm } => cpu.set_flagged_x(rd, subtract_x(cpu.r(rn), cpu.r(rm))),
+        Op::SubsW { rd, rn, rm } => cpu.set_flagged_w(rd, subtract_w(cpu.w(rn), cpu.w(rm))),
+        Op::AddLslX { rd, rn, rm, shift } => {
             cpu.set(
                 rd,
                 cpu.r(rn).wrapping_add(cpu.r(rm).wrapping_shl(shift.into())),
             );
         }
-        Insn::SubLslX { rd, rn, rm, shift } => {
+        Op::SubLslX { rd, rn, rm, shift } => {
             cpu.set(
                 rd,
                 cpu.r(rn).wrapping_sub(cpu.r(rm).wrapping_shl(shift.into())),
             );
         }
-        Insn::AddSubShifted {
+        Op::AddSubShifted {
             sub,
             set_flags,
             wide,
@@ -304,7 +314,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let operand = shift_operand(cpu, wide, rm, kind, shift);
             add_sub(cpu, sub, set_flags, wide, [rd, rn], operand);
         }
-        Insn::AddSubExtended {
+        Op::AddSubExtended {
             sub,
             set_flags,
             wide,
@@ -317,7 +327,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let operand = extend(cpu.r(rm), kind, shift);
             add_sub(cpu, sub, set_flags, wide, [rd, rn], operand);
         }
-        Insn::AddSubCarry {
+        Op::AddSubCarry {
             sub,
             set_flags,
             wide,
@@ -329,7 +339,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let carry = cpu.state.nzcv >> 29 & 1 != 0;
             add_carry(cpu, set_flags, wide, [rd, rn], operand, carry);
         }
-        Insn::CcmpReg {
+        Op::CcmpReg {
             sub,
             wide,
             nzcv,
@@ -339,7 +349,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             conditional_compare(cpu, sub, wide, nzcv, rn, cpu.r(rm), conditions);
         }
-        Insn::CcmpImm {
+        Op::CcmpImm {
             sub,
             wide,
             nzcv,
@@ -349,7 +359,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             conditional_compare(cpu, sub, wide, nzcv, rn, imm.into(), conditions);
         }
-        Insn::CselX {
+        Op::CselX {
             rd,
             rn,
             rm,
@@ -358,7 +368,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set(rd, if holds { cpu.r(rn) } else { cpu.r(rm) });
         }
-        Insn::CselW {
+        Op::CselW {
             rd,
             rn,
             rm,
@@ -367,7 +377,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set_w(rd, if holds { cpu.w(rn) } else { cpu.w(rm) });
         }
-        Insn::CsincX {
+        Op::CsincX {
             rd,
             rn,
             rm,
@@ -383,7 +393,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
                 },
             );
         }
-        Insn::CsincW {
+        Op::CsincW {
             rd,
             rn,
             rm,
@@ -399,7 +409,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
                 },
             );
         }
-        Insn::CsinvX {
+        Op::CsinvX {
             rd,
             rn,
             rm,
@@ -408,7 +418,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set(rd, if holds { cpu.r(rn) } else { !cpu.r(rm) });
         }
-        Insn::CsinvW {
+        Op::CsinvW {
             rd,
             rn,
             rm,
@@ -417,7 +427,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let holds = condition_holds(conditions, cpu.state.nzcv);
             cpu.set_w(rd, if holds { cpu.w(rn) } else { !cpu.w(rm) });
         }
-        Insn::CsnegX {
+        Op::CsnegX {
             rd,
             rn,
             rm,
@@ -433,7 +443,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
                 },
             );
         }
-        Insn::CsnegW {
+        Op::CsnegW {
             rd,
             rn,
             rm,
@@ -450,23 +460,23 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             );
         }
         // A division by zero gives 0.
-        Insn::UdivX { rd, rn, rm } => {
+        Op::UdivX { rd, rn, rm } => {
             cpu.set(rd, cpu.r(rn).checked_div(cpu.r(rm)).unwrap_or(0));
         }
-        Insn::UdivW { rd, rn, rm } => {
+        Op::UdivW { rd, rn, rm } => {
             cpu.set_w(rd, cpu.w(rn).checked_div(cpu.w(rm)).unwrap_or(0));
         }
-        Insn::SdivX { rd, rn, rm } => {
+        Op::SdivX { rd, rn, rm } => {
             let (n, m) = (cpu.r(rn) as i64, cpu.r(rm) as i64);
             cpu.set(rd, if m == 0 { 0 } else { n.wrapping_div(m) as u64 });
         }
-        Insn::SdivW { rd, rn, rm } => {
+        Op::SdivW { rd, rn, rm } => {
             let (n, m) = (cpu.w(rn) as i32, cpu.w(rm) as i32);
             cpu.set_w(rd, if m == 0 { 0 } else { n.wrapping_div(m) as u32 });
         }
-        Insn::ShiftX { kind, rd, rn, rm } => cpu.set(rd, shift_x(cpu.r(rn), kind, cpu.w(rm))),
-        Insn::ShiftW { kind, rd, rn, rm } => cpu.set_w(rd, shift_w(cpu.w(rn), kind, cpu.w(rm))),
-        Insn::Crc32 {
+        Op::ShiftX { kind, rd, rn, rm } => cpu.set(rd, shift_x(cpu.r(rn), kind, cpu.w(rm))),
+        Op::ShiftW { kind, rd, rn, rm } => cpu.set_w(rd, shift_w(cpu.w(rn), kind, cpu.w(rm))),
+        Op::Crc32 {
             castagnoli,
             size,
             rd,
@@ -475,109 +485,109 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             cpu.set_w(rd, crc32(castagnoli, cpu.w(rn), cpu.r(rm), size.bytes()));
         }
-        Insn::RbitX { rd, rn } => cpu.set(rd, cpu.r(rn).reverse_bits()),
-        Insn::RbitW { rd, rn } => cpu.set_w(rd, cpu.w(rn).reverse_bits()),
-        Insn::Rev16X { rd, rn } => {
+        Op::RbitX { rd, rn } => cpu.set(rd, cpu.r(rn).reverse_bits()),
+        Op::RbitW { rd, rn } => cpu.set_w(rd, cpu.w(rn).reverse_bits()),
+        Op::Rev16X { rd, rn } => {
             const LOW: u64 = 0x00ff_00ff_00ff_00ff;
             cpu.set(rd, (cpu.r(rn) & LOW) << 8 | cpu.r(rn) >> 8 & LOW);
         }
-        Insn::Rev16W { rd, rn } => cpu.set_w(rd, cpu.w(rn).swap_bytes().rotate_left(16)),
-        Insn::Rev32X { rd, rn } => cpu.set(rd, cpu.r(rn).swap_bytes().rotate_left(32)),
-        Insn::RevW { rd, rn } => cpu.set_w(rd, cpu.w(rn).swap_bytes()),
-        Insn::RevX { rd, rn } => cpu.set(rd, cpu.r(rn).swap_bytes()),
-        Insn::ClzX { rd, rn } => cpu.set(rd, cpu.r(rn).leading_zeros().into()),
-        Insn::ClzW { rd, rn } => cpu.set_w(rd, cpu.w(rn).leading_zeros()),
-        Insn::ClsX { rd, rn } => {
+        Op::Rev16W { rd, rn } => cpu.set_w(rd, cpu.w(rn).swap_bytes().rotate_left(16)),
+        Op::Rev32X { rd, rn } => cpu.set(rd, cpu.r(rn).swap_bytes().rotate_left(32)),
+        Op::RevW { rd, rn } => cpu.set_w(rd, cpu.w(rn).swap_bytes()),
+        Op::RevX { rd, rn } => cpu.set(rd, cpu.r(rn).swap_bytes()),
+        Op::ClzX { rd, rn } => cpu.set(rd, cpu.r(rn).leading_zeros().into()),
+        Op::ClzW { rd, rn } => cpu.set_w(rd, cpu.w(rn).leading_zeros()),
+        Op::ClsX { rd, rn } => {
             let value = cpu.r(rn) as i64;
             // Bits that equal the one above them; the lowest of the shifted value is always one.
             cpu.set(rd, ((value ^ value << 1) | 1).leading_zeros().into());
         }
-        Insn::ClsW { rd, rn } => {
+        Op::ClsW { rd, rn } => {
             let value = cpu.w(rn) as i32;
             cpu.set_w(rd, ((value ^ value << 1) | 1).leading_zeros());
         }
-        Insn::MaddX { rd, rn, rm, ra } => {
+        Op::MaddX { rd, rn, rm, ra } => {
             cpu.set(
                 rd,
                 cpu.r(ra).wrapping_add(cpu.r(rn).wrapping_mul(cpu.r(rm))),
             );
         }
-        Insn::MaddW { rd, rn, rm, ra } => {
+        Op::MaddW { rd, rn, rm, ra } => {
             cpu.set_w(
                 rd,
                 cpu.w(ra).wrapping_add(cpu.w(rn).wrapping_mul(cpu.w(rm))),
             );
         }
-        Insn::MsubX { rd, rn, rm, ra } => {
+        Op::MsubX { rd, rn, rm, ra } => {
             cpu.set(
                 rd,
                 cpu.r(ra).wrapping_sub(cpu.r(rn).wrapping_mul(cpu.r(rm))),
             );
         }
-        Insn::MsubW { rd, rn, rm, ra } => {
+        Op::MsubW { rd, rn, rm, ra } => {
             cpu.set_w(
                 rd,
                 cpu.w(ra).wrapping_sub(cpu.w(rn).wrapping_mul(cpu.w(rm))),
             );
         }
-        Insn::Smaddl { rd, rn, rm, ra } => {
+        Op::Smaddl { rd, rn, rm, ra } => {
             let product = i64::from(cpu.w(rn) as i32) * i64::from(cpu.w(rm) as i32);
             cpu.set(rd, cpu.r(ra).wrapping_add(product as u64));
         }
-        Insn::Smsubl { rd, rn, rm, ra } => {
+        Op::Smsubl { rd, rn, rm, ra } => {
             let product = i64::from(cpu.w(rn) as i32) * i64::from(cpu.w(rm) as i32);
             cpu.set(rd, cpu.r(ra).wrapping_sub(product as u64));
         }
-        Insn::Umaddl { rd, rn, rm, ra } => {
+        Op::Umaddl { rd, rn, rm, ra } => {
             let product = u64::from(cpu.w(rn)) * u64::from(cpu.w(rm));
             cpu.set(rd, cpu.r(ra).wrapping_add(product));
         }
-        Insn::Umsubl { rd, rn, rm, ra } => {
+        Op::Umsubl { rd, rn, rm, ra } => {
             let product = u64::from(cpu.w(rn)) * u64::from(cpu.w(rm));
             cpu.set(rd, cpu.r(ra).wrapping_sub(product));
         }
-        Insn::Smulh { rd, rn, rm } => {
+        Op::Smulh { rd, rn, rm } => {
             let product = i128::from(cpu.r(rn) as i64) * i128::from(cpu.r(rm) as i64);
             cpu.set(rd, (product >> 64) as u64);
         }
-        Insn::Umulh { rd, rn, rm } => {
+        Op::Umulh { rd, rn, rm } => {
             let product = u128::from(cpu.r(rn)) * u128::from(cpu.r(rm));
             cpu.set(rd, (product >> 64) as u64);
         }
 
-        Insn::LdrX { rt, rn, offset } => {
+        Op::LdrX { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return load(cpu, bus, LoadKind::DOUBLE, rt, va, AccessType::Normal);
         }
-        Insn::LdrW { rt, rn, offset } => {
+        Op::LdrW { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return load(cpu, bus, LoadKind::WORD, rt, va, AccessType::Normal);
         }
-        Insn::Ldrh { rt, rn, offset } => {
+        Op::Ldrh { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return load(cpu, bus, LoadKind::HALF, rt, va, AccessType::Normal);
         }
-        Insn::Ldrb { rt, rn, offset } => {
+        Op::Ldrb { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return load(cpu, bus, LoadKind::BYTE, rt, va, AccessType::Normal);
         }
-        Insn::StrX { rt, rn, offset } => {
+        Op::StrX { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return store(cpu, bus, Size::Double, rt, va, AccessType::Normal);
         }
-        Insn::StrW { rt, rn, offset } => {
+        Op::StrW { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return store(cpu, bus, Size::Word, rt, va, AccessType::Normal);
         }
-        Insn::Strh { rt, rn, offset } => {
+        Op::Strh { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return store(cpu, bus, Size::Half, rt, va, AccessType::Normal);
         }
-        Insn::Strb { rt, rn, offset } => {
+        Op::Strb { rt, rn, offset } => {
             let va = at(cpu, rn, offset)?;
             return store(cpu, bus, Size::Byte, rt, va, AccessType::Normal);
         }
-        Insn::Load {
+        Op::Load {
             kind,
             rt,
             rn,
@@ -586,7 +596,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let va = at(cpu, rn, offset)?;
             return load(cpu, bus, kind, rt, va, AccessType::Normal);
         }
-        Insn::LoadIndexed {
+        Op::LoadIndexed {
             kind,
             post,
             rt,
@@ -595,7 +605,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             return loads_stores::load_indexed(cpu, bus, kind, post, rt, rn, offset);
         }
-        Insn::StoreIndexed {
+        Op::StoreIndexed {
             size,
             post,
             rt,
@@ -604,17 +614,17 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             return loads_stores::store_indexed(cpu, bus, size, post, rt, rn, offset);
         }
-        Insn::LdrLslX { rt, rn, rm, shift } => {
+        Op::LdrLslX { rt, rn, rm, shift } => {
             let offset = cpu.r(rm).wrapping_shl(shift.into());
             let va = base(cpu, rn)?.wrapping_add(offset);
             return load(cpu, bus, LoadKind::DOUBLE, rt, va, AccessType::Normal);
         }
-        Insn::StrLslX { rt, rn, rm, shift } => {
+        Op::StrLslX { rt, rn, rm, shift } => {
             let offset = cpu.r(rm).wrapping_shl(shift.into());
             let va = base(cpu, rn)?.wrapping_add(offset);
             return store(cpu, bus, Size::Double, rt, va, AccessType::Normal);
         }
-        Insn::LoadRegister {
+        Op::LoadRegister {
             kind,
             rt,
             rn,
@@ -625,7 +635,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let va = loads_stores::register_offset(cpu, rn, rm, extend, shift)?;
             return load(cpu, bus, kind, rt, va, AccessType::Normal);
         }
-        Insn::StoreRegister {
+        Op::StoreRegister {
             size,
             rt,
             rn,
@@ -636,7 +646,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let va = loads_stores::register_offset(cpu, rn, rm, extend, shift)?;
             return store(cpu, bus, size, rt, va, AccessType::Normal);
         }
-        Insn::LoadUnprivileged {
+        Op::LoadUnprivileged {
             kind,
             rt,
             rn,
@@ -645,7 +655,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let va = at(cpu, rn, offset.into())?;
             return load(cpu, bus, kind, rt, va, AccessType::Unprivileged);
         }
-        Insn::StoreUnprivileged {
+        Op::StoreUnprivileged {
             size,
             rt,
             rn,
@@ -654,25 +664,25 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
             let va = at(cpu, rn, offset.into())?;
             return store(cpu, bus, size, rt, va, AccessType::Unprivileged);
         }
-        Insn::LoadLiteral { kind, rt, offset } => {
+        Op::LoadLiteral { kind, rt, offset } => {
             let va = cpu.state.pc.wrapping_add(offset as u64);
             return load(cpu, bus, kind, rt, va, AccessType::Normal);
         }
-        Insn::LdpX(pair) => return load_pair_x(cpu, bus, pair),
-        Insn::LdpW(pair) => return load_pair_w(cpu, bus, LoadKind::WORD, pair),
-        Insn::Ldpsw(pair) => return load_pair_w(cpu, bus, LoadKind::SignedX(Size::Word), pair),
-        Insn::StpX(pair) => return store_pair_x(cpu, bus, pair),
-        Insn::StpW(pair) => return store_pair_w(cpu, bus, pair),
-        Insn::Ldxr { size, rt, rn } => {
+        Op::LdpX(pair) => return load_pair_x(cpu, bus, pair),
+        Op::LdpW(pair) => return load_pair_w(cpu, bus, LoadKind::WORD, pair),
+        Op::Ldpsw(pair) => return load_pair_w(cpu, bus, LoadKind::SignedX(Size::Word), pair),
+        Op::StpX(pair) => return store_pair_x(cpu, bus, pair),
+        Op::StpW(pair) => return store_pair_w(cpu, bus, pair),
+        Op::Ldxr { size, rt, rn } => {
             return loads_stores::load_exclusive(cpu, bus, size, rt, rn);
         }
-        Insn::Stxr { size, rs, rt, rn } => {
+        Op::Stxr { size, rs, rt, rn } => {
             return loads_stores::store_exclusive(cpu, bus, size, rs, rt, rn);
         }
-        Insn::Ldxp { wide, rt, rt2, rn } => {
+        Op::Ldxp { wide, rt, rt2, rn } => {
             return loads_stores::load_exclusive_pair(cpu, bus, wide, rt, rt2, rn);
         }
-        Insn::Stxp {
+        Op::Stxp {
             wide,
             rs,
             rt,
@@ -681,7 +691,7 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
         } => {
             return loads_stores::store_exclusive_pair(cpu, bus, wide, rs, rt, rt2, rn);
         }
-        Insn::Ldar { size, rt, rn } => {
+        Op::Ldar { size, rt, rn } => {
             let va = base(cpu, rn)?;
             return load(
                 cpu,
@@ -692,17 +702,17 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: &Insn) -> Result<Fl
                 AccessType::AcquireRelease,
             );
         }
-        Insn::Stlr { size, rt, rn } => {
+        Op::Stlr { size, rt, rn } => {
             let va = base(cpu, rn)?;
             return store(cpu, bus, size, rt, va, AccessType::AcquireRelease);
         }
-        Insn::Cas { size, rs, rt, rn } => {
+        Op::Cas { size, rs, rt, rn } => {
             return loads_stores::compare_and_swap(cpu, bus, size, rs, rt, rn);
         }
-        Insn::Casp { wide, rs, rt, rn } => {
+        Op::Casp { wide, rs, rt, rn } => {
             return loads_stores::compare_and_swap_pair(cpu, bus, wide, rs, rt, rn);
         }
-        Insn::Atomic {
+        Op::Atomic {
             op,
             size,
             rs,

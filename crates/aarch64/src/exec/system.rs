@@ -3,14 +3,15 @@
 //! DDI 0487: the instructions' own pages; *Traps to EL1 of EL0 accesses* for what EL0 may not do.
 
 use super::Flow;
+use crate::Bus;
 use crate::cpu::{Cpu, Exit};
 use crate::decode::system::{SysOp, SystemInsn, TlbiOp};
 use crate::exception::{Exception, daif};
 use crate::leave::Leave;
 use crate::mmu::walk::Access;
 use crate::mmu::{Broadcast, TlbScope};
-use crate::sysreg::{self, Effect, encoding, sctlr};
-use crate::{Bus, registers::XZR};
+use crate::registers::{XZR, as_destination};
+use crate::sysreg::{self, Effect, encoding, row_of, sctlr};
 
 /// Executes one instruction.
 #[inline(never)]
@@ -20,18 +21,19 @@ pub(crate) fn execute<B: Bus>(
     insn: SystemInsn,
 ) -> Result<Flow, Exception> {
     match insn {
-        SystemInsn::Mrs { rt, row, register } => {
-            let value = sysreg::read(cpu, bus, row, register, rt & 31 | trap_rt(rt))?;
-            cpu.state.x[usize::from(rt)] = value;
+        SystemInsn::Mrs { rt, register } => {
+            let value = sysreg::read(cpu, bus, row_of(register), register, rt)?;
+            cpu.state.x[usize::from(as_destination(rt))] = value;
             Ok(Flow::Next)
         }
-        SystemInsn::Msr { rt, row, register } => {
+        SystemInsn::Msr { rt, register } => {
             let value = cpu.state.x[usize::from(rt)];
-            let effect = sysreg::write(cpu, bus, row, register, rt, value)?;
+            let effect = sysreg::write(cpu, bus, row_of(register), register, rt, value)?;
             Ok(follow(cpu, bus, effect))
         }
-        SystemInsn::Nop | SystemInsn::Barrier => Ok(Flow::Next),
-        SystemInsn::Isb => Ok(look(cpu)),
+        SystemInsn::Hint(number) => hint(cpu, bus, number),
+        SystemInsn::Dsb(_) | SystemInsn::Dmb(_) => Ok(Flow::Next),
+        SystemInsn::Isb(_) => Ok(look(cpu)),
         SystemInsn::DaifSet(mask) => {
             check_uma(cpu, encoding(0, 3, 4, mask.into(), 6))?;
             cpu.state.pstate.daif |= mask;
@@ -49,7 +51,7 @@ pub(crate) fn execute<B: Bus>(
             cpu.leave = Leave::Look;
             Ok(Flow::Jump)
         }
-        SystemInsn::Clrex => {
+        SystemInsn::Clrex(_) => {
             cpu.clear_exclusive();
             Ok(Flow::Next)
         }
@@ -60,8 +62,20 @@ pub(crate) fn execute<B: Bus>(
             require_el1(cpu)?;
             Ok(leave(cpu, Exit::Call))
         }
-        SystemInsn::Yield => Ok(leave(cpu, Exit::Yield)),
-        SystemInsn::Wfi => {
+        SystemInsn::SpSel(immediate) => {
+            require_el1(cpu)?;
+            cpu.state.set_el(1, immediate & 1 != 0);
+            Ok(look(cpu))
+        }
+        SystemInsn::Sys { op, encoding, rt } => execute_sys(cpu, bus, op, encoding, rt),
+    }
+}
+
+/// Hints. One that is not named here is a NOP.
+fn hint<B: Bus>(cpu: &mut Cpu, bus: &B, number: u8) -> Result<Flow, Exception> {
+    match number {
+        SystemInsn::YIELD => Ok(leave(cpu, Exit::Yield)),
+        SystemInsn::WFI => {
             // Masked or not, a pending interrupt ends WFI, and then nothing is trapped either.
             if bus.irq() || bus.fiq() {
                 return Ok(Flow::Next);
@@ -71,7 +85,7 @@ pub(crate) fn execute<B: Bus>(
             }
             Ok(leave(cpu, Exit::Wfi))
         }
-        SystemInsn::Wfe => {
+        SystemInsn::WFE => {
             if std::mem::take(&mut cpu.state.sys.event_register) {
                 return Ok(Flow::Next);
             }
@@ -81,27 +95,17 @@ pub(crate) fn execute<B: Bus>(
             // WFE may always return early; here it does, after the others have had a turn.
             Ok(leave(cpu, Exit::Yield))
         }
-        SystemInsn::Sev => {
+        SystemInsn::SEV => {
             cpu.state.sys.event_register = true;
             cpu.broadcast(Broadcast::Event);
             Ok(Flow::Next)
         }
-        SystemInsn::Sevl => {
+        SystemInsn::SEVL => {
             cpu.state.sys.event_register = true;
             Ok(Flow::Next)
         }
-        SystemInsn::SpSel(sp_sel) => {
-            require_el1(cpu)?;
-            cpu.state.set_el(1, sp_sel);
-            Ok(look(cpu))
-        }
-        SystemInsn::Sys { op, rt } => execute_sys(cpu, bus, op, rt),
+        _ => Ok(Flow::Next),
     }
-}
-
-/// The register number that a trapped MRS reports: 31 for XZR, whose destination is another slot.
-const fn trap_rt(rt: u8) -> u8 {
-    if rt > XZR { XZR } else { 0 }
 }
 
 fn require_el1(cpu: &Cpu) -> Result<(), Exception> {
@@ -149,25 +153,29 @@ fn follow<B: Bus>(cpu: &mut Cpu, bus: &B, effect: Effect) -> Flow {
 /// DAIF.I and DAIF.F are what [`Cpu::interrupt_pending`] honours.
 const _: () = assert!(daif::ALL & (daif::I | daif::F) == daif::I | daif::F);
 
-fn execute_sys<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: SysOp, rt: u8) -> Result<Flow, Exception> {
+fn execute_sys<B: Bus>(
+    cpu: &mut Cpu,
+    bus: &mut B,
+    op: SysOp,
+    encoding: u16,
+    rt: u8,
+) -> Result<Flow, Exception> {
     let operand = cpu.state.x[usize::from(rt)];
-    // The three kinds that EL0 may use, and only as SCTLR_EL1 says.
-    let el0_allowed = match op {
-        SysOp::IcVa => Some((sctlr::UCI, encoding(1, 3, 7, 5, 1))),
-        SysOp::DcVa { crm } => Some((sctlr::UCI, encoding(1, 3, 7, crm.into(), 1))),
-        SysOp::DcZva => Some((sctlr::DZE, encoding(1, 3, 7, 4, 1))),
-        _ => None,
-    };
     if cpu.state.pstate.el == 0 {
-        let (bit, register) = el0_allowed.ok_or_else(Exception::undefined)?;
+        // The three kinds that EL0 may use, and only as SCTLR_EL1 says.
+        let bit = match op {
+            SysOp::IcVa | SysOp::DcVa => sctlr::UCI,
+            SysOp::DcZva => sctlr::DZE,
+            _ => return Err(Exception::undefined()),
+        };
         if cpu.state.sys.sctlr & bit == 0 {
-            return Err(Exception::system_register(register, rt, false));
+            return Err(Exception::system_register(encoding, rt, false));
         }
     }
     match op {
         SysOp::DcZva => cpu.zero_block(bus, operand)?,
         // Every data access is coherent: only the translation shows.
-        SysOp::DcVa { .. } => {
+        SysOp::DcVa => {
             cpu.maintain_address(bus, operand, Access::Read)?;
         }
         SysOp::DcInvalidateVa => {

@@ -1,10 +1,12 @@
 //! Decoded FP and SIMD instructions: what to do, with every field extracted.
 //!
-//! Shared conventions: registers are indices into [`Cpu::v`](crate::Cpu::v), or into
-//! [`Cpu::x`](crate::Cpu::x) with register 31 already resolved; `log2` is the binary logarithm of an
+//! Shared conventions: registers are indices into [`State::v`](crate::State::v), or into
+//! [`State::x`](crate::State::x) with register 31 already resolved; `log2` is the binary logarithm of an
 //! element's (or access's) bytes; `width` is that of the whole operand: 3 and 4 are the 64- and
 //! 128-bit vectors, and in the scalar forms it equals `log2`. What lies above `width` in the
-//! destination becomes zero. `conditions` has bit n set if the condition holds when NZCV is n.
+//! destination becomes zero.
+
+use super::{Addressing, Condition, PairMode};
 
 /// An instruction of the FP and SIMD groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,33 +17,15 @@
 pub enum SimdInsn {
     Load {
         log2: u8,
-        mode: AddressMode,
         rt: u8,
         rn: u8,
-        offset: i32,
+        addressing: Addressing,
     },
     Store {
         log2: u8,
-        mode: AddressMode,
         rt: u8,
         rn: u8,
-        offset: i32,
-    },
-    LoadRegister {
-        log2: u8,
-        rt: u8,
-        rn: u8,
-        rm: u8,
-        extend: u8,
-        shift: u8,
-    },
-    StoreRegister {
-        log2: u8,
-        rt: u8,
-        rn: u8,
-        rm: u8,
-        extend: u8,
-        shift: u8,
+        addressing: Addressing,
     },
     LoadLiteral {
         log2: u8,
@@ -50,7 +34,7 @@ pub enum SimdInsn {
     },
     LoadPair {
         log2: u8,
-        mode: AddressMode,
+        mode: PairMode,
         rt: u8,
         rt2: u8,
         rn: u8,
@@ -58,7 +42,7 @@ pub enum SimdInsn {
     },
     StorePair {
         log2: u8,
-        mode: AddressMode,
+        mode: PairMode,
         rt: u8,
         rt2: u8,
         rn: u8,
@@ -271,13 +255,11 @@ pub enum SimdInsn {
         rd: u8,
         rn: u8,
     },
-    /// MOVI, MVNI, FMOV, ORR and BIC: each 64 bits are combined with `high:low`.
+    /// MOVI, MVNI, FMOV, ORR and BIC: see [`Immediate`].
     Immediate {
-        op: ImmediateOp,
+        immediate: Immediate,
         width: u8,
         rd: u8,
-        low: u32,
-        high: u32,
     },
     Permute {
         op: Permute,
@@ -343,23 +325,23 @@ pub enum SimdInsn {
     FpConditionalCompare {
         log2: u8,
         signal: bool,
-        conditions: u16,
+        condition: Condition,
         nzcv: u8,
         rn: u8,
         rm: u8,
     },
     FpSelect {
         log2: u8,
-        conditions: u16,
+        condition: Condition,
         rd: u8,
         rn: u8,
         rm: u8,
     },
-    /// FMOV of an immediate: the value's top 32 bits in `high`, the rest is zero.
+    /// FMOV of an immediate, which [`float_immediate`] expands.
     FpImmediate {
         log2: u8,
         rd: u8,
-        high: u32,
+        imm8: u8,
     },
     /// To a general register of 32 bits, or 64 if `wide`.
     FpToGeneral {
@@ -390,17 +372,6 @@ pub enum SimdInsn {
         rd: u8,
         rn: u8,
     },
-}
-
-/// How an address is formed from the base register and an immediate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressMode {
-    /// Base plus offset, the base stays.
-    Offset,
-    /// The base becomes base plus offset, which is the address.
-    PreIndexed,
-    /// The base is the address, and then becomes base plus offset.
-    PostIndexed,
 }
 
 /// What a structure access adds to its base register afterwards.
@@ -714,6 +685,17 @@ pub enum Shift {
     Uqshl,
 }
 
+/// A modified immediate, as it is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Immediate {
+    /// How `imm8` is expanded, and whether the result moves or combines.
+    pub cmode: u8,
+    /// Bit 29: inverts, or (`cmode` 14 and 15) expands otherwise.
+    pub op: bool,
+    /// The eight bits.
+    pub imm8: u8,
+}
+
 /// What is done with a vector immediate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the manual's mnemonics")]
@@ -721,6 +703,53 @@ pub enum ImmediateOp {
     Mov,
     Orr,
     Bic,
+}
+
+impl Immediate {
+    /// What is done, and with which 64 bits (DDI 0487, `AdvSIMDExpandImm`).
+    pub fn expand(self) -> (ImmediateOp, u64) {
+        let (cmode, op) = (self.cmode, self.op);
+        let byte = u64::from(self.imm8);
+        let words = |value: u64| value << 32 | value;
+        let halves = |value: u64| words(value << 16 | value);
+        // Before MVNI and BIC invert.
+        let value = match (cmode, op) {
+            (0..=7, _) => words(byte << (8 * (cmode >> 1))),
+            (8..=11, _) => halves(byte << (8 * (cmode >> 1 & 1))),
+            (12, _) => words(byte << 8 | 0xff),
+            (13, _) => words(byte << 16 | 0xffff),
+            (14, false) => byte * 0x0101_0101_0101_0101,
+            // Each bit of the immediate becomes a byte.
+            (14, true) => (0..8).map(|i| ((byte >> i & 1) * 0xff) << (8 * i)).sum(),
+            (_, false) => words(float_immediate(self.imm8, 2)),
+            (_, true) => float_immediate(self.imm8, 3),
+        };
+        let combines = cmode < 12 && cmode & 1 != 0;
+        match (combines, op) {
+            (true, false) => (ImmediateOp::Orr, value),
+            (true, true) => (ImmediateOp::Bic, value),
+            (false, true) if cmode < 14 => (ImmediateOp::Mov, !value),
+            (false, _) => (ImmediateOp::Mov, value),
+        }
+    }
+}
+
+/// The single or double (`log2` 2 or 3) that eight bits stand for (DDI 0487, `VFPExpandImm`).
+pub fn float_immediate(imm8: u8, log2: u8) -> u64 {
+    let sign = u32::from(imm8 >> 7) << 31;
+    let low = u32::from(imm8 & 0x3f);
+    // The exponent is NOT(b) followed by copies of b; then two of its bits and the fraction.
+    let high = match (log2, imm8 & 0x40 != 0) {
+        (2, false) => sign | 1 << 30 | low << 19,
+        (2, true) => sign | 0x1f << 25 | low << 19,
+        (_, false) => sign | 1 << 30 | low << 16,
+        (_, true) => sign | 0xff << 22 | low << 16,
+    };
+    if log2 == 2 {
+        high.into()
+    } else {
+        u64::from(high) << 32
+    }
 }
 
 /// Permutations of two vectors.

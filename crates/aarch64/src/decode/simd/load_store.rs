@@ -1,7 +1,8 @@
 //! *Loads and stores* with V == 1.
 
-use super::{AddressMode, Multiple, SimdInsn, Single, WriteBack, bit, field};
-use crate::decode::{or_sp, source};
+use super::{Addressing, Multiple, SimdInsn, Single, WriteBack, bit, field};
+use crate::decode::loads_stores::{pair_mode, register_addressing};
+use crate::decode::or_sp;
 
 /// A sign-extended field.
 fn signed(word: u32, low: u32, width: u32) -> i32 {
@@ -100,12 +101,7 @@ pub(super) fn pair(word: u32) -> Option<SimdInsn> {
         return None;
     }
     let log2 = 2 + opc;
-    let mode = match field(word, 23, 2) {
-        0b01 => AddressMode::PostIndexed,
-        0b11 => AddressMode::PreIndexed,
-        // Offset, and offset with the hint that the data is not needed again soon.
-        _ => AddressMode::Offset,
-    };
+    let mode = pair_mode(word);
     let offset = (signed(word, 15, 7) << log2) as i16;
     let (rt, rt2, rn) = (field(word, 0, 5), field(word, 10, 5), or_sp(word, 5));
     Some(if bit(word, 22) {
@@ -139,76 +135,50 @@ fn access(word: u32) -> Option<(u8, bool)> {
     (log2 <= 4).then_some((log2, opc & 1 != 0))
 }
 
-fn immediate(word: u32, mode: AddressMode, offset: i32) -> Option<SimdInsn> {
+fn single(word: u32, addressing: Addressing) -> Option<SimdInsn> {
     let (rt, rn) = (field(word, 0, 5), or_sp(word, 5));
     access(word).map(|(log2, load)| {
         if load {
             SimdInsn::Load {
                 log2,
-                mode,
                 rt,
                 rn,
-                offset,
+                addressing,
             }
         } else {
             SimdInsn::Store {
                 log2,
-                mode,
                 rt,
                 rn,
-                offset,
+                addressing,
             }
         }
     })
 }
 
+/// The nine-bit offset.
+fn imm9(word: u32) -> i16 {
+    signed(word, 12, 9) as i16
+}
+
 pub(super) fn unscaled(word: u32) -> Option<SimdInsn> {
-    immediate(word, AddressMode::Offset, signed(word, 12, 9))
+    single(word, Addressing::Unscaled(imm9(word)))
 }
 
 pub(super) fn post_indexed(word: u32) -> Option<SimdInsn> {
-    immediate(word, AddressMode::PostIndexed, signed(word, 12, 9))
+    single(word, Addressing::PostIndexed(imm9(word)))
 }
 
 pub(super) fn pre_indexed(word: u32) -> Option<SimdInsn> {
-    immediate(word, AddressMode::PreIndexed, signed(word, 12, 9))
+    single(word, Addressing::PreIndexed(imm9(word)))
 }
 
 pub(super) fn unsigned_immediate(word: u32) -> Option<SimdInsn> {
     let (log2, _) = access(word)?;
-    immediate(
-        word,
-        AddressMode::Offset,
-        ((word >> 10 & 0xfff) << log2) as i32,
-    )
+    let offset = (word >> 10 & 0xfff) << log2;
+    single(word, Addressing::Unsigned(offset as u16))
 }
 
 pub(super) fn register_offset(word: u32) -> Option<SimdInsn> {
-    let (log2, load) = access(word)?;
-    let extend = field(word, 13, 3);
-    if extend & 2 == 0 {
-        return None;
-    }
-    let shift = if bit(word, 12) { log2 } else { 0 };
-    let (rt, rn) = (field(word, 0, 5), or_sp(word, 5));
-    let rm = source(word, 16);
-    Some(if load {
-        SimdInsn::LoadRegister {
-            log2,
-            rt,
-            rn,
-            rm,
-            extend,
-            shift,
-        }
-    } else {
-        SimdInsn::StoreRegister {
-            log2,
-            rt,
-            rn,
-            rm,
-            extend,
-            shift,
-        }
-    })
+    single(word, register_addressing(word)?)
 }

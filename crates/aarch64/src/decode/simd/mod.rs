@@ -22,6 +22,8 @@ mod vector;
 
 pub use insn::*;
 
+use super::{Addressing, Condition, PairMode};
+
 /// One encoding class: the fixed bits as `0` and `1`, any other as `.`, from bit 31 down.
 pub(crate) struct Pattern {
     mask: u32,
@@ -300,4 +302,11 @@ fn field(word: u32, low: u32, width: u32) -> u8 {
 #[inline]
 fn bit(word: u32, index: u32) -> bool {
     word >> index & 1 != 0
+}
+
+/// Mask and value of every encoding class.
+#[cfg(test)]
+pub(crate) fn encodings() -> impl Iterator<Item = (u32, u32)> {
+    let all = DATA_PROCESSING.iter().chain(LOADS_STORES);
+    all.map(|class| (class.mask, class.value))
 }

@@ -1,7 +1,7 @@
 //! *Data processing -- scalar floating-point*.
 
-use super::{FixedOp, FpThreeSame, FpTwoRegister, SimdInsn, bit, field};
-use crate::decode::{conditions, destination, source};
+use super::{Condition, FixedOp, FpThreeSame, FpTwoRegister, SimdInsn, bit, field};
+use crate::decode::register;
 
 /// The format of ptype as the logarithm of its bytes: single or double.
 fn format(word: u32) -> Option<u8> {
@@ -33,7 +33,7 @@ pub(super) fn fixed_convert(word: u32) -> Option<SimdInsn> {
                 wide,
                 fraction_bits,
                 rd,
-                rn: source(word, 5),
+                rn: register(word, 5),
             })
         }
         op @ (0b11_000 | 0b11_001) => {
@@ -42,7 +42,7 @@ pub(super) fn fixed_convert(word: u32) -> Option<SimdInsn> {
             } else {
                 FixedOp::Fcvtzu
             };
-            let rd = destination(word, 0);
+            let rd = register(word, 0);
             Some(SimdInsn::FpToGeneral {
                 op,
                 log2,
@@ -71,14 +71,14 @@ pub(super) fn integer_convert(word: u32) -> Option<SimdInsn> {
         return Some(if opcode == 0b110 {
             SimdInsn::FpMoveToGeneral {
                 log2,
-                rd: destination(word, 0),
+                rd: register(word, 0),
                 rn,
             }
         } else {
             SimdInsn::FpMoveFromGeneral {
                 log2,
                 rd,
-                rn: source(word, 5),
+                rn: register(word, 5),
             }
         });
     }
@@ -86,7 +86,7 @@ pub(super) fn integer_convert(word: u32) -> Option<SimdInsn> {
     let op = match (rmode, opcode) {
         (0, 0b010 | 0b011) => {
             let signed = opcode & 1 == 0;
-            let rn = source(word, 5);
+            let rn = register(word, 5);
             return Some(SimdInsn::FpFromGeneral {
                 signed,
                 log2,
@@ -113,7 +113,7 @@ pub(super) fn integer_convert(word: u32) -> Option<SimdInsn> {
         log2,
         wide,
         fraction_bits: 0,
-        rd: destination(word, 0),
+        rd: register(word, 0),
         rn,
     })
 }
@@ -164,37 +164,12 @@ pub(super) fn compare(word: u32) -> Option<SimdInsn> {
     })
 }
 
-/// VFPExpandImm: the top 32 bits of the value.
-fn expand_immediate(imm8: u8, log2: u8) -> u32 {
-    let sign = u32::from(imm8 >> 7) << 31;
-    let low = u32::from(imm8 & 0x3f);
-    // The exponent is NOT(b) followed by copies of b; then two of its bits and the fraction.
-    match (log2, imm8 & 0x40 != 0) {
-        (2, false) => sign | 1 << 30 | low << 19,
-        (2, true) => sign | 0x1f << 25 | low << 19,
-        (_, false) => sign | 1 << 30 | low << 16,
-        (_, true) => sign | 0xff << 22 | low << 16,
-    }
-}
-
 pub(super) fn immediate(word: u32) -> Option<SimdInsn> {
-    let log2 = format(word)?;
-    let high = expand_immediate(field(word, 13, 8), log2);
     Some(SimdInsn::FpImmediate {
-        log2,
+        log2: format(word)?,
         rd: field(word, 0, 5),
-        high,
+        imm8: field(word, 13, 8),
     })
-}
-
-/// The value of FMOV (vector, immediate), repeated to 64 bits.
-pub(super) fn vector_immediate(imm8: u8, log2: u8) -> u64 {
-    let high = u64::from(expand_immediate(imm8, log2));
-    if log2 == 2 {
-        high << 32 | high
-    } else {
-        high << 32
-    }
 }
 
 pub(super) fn conditional_compare(word: u32) -> Option<SimdInsn> {
@@ -202,7 +177,7 @@ pub(super) fn conditional_compare(word: u32) -> Option<SimdInsn> {
     Some(SimdInsn::FpConditionalCompare {
         log2: format(word)?,
         signal: bit(word, 4),
-        conditions: conditions(field(word, 12, 4).into()),
+        condition: Condition::new(field(word, 12, 4).into()),
         nzcv: field(word, 0, 4),
         rn,
         rm,
@@ -238,7 +213,7 @@ pub(super) fn conditional_select(word: u32) -> Option<SimdInsn> {
     let (rd, rn, rm) = registers(word);
     Some(SimdInsn::FpSelect {
         log2: format(word)?,
-        conditions: conditions(field(word, 12, 4).into()),
+        condition: Condition::new(field(word, 12, 4).into()),
         rd,
         rn,
         rm,

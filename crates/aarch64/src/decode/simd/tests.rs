@@ -1,7 +1,8 @@
 use crate::decode::Insn;
 
 use super::{
-    AddressMode, DATA_PROCESSING, LOADS_STORES, Pattern, SimdInsn, decode, decode_load_store,
+    Addressing, DATA_PROCESSING, LOADS_STORES, PairMode, Pattern, SimdInsn, decode,
+    decode_load_store,
 };
 
 fn any(word: u32) -> Option<SimdInsn> {
@@ -168,17 +169,16 @@ fn fields_of_loads_and_stores_are_extracted() {
         any(0x3dc0_0be0),
         Some(SimdInsn::Load {
             log2: 4,
-            mode: AddressMode::Offset,
             rt: 0,
             rn: crate::registers::SP,
-            offset: 32
+            addressing: Addressing::Unsigned(32)
         })
     );
     assert_eq!(
         any(0xadbe_0861),
         Some(SimdInsn::StorePair {
             log2: 4,
-            mode: AddressMode::PreIndexed,
+            mode: PairMode::PreIndexed,
             rt: 1,
             rt2: 2,
             rn: 3,
@@ -189,7 +189,7 @@ fn fields_of_loads_and_stores_are_extracted() {
         any(0x6cc1_27e8),
         Some(SimdInsn::LoadPair {
             log2: 3,
-            mode: AddressMode::PostIndexed,
+            mode: PairMode::PostIndexed,
             rt: 8,
             rt2: 9,
             rn: crate::registers::SP,

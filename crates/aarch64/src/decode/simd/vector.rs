@@ -1,9 +1,9 @@
 //! *Data processing -- Advanced SIMD*: copies, permutations, reductions and immediates, and the
 //! fields that all its classes share.
 
-use super::{Across, FpThreeSame, ImmediateOp, Permute, SimdInsn, bit, field, scalar_fp};
+use super::{Across, FpThreeSame, Immediate, Permute, SimdInsn, bit, field};
 
-use crate::decode::{destination, source};
+use crate::decode::register;
 
 /// The fields that most classes share.
 pub(super) struct Fields {
@@ -91,25 +91,25 @@ pub(super) fn copy(word: u32) -> Option<SimdInsn> {
             log2,
             width,
             rd,
-            rn: source(word, 5),
+            rn: register(word, 5),
         }),
         0b0011 if f.q => Some(SimdInsn::InsertGeneral {
             log2,
             index,
             rd,
-            rn: source(word, 5),
+            rn: register(word, 5),
         }),
         0b0101 if log2 < 2 + u8::from(f.q) => Some(SimdInsn::MoveSigned {
             log2,
             wide: f.q,
             index,
-            rd: destination(word, 0),
+            rd: register(word, 0),
             rn,
         }),
         0b0111 if f.q == (log2 == 3) => Some(SimdInsn::MoveUnsigned {
             log2,
             index,
-            rd: destination(word, 0),
+            rd: register(word, 0),
             rn,
         }),
         _ => None,
@@ -239,33 +239,9 @@ pub(super) fn modified_immediate(word: u32) -> Option<SimdInsn> {
     if bit(word, 11) || (cmode == 15 && op && !q) {
         return None;
     }
-    let byte = u64::from(imm8);
-    let words = |value: u64| value << 32 | value;
-    let halves = |value: u64| words(value << 16 | value);
-    // AdvSIMDExpandImm, before MVNI and BIC invert.
-    let value = match (cmode, op) {
-        (0..=7, _) => words(byte << (8 * (cmode >> 1))),
-        (8..=11, _) => halves(byte << (8 * (cmode >> 1 & 1))),
-        (12, _) => words(byte << 8 | 0xff),
-        (13, _) => words(byte << 16 | 0xffff),
-        (14, false) => byte * 0x0101_0101_0101_0101,
-        // Each bit of the immediate becomes a byte.
-        (14, true) => (0..8).map(|i| ((byte >> i & 1) * 0xff) << (8 * i)).sum(),
-        (_, false) => scalar_fp::vector_immediate(imm8, 2),
-        (_, true) => scalar_fp::vector_immediate(imm8, 3),
-    };
-    let combines = cmode < 12 && cmode & 1 != 0;
-    let (kind, value) = match (combines, op) {
-        (true, false) => (ImmediateOp::Orr, value),
-        (true, true) => (ImmediateOp::Bic, value),
-        (false, true) if cmode < 14 => (ImmediateOp::Mov, !value),
-        (false, _) => (ImmediateOp::Mov, value),
-    };
     Some(SimdInsn::Immediate {
-        op: kind,
+        immediate: Immediate { cmode, op, imm8 },
         width: 3 + u8::from(q),
         rd: field(word, 0, 5),
-        low: value as u32,
-        high: (value >> 32) as u32,
     })
 }

@@ -54,9 +54,3 @@ pub(super) fn compare(log2: u8, a: u64, b: u64, signal: bool, env: &mut FpEnv) -
         fp_compare::<F64>(a, b, signal, env)
     }
 }
-
-/// ConditionHolds, for a set of values of NZCV.
-#[inline(always)]
-pub(super) fn condition_holds(conditions: u16, nzcv: u32) -> bool {
-    conditions >> (nzcv >> 28) & 1 != 0
-}

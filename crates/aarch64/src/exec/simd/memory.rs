@@ -4,7 +4,8 @@ use super::lanes::{MASKS, broadcast, element, insert};
 use super::{set, v};
 use crate::bus::{Bus, Size};
 use crate::cpu::Cpu;
-use crate::decode::simd::{AddressMode, Multiple, Single, WriteBack};
+use crate::decode::simd::{Multiple, Single, WriteBack};
+use crate::decode::{Addressing, ExtendKind, PairMode};
 use crate::exception::Exception;
 use crate::mmu::AccessType;
 use crate::registers::SP;
@@ -20,27 +21,45 @@ fn base(cpu: &Cpu, rn: u8) -> Result<u64, Exception> {
     Ok(cpu.state.x[usize::from(rn)])
 }
 
-/// The address of an access, and what the base register becomes.
+/// The address of an access of one register, and what the base register becomes.
 #[inline(always)]
-fn address(base: u64, mode: AddressMode, offset: i64) -> (u64, u64) {
+fn address(cpu: &Cpu, rn: u8, addressing: Addressing, log2: u8) -> Result<(u64, u64), Exception> {
+    let base = base(cpu, rn)?;
+    let at = |offset: i64| base.wrapping_add(offset as u64);
+    Ok(match addressing {
+        Addressing::Unsigned(offset) => (at(offset.into()), base),
+        Addressing::Unscaled(offset) | Addressing::Unprivileged(offset) => {
+            (at(offset.into()), base)
+        }
+        Addressing::PreIndexed(offset) => (at(offset.into()), at(offset.into())),
+        Addressing::PostIndexed(offset) => (base, at(offset.into())),
+        Addressing::Register { rm, extend, scaled } => {
+            let offset = extended(cpu, rm, extend) << if scaled { log2 } else { 0 };
+            (base.wrapping_add(offset), base)
+        }
+    })
+}
+
+/// The address of an access of two registers, and what the base register becomes.
+#[inline(always)]
+fn pair_address(base: u64, mode: PairMode, offset: i16) -> (u64, u64) {
     let moved = base.wrapping_add(offset as u64);
     match mode {
-        AddressMode::Offset => (moved, base),
-        AddressMode::PreIndexed => (moved, moved),
-        AddressMode::PostIndexed => (base, moved),
+        PairMode::Offset | PairMode::NonTemporal => (moved, base),
+        PairMode::PreIndexed => (moved, moved),
+        PairMode::PostIndexed => (base, moved),
     }
 }
 
-/// ExtendReg for a register offset.
+/// ExtendReg for a register offset, which is of words or doublewords.
 #[inline(always)]
-pub(super) fn extended(cpu: &Cpu, rm: u8, extend: u8, shift: u8) -> u64 {
+fn extended(cpu: &Cpu, rm: u8, extend: ExtendKind) -> u64 {
     let value = cpu.state.x[usize::from(rm)];
-    let value = match extend {
-        0b010 => u64::from(value as u32),
-        0b110 => value as i32 as u64,
+    match extend {
+        ExtendKind::Uxtw => u64::from(value as u32),
+        ExtendKind::Sxtw => value as i32 as u64,
         _ => value,
-    };
-    value << shift
+    }
 }
 
 #[inline(always)]
@@ -80,12 +99,11 @@ pub(super) fn load<B: Bus>(
     cpu: &mut Cpu,
     bus: &mut B,
     log2: u8,
-    mode: AddressMode,
     rt: u8,
     rn: u8,
-    offset: i32,
+    addressing: Addressing,
 ) -> Result<(), Exception> {
-    let (va, moved) = address(base(cpu, rn)?, mode, offset.into());
+    let (va, moved) = address(cpu, rn, addressing, log2)?;
     let value = read(cpu, bus, va, log2)?;
     set(cpu, rt, 4, value);
     cpu.state.x[usize::from(rn)] = moved;
@@ -97,41 +115,14 @@ pub(super) fn store<B: Bus>(
     cpu: &mut Cpu,
     bus: &mut B,
     log2: u8,
-    mode: AddressMode,
     rt: u8,
     rn: u8,
-    offset: i32,
+    addressing: Addressing,
 ) -> Result<(), Exception> {
-    let (va, moved) = address(base(cpu, rn)?, mode, offset.into());
+    let (va, moved) = address(cpu, rn, addressing, log2)?;
     write(cpu, bus, va, log2, v(cpu, rt))?;
     cpu.state.x[usize::from(rn)] = moved;
     Ok(())
-}
-
-pub(super) fn load_at<B: Bus>(
-    cpu: &mut Cpu,
-    bus: &mut B,
-    log2: u8,
-    rt: u8,
-    rn: u8,
-    offset: u64,
-) -> Result<(), Exception> {
-    let va = base(cpu, rn)?.wrapping_add(offset);
-    let value = read(cpu, bus, va, log2)?;
-    set(cpu, rt, 4, value);
-    Ok(())
-}
-
-pub(super) fn store_at<B: Bus>(
-    cpu: &mut Cpu,
-    bus: &mut B,
-    log2: u8,
-    rt: u8,
-    rn: u8,
-    offset: u64,
-) -> Result<(), Exception> {
-    let va = base(cpu, rn)?.wrapping_add(offset);
-    write(cpu, bus, va, log2, v(cpu, rt))
 }
 
 pub(super) fn load_literal<B: Bus>(
@@ -151,12 +142,12 @@ pub(super) fn load_pair<B: Bus>(
     cpu: &mut Cpu,
     bus: &mut B,
     log2: u8,
-    mode: AddressMode,
+    mode: PairMode,
     (rt, rt2): (u8, u8),
     rn: u8,
     offset: i16,
 ) -> Result<(), Exception> {
-    let (va, moved) = address(base(cpu, rn)?, mode, offset.into());
+    let (va, moved) = pair_address(base(cpu, rn)?, mode, offset);
     let (first, second) = if log2 == 3 {
         let both = cpu.load_pair(bus, va)?;
         (both & MASKS[3], both >> 64)
@@ -177,12 +168,12 @@ pub(super) fn store_pair<B: Bus>(
     cpu: &mut Cpu,
     bus: &mut B,
     log2: u8,
-    mode: AddressMode,
+    mode: PairMode,
     (rt, rt2): (u8, u8),
     rn: u8,
     offset: i16,
 ) -> Result<(), Exception> {
-    let (va, moved) = address(base(cpu, rn)?, mode, offset.into());
+    let (va, moved) = pair_address(base(cpu, rn)?, mode, offset);
     if log2 == 3 {
         cpu.store_pair(bus, va, v(cpu, rt) & MASKS[3] | v(cpu, rt2) << 64)?;
     } else {

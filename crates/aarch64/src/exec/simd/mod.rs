@@ -11,11 +11,13 @@ mod shift;
 mod tests;
 mod widening;
 
+use super::alu::condition_holds;
 use crate::bus::Bus;
 use crate::cpu::Cpu;
-use crate::decode::simd::SimdInsn;
+use crate::decode::simd::{ImmediateOp, SimdInsn};
 use crate::exception::Exception;
 use crate::fp::{FpEnv, QC};
+use crate::registers::as_destination;
 use lanes::MASKS;
 
 /// Executes one instruction. The PC is the caller's to advance.
@@ -27,18 +29,16 @@ pub fn execute<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: SimdInsn) -> Result<(),
     match insn {
         SimdInsn::Load {
             log2,
-            mode,
             rt,
             rn,
-            offset,
-        } => memory::load(cpu, bus, log2, mode, rt, rn, offset),
+            addressing,
+        } => memory::load(cpu, bus, log2, rt, rn, addressing),
         SimdInsn::Store {
             log2,
-            mode,
             rt,
             rn,
-            offset,
-        } => memory::store(cpu, bus, log2, mode, rt, rn, offset),
+            addressing,
+        } => memory::store(cpu, bus, log2, rt, rn, addressing),
         SimdInsn::LoadPair {
             log2,
             mode,
@@ -55,28 +55,6 @@ pub fn execute<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: SimdInsn) -> Result<(),
             rn,
             offset,
         } => memory::store_pair(cpu, bus, log2, mode, (rt, rt2), rn, offset),
-        SimdInsn::LoadRegister {
-            log2,
-            rt,
-            rn,
-            rm,
-            extend,
-            shift,
-        } => {
-            let offset = memory::extended(cpu, rm, extend, shift);
-            memory::load_at(cpu, bus, log2, rt, rn, offset)
-        }
-        SimdInsn::StoreRegister {
-            log2,
-            rt,
-            rn,
-            rm,
-            extend,
-            shift,
-        } => {
-            let offset = memory::extended(cpu, rm, extend, shift);
-            memory::store_at(cpu, bus, log2, rt, rn, offset)
-        }
         SimdInsn::LoadLiteral { log2, rt, offset } => {
             memory::load_literal(cpu, bus, log2, rt, offset)
         }
@@ -90,6 +68,22 @@ pub fn execute<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: SimdInsn) -> Result<(),
             Ok(())
         }
     }
+}
+
+/// MOVI, MVNI, FMOV, ORR and BIC of an immediate, expanded.
+#[inline(never)]
+pub(super) fn immediate(
+    cpu: &mut Cpu,
+    op: ImmediateOp,
+    width: u8,
+    rd: u8,
+    low: u32,
+    high: u32,
+) -> Result<(), Exception> {
+    cpu.state.check_fp_access()?;
+    let value = moves::immediate(op, v(cpu, rd), low, high);
+    set(cpu, rd, width, value);
+    Ok(())
 }
 
 /// Data processing, which cannot fail.
@@ -274,7 +268,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
             rd,
             rn,
         } => {
-            cpu.state.x[usize::from(rd)] = lanes::element(v(cpu, rn), log2, index);
+            *general(cpu, rd) = lanes::element(v(cpu, rn), log2, index);
         }
         SimdInsn::MoveSigned {
             log2,
@@ -285,17 +279,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
         } => {
             let element = lanes::element(v(cpu, rn), log2, index);
             let value = lanes::sign_extend(element, lanes::bits(log2)) as u64;
-            cpu.state.x[usize::from(rd)] = if wide { value } else { u64::from(value as u32) };
-        }
-        SimdInsn::Immediate {
-            op,
-            width,
-            rd,
-            low,
-            high,
-        } => {
-            let value = moves::immediate(op, v(cpu, rd), low, high);
-            set(cpu, rd, width, value);
+            *general(cpu, rd) = if wide { value } else { u64::from(value as u32) };
         }
         SimdInsn::Permute {
             op,
@@ -383,12 +367,12 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
         SimdInsn::FpConditionalCompare {
             log2,
             signal,
-            conditions,
+            condition,
             nzcv,
             rn,
             rm,
         } => {
-            cpu.state.nzcv = if fp_scalar::condition_holds(conditions, cpu.state.nzcv) {
+            cpu.state.nzcv = if condition_holds(condition.holding(), cpu.state.nzcv) {
                 let (a, b) = (v(cpu, rn) as u64, v(cpu, rm) as u64);
                 fp_scalar::compare(log2, a, b, signal, &mut env)
             } else {
@@ -397,25 +381,17 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
         }
         SimdInsn::FpSelect {
             log2,
-            conditions,
+            condition,
             rd,
             rn,
             rm,
         } => {
-            let from = if fp_scalar::condition_holds(conditions, cpu.state.nzcv) {
+            let from = if condition_holds(condition.holding(), cpu.state.nzcv) {
                 rn
             } else {
                 rm
             };
             let value = v(cpu, from);
-            set(cpu, rd, log2, value);
-        }
-        SimdInsn::FpImmediate { log2, rd, high } => {
-            let value = if log2 == 2 {
-                high.into()
-            } else {
-                u128::from(high) << 32
-            };
             set(cpu, rd, log2, value);
         }
         SimdInsn::FpToGeneral {
@@ -427,8 +403,7 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
             rn,
         } => {
             let (a, width) = (v(cpu, rn) as u64, if wide { 64 } else { 32 });
-            cpu.state.x[usize::from(rd)] =
-                fp_vector::to_fixed(op, log2, width, fraction_bits, a, &mut env);
+            *general(cpu, rd) = fp_vector::to_fixed(op, log2, width, fraction_bits, a, &mut env);
         }
         SimdInsn::FpFromGeneral {
             signed,
@@ -445,7 +420,7 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
         }
         SimdInsn::FpMoveToGeneral { log2, rd, rn } => {
             let a = v(cpu, rn);
-            cpu.state.x[usize::from(rd)] = match log2 {
+            *general(cpu, rd) = match log2 {
                 2 => u64::from(a as u32),
                 3 => a as u64,
                 _ => (a >> 64) as u64,
@@ -462,6 +437,12 @@ fn process_fp(cpu: &mut Cpu, insn: SimdInsn) {
         _ => fp_vector::process(cpu, &mut env, insn),
     }
     cpu.state.fpsr = env.fpsr;
+}
+
+/// A general register as a destination.
+#[inline(always)]
+fn general(cpu: &mut Cpu, register: u8) -> &mut u64 {
+    &mut cpu.state.x[usize::from(as_destination(register))]
 }
 
 /// A register.
