@@ -14,6 +14,7 @@ use crate::cargo;
 
 /// Programs that only the tests run, and the packages that bring them.
 const FOR_TESTS: &[(&str, &str)] = &[
+    ("aarch64-linux-gnu-objdump", "binutils-aarch64-linux-gnu"),
     // libFuzzer is C++.
     ("c++", "g++"),
     ("chromium", "chromium"),

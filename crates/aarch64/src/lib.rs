@@ -12,6 +12,7 @@ mod block;
 mod bus;
 mod cpu;
 pub mod decode;
+mod disassemble;
 mod emulate;
 mod exception;
 mod exec;
@@ -25,5 +26,6 @@ pub mod sysreg;
 
 pub use bus::{Bus, BusError, Size};
 pub use cpu::{Cpu, CpuConfig, Exit, Hafdbs};
+pub use disassemble::{Disassembly, disassemble};
 pub use exception::Exception;
 pub use state::{Pstate, State};

@@ -81,7 +81,7 @@ fn indexed(word: u32, scalar: bool) -> Option<SimdInsn> {
         return matches!(op, Sqdmlal | Sqdmlsl | Sqdmull).then_some(SimdInsn::ScalarLong {
             op,
             log2,
-            index,
+            index: Some(index),
             rd,
             rn,
             rm,

@@ -85,11 +85,12 @@ pub enum SimdInsn {
         rn: u8,
         rm: u8,
     },
-    /// SQDMLAL, SQDMLSL and SQDMULL on one element, that of the second operand chosen by `index`.
+    /// SQDMLAL, SQDMLSL and SQDMULL on one element; the second operand is a scalar, or the element
+    /// that `index` chooses.
     ScalarLong {
         op: ThreeDifferent,
         log2: u8,
-        index: u8,
+        index: Option<u8>,
         rd: u8,
         rn: u8,
         rm: u8,

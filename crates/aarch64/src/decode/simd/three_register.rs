@@ -18,7 +18,7 @@ pub(super) fn scalar_three_different(word: u32) -> Option<SimdInsn> {
     Some(SimdInsn::ScalarLong {
         op,
         log2: f.size,
-        index: 0,
+        index: None,
         rd: f.rd,
         rn: f.rn,
         rm: f.rm,

@@ -196,7 +196,7 @@ fn process(cpu: &mut Cpu, insn: SimdInsn) {
             rm,
         } => {
             let a = cut(cpu, rn, log2);
-            let b = u128::from(lanes::element(v(cpu, rm), log2, index));
+            let b = u128::from(lanes::element(v(cpu, rm), log2, index.unwrap_or(0)));
             let d = cut(cpu, rd, log2 + 1);
             let (value, saturated) = widening::long(op, log2, d, a as u64, b as u64);
             set_saturating(cpu, rd, log2 + 1, value, saturated);
