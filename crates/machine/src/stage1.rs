@@ -33,6 +33,15 @@ fn input_bits(size: u64) -> u32 {
     64 - (size & 0x3f).clamp(16, 39) as u32
 }
 
+/// log2 of the granule by TG0.
+fn granule0(tg0: u64) -> u32 {
+    match tg0 & 3 {
+        1 => 16,
+        2 => 14,
+        _ => 12,
+    }
+}
+
 /// log2 of the granule by TG1.
 fn granule1(tg1: u64) -> u32 {
     match tg1 & 3 {
@@ -42,11 +51,32 @@ fn granule1(tg1: u64) -> u32 {
     }
 }
 
+/// Bits of TTBR0_EL1 and TTBR1_EL1 that say where the table is, without ASID and CnP.
+const TABLE: u64 = 0x0000_ffff_ffff_fffe;
+
 impl Half {
+    /// The half that an address is in.
+    pub fn of(address: u64, ttbr0: u64, ttbr1: u64, tcr: u64) -> Half {
+        if address >> 55 & 1 != 0 {
+            Half::upper(ttbr1, tcr)
+        } else {
+            Half::lower(ttbr0, tcr)
+        }
+    }
+
+    /// The lower half by TTBR0_EL1 and TCR_EL1.
+    pub fn lower(ttbr0: u64, tcr: u64) -> Half {
+        Half {
+            table: ttbr0 & TABLE,
+            granule: granule0(tcr >> 14),
+            input_bits: input_bits(tcr),
+        }
+    }
+
     /// The upper half by TTBR1_EL1 and TCR_EL1.
     pub fn upper(ttbr1: u64, tcr: u64) -> Half {
         Half {
-            table: ttbr1 & 0x0000_ffff_ffff_fffe,
+            table: ttbr1 & TABLE,
             granule: granule1(tcr >> 30),
             input_bits: input_bits(tcr >> 16),
         }
@@ -132,7 +162,20 @@ mod tests {
         // TG1 is 16, 4, 64 KiB from 1 on.
         let granule = |tg1: u64| Half::upper(RAM, 16 << 16 | tg1 << 30).granule;
         assert_eq!([1, 2, 3].map(granule), [14, 12, 16]);
+        // TG0 is 4, 64, 16 KiB from 0 on.
+        let granule = |tg0: u64| Half::lower(RAM, 16 | tg0 << 14).granule;
+        assert_eq!([0, 1, 2].map(granule), [12, 16, 14]);
         let kernel = Half::upper(RAM | 1, 25 << 16 | 2 << 30);
         assert_eq!((kernel.input_bits, kernel.granule), (39, 12));
+    }
+
+    #[test]
+    fn an_address_is_in_the_half_that_bit_55_says() {
+        let (program, kernel) = (RAM + 0x1000, RAM + 0x2000);
+        let tcr = 16 | 25 << 16 | 2 << 30;
+        let half = |address| Half::of(address, 7 << 48 | program | 1, kernel | 1, tcr);
+        let found = [0xab00_0000_0040_c7a0, 0xffff_ffc0_0000_0000].map(half);
+        assert_eq!(found.map(|it| it.table), [program, kernel]);
+        assert_eq!(found.map(|it| it.input_bits), [48, 39]);
     }
 }

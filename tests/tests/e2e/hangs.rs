@@ -166,6 +166,10 @@ fn a_panic_shows_the_way_into_it() {
         .map(symbol)
         .any(|name| name.starts_with("vfs_write+0x"));
     assert!(vfs, "{backtrace:?}\n{run}");
+    // Linux, arch/arm64/kernel/smccc-call.S, SMCCC: what follows the HVC of the reset.
+    let instruction = &outstanding["vcpus"][0]["instruction"];
+    assert_eq!(instruction, "ldr x4, [sp]", "{run}");
+    says(&run, &[" __arm_smccc_hvc+0x8: ldr x4, [sp]"]);
     assert_eq!(outstanding["stalls"]["count"], 0, "{run}");
 }
 

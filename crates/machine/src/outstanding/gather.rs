@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use stallbox_aarch64::disassemble;
 use stallbox_devices::gic::{CpuInterrupts, InterruptState};
 use stallbox_devices::state::{AcceleratorState, EventRingState, QueueState, RingState};
 use stallbox_devices::verdict::Purpose;
@@ -13,7 +14,7 @@ use super::*;
 use crate::check::Caller;
 use crate::ledger::{Entries, Told};
 use crate::queues::smmu_queues;
-use crate::stage1::{Half, reader};
+use crate::stage1::{Half, read64, reader};
 use crate::vcpu::VcpuState;
 use crate::{Accelerator, World};
 
@@ -275,6 +276,7 @@ impl Scene<'_> {
             daif: core.map(Core::masks),
             registers: core.cloned(),
             backtrace: core.map_or_else(Vec::new, |core| self.backtrace(vcpu.index, core)),
+            instruction: core.and_then(|core| self.instruction(core)),
             space: core.and_then(|core| {
                 // TTBR0_EL1.BADDR, without ASID and CnP.
                 let table = core.ttbr0 & 0x0000_ffff_ffff_fffe;
@@ -283,6 +285,15 @@ impl Scene<'_> {
             }),
             interrupts: vcpu.interrupts.as_ref().map(interrupts),
         }
+    }
+
+    fn instruction(&self, core: &Core) -> Option<String> {
+        let half = Half::of(core.pc, core.ttbr0, core.ttbr1, core.tcr);
+        // It is aligned, or there is an exception to be taken and no instruction.
+        let at = half.translate(&self.world.ram, core.pc)?;
+        let both = read64(&self.world.ram, at & !7)?;
+        let word = (both >> (at & 4) * 8) as u32;
+        (core.pc & 3 == 0).then(|| disassemble(word, core.pc).to_string())
     }
 
     fn backtrace(&self, cpu: usize, core: &Core) -> Vec<Frame> {

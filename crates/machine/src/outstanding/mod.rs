@@ -329,6 +329,8 @@ pub struct Vcpu {
     pub registers: Option<Core>,
     /// Where it stands, innermost first: the kernel's by frame records, a program's PC only.
     pub backtrace: Vec<Frame>,
+    /// The instruction at its PC, if that is mapped.
+    pub instruction: Option<String>,
     /// The address space of TTBR0_EL1, if a device shares it.
     pub space: Option<Space>,
     /// Its interrupts, where the engine can read them.

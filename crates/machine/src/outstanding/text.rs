@@ -438,12 +438,14 @@ fn show_vcpu(f: &mut Formatter<'_>, vcpu: &Vcpu) -> fmt::Result {
     }
     writeln!(f)?;
     for (index, frame) in vcpu.backtrace.iter().enumerate() {
-        let symbol = frame.symbol.as_deref().unwrap_or_default();
-        writeln!(
-            f,
-            "{}",
-            format!("  #{index} {:#x} {symbol}", frame.address).trim_end()
-        )?;
+        write!(f, "  #{index} {:#x}", frame.address)?;
+        if let Some(symbol) = &frame.symbol {
+            write!(f, " {symbol}")?;
+        }
+        match &vcpu.instruction {
+            Some(instruction) if index == 0 => writeln!(f, ": {instruction}")?,
+            _ => writeln!(f)?,
+        }
     }
     // An idle one's registers tell nothing; the summary has them.
     if vcpu.power != Power::Waiting {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use kvm_ioctls::VcpuFd;
 use stallbox_aarch64::decode::{Insn, decode};
 use stallbox_aarch64::registers::{REGISTER_SLOTS, SP};
-use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Size};
+use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Size, disassemble};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::errno::Result;
 
@@ -95,7 +95,8 @@ impl Emulator {
             return Ok(Emulated::Gone);
         }
         if outcome.is_err() {
-            log::warn!("access to {fault:#x} at PC {pc:#x}: {insn:?} cannot be done");
+            let shown = disassemble(word, pc);
+            log::warn!("access to {fault:#x} at PC {pc:#x}: {shown} cannot be done");
             return Ok(self.unfinished(pc, fault));
         }
         self.failed = None;
