@@ -292,7 +292,7 @@ impl Scene<'_> {
         // It is aligned, or there is an exception to be taken and no instruction.
         let at = half.translate(&self.world.ram, core.pc)?;
         let both = read64(&self.world.ram, at & !7)?;
-        let word = (both >> (at & 4) * 8) as u32;
+        let word = (both >> ((at & 4) * 8)) as u32;
         (core.pc & 3 == 0).then(|| disassemble(word, core.pc).to_string())
     }
 
