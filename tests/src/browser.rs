@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::skipped;
+
 /// Names under which distributions have it.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
@@ -25,7 +27,7 @@ impl Browser {
             .flat_map(|folder| NAMES.map(|name| folder.join(name)))
             .find(|program| program.is_file());
         if program.is_none() {
-            eprintln!("skipped: no Chromium on this machine (`cargo xtask test` installs it)");
+            skipped("no Chromium on this machine (`cargo xtask test` installs it)");
         }
         Some(Browser {
             program: program?,

@@ -2,12 +2,29 @@
 //! a host CPU and its RAM to itself.
 
 use std::env;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
-/// The machines that must bear it have two CPUs.
-const SLOTS: usize = 2;
+/// A guest, and what a test has beside it.
+const BYTES: u64 = 1 << 30;
+
+/// As many as the host has CPUs, unless its memory is too small for them.
+fn slots() -> usize {
+    let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    fitting(cpus, &meminfo)
+}
+
+fn fitting(cpus: usize, meminfo: &str) -> usize {
+    let total = meminfo.lines().find_map(|line| {
+        let kibibytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+        kibibytes.parse::<u64>().ok()
+    });
+    let room = total.map_or(usize::MAX, |total| ((total << 10) / BYTES) as usize);
+    cpus.min(room).max(1)
+}
 
 /// The right to run a guest, until it is dropped.
 pub struct Slot {
@@ -19,7 +36,7 @@ pub fn take() -> Slot {
     // Beside the test program: shared by all that belong to this build, and writable.
     let program = env::current_exe().expect("a test knows its own program");
     let folder = program.parent().expect("a program is in a folder");
-    let files: Vec<File> = (0..SLOTS)
+    let files: Vec<File> = (0..slots())
         .map(|slot| {
             let path = folder.join(format!("stallbox-guest-{slot}.lock"));
             OpenOptions::new()
@@ -40,5 +57,20 @@ pub fn take() -> Slot {
             }
         }
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting;
+
+    #[test]
+    fn slots_follow_cpus_and_memory() {
+        // Captured from a machine with 24 GiB.
+        let meminfo = "MemTotal:       24612312 kB\nMemFree:        13151108 kB\n";
+        assert_eq!(fitting(2, meminfo), 2);
+        assert_eq!(fitting(64, meminfo), 23);
+        assert_eq!(fitting(4, "MemTotal: 600000 kB\n"), 1);
+        assert_eq!(fitting(4, ""), 4);
     }
 }

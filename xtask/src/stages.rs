@@ -10,6 +10,7 @@ use stallbox_output::tell;
 pub struct Stages {
     started: Instant,
     rows: Vec<Row>,
+    skipped: Vec<String>,
 }
 
 struct Row {
@@ -24,6 +25,7 @@ impl Stages {
         Stages {
             started: Instant::now(),
             rows: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 
@@ -51,9 +53,30 @@ impl Stages {
         });
     }
 
-    /// A line for each step, and the sum.
+    /// Notes tests that were skipped.
+    pub fn note_skipped(&mut self, tests: &[String]) {
+        self.skipped.extend_from_slice(tests);
+    }
+
+    /// A line for each step, and the sum; then a line for each test that was skipped.
     pub fn summary(&self) -> String {
-        summary(&self.rows, self.started.elapsed())
+        let mut text = summary(&self.rows, self.started.elapsed());
+        if !self.skipped.is_empty() {
+            text.push_str(&format!("\n{} skipped:", count(self.skipped.len())));
+            for test in &self.skipped {
+                text.push_str("\n  ");
+                text.push_str(test);
+            }
+        }
+        text
+    }
+}
+
+/// How many tests, in words.
+pub fn count(tests: usize) -> String {
+    match tests {
+        1 => "1 test was".to_owned(),
+        tests => format!("{tests} tests were"),
     }
 }
 

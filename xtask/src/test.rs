@@ -1,13 +1,16 @@
 //! `cargo xtask test`: everything that proves the project.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use stallbox_output::tell;
 
 use crate::cargo::{self, cargo};
-use crate::stages::Stages;
+use crate::stages::{Stages, count};
 use crate::{c_format, debian, image, kvm_unit_tests, test_kvm};
 
 /// Options of `cargo xtask test`.
@@ -17,6 +20,9 @@ pub struct TestArgs {
     /// engine; an hour.
     #[arg(long)]
     all: bool,
+    /// Fails if a test was skipped, because this machine lacks something.
+    #[arg(long)]
+    complete: bool,
     /// Passed on to `cargo test`: a filter on names, or options after another `--`.
     #[arg(last = true, value_name = "ARGS")]
     pass_on: Vec<String>,
@@ -30,6 +36,21 @@ pub fn run(args: &TestArgs) -> Result<()> {
     result
 }
 
+/// Tests that were skipped in the course of `run`, a line each.
+fn skipped_in(run: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<String>> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let list = folder.path().join("skipped");
+    run(&list)?;
+    let lines = match fs::read_to_string(&list) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.context("cannot read which tests were skipped")?,
+    };
+    Ok(lines.lines().map(str::to_owned).collect())
+}
+
+/// As `stallbox_tests::SKIPPED` has it, which is not linked here: it would be built before anything else.
+const SKIPPED: &str = "STALLBOX_SKIPPED";
+
 fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
     stages.run("Debian packages", || {
         debian::install(&debian::missing_for_tests())
@@ -39,14 +60,21 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
     // The tests that boot want speed, so they run the release build. Everything else runs with
     // debug assertions and overflow checks, for which the dev profile is optimised enough.
     let stallbox = stages.run("stallbox, release", cargo::build_stallbox)?;
-    stages.run("tests", || {
-        cargo::run(
-            cargo()
-                .args(["test", "--workspace", "--no-fail-fast"])
-                .args(&args.pass_on)
-                .env("STALLBOX", &stallbox),
-        )
+    let skipped = stages.run("tests", || {
+        skipped_in(|list| {
+            cargo::run(
+                cargo()
+                    .args(["test", "--workspace", "--no-fail-fast"])
+                    .args(&args.pass_on)
+                    .env("STALLBOX", &stallbox)
+                    .env(SKIPPED, list),
+            )
+        })
     })?;
+    stages.note_skipped(&skipped);
+    if args.complete && !skipped.is_empty() {
+        bail!("--complete: {} skipped", count(skipped.len()));
+    }
     kvm_unit_tests::stage(stages, &stallbox)?;
     if args.all {
         stages.run("tests that take long", || {

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use stallbox_tests::stallbox;
+use stallbox_tests::{skipped, stallbox};
 
 const ERROR: i32 = 125;
 /// Another user than the one that owns `/dev/kvm`.
@@ -24,7 +24,7 @@ fn run(command: &mut Command, engine: &str) -> (Option<i32>, String) {
 fn is_root() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0);
     if !root {
-        eprintln!("skipped: this needs root");
+        skipped("this needs root");
     }
     root
 }
@@ -80,7 +80,7 @@ fn a_user_without_permission_is_told_the_cure() {
     // Many distributions let everybody use it.
     let open_to_all = fs::metadata("/dev/kvm").is_ok_and(|it| it.mode() & 0o006 == 0o006);
     if open_to_all {
-        eprintln!("skipped: everybody may use /dev/kvm here");
+        skipped("everybody may use /dev/kvm here");
         return;
     }
     let (status, message) = run(Command::new(stallbox()).uid(NOBODY), "kvm");

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use stallbox_tests::Guest;
+use stallbox_tests::{Guest, skipped};
 
 /// How long a run is stopped.
 const PAUSE: Duration = Duration::from_secs(6);
@@ -94,7 +94,7 @@ fn a_run_that_is_told_to_end_writes_its_summary() {
         (Signal::HUP, |pid| send(pid, Signal::HUP)),
     ] {
         if is_ignored(signal) {
-            eprintln!("skipped: {signal:?} is ignored here");
+            skipped(&format!("{signal:?} is ignored here"));
             continue;
         }
         let run = Guest::new()
