@@ -13,7 +13,7 @@ use stallbox_smmu::spec::command::op;
 use stallbox_smmu::{InvalidateRequest, Note, PageRequest, StreamId, Transaction};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 
-use crate::faults::act_in_words;
+use crate::faults::words;
 use crate::jobs::JobNote;
 
 /// CMD_RESUME's opcode, as rules see it.
@@ -358,7 +358,7 @@ impl Ledger {
             time_ns: self.timeline.now().as_ns(),
             rule: rule.name.clone(),
             at: subject.point.name(),
-            act: act_in_words(&rule.act),
+            act: words::act(&rule.act),
             delay_ns: delay.as_ns(),
             gate: rule.gate.as_ref().map(|gate| gate.name.clone()),
             stream: subject.stream,

@@ -1,25 +1,12 @@
 //! What is said about pinning, held against the matrix. docs/measuring.md says where each claim comes
 //! from, and why it is put the way it is.
 
-use serde::Serialize;
-
 use crate::faults::FaultKind;
-use crate::report::{Cell, Figures};
+use crate::report::{Cell, Claim, Figures};
 use crate::said::{Ratio, Release, Rules, Status};
 
 /// Rows that pin.
 pub const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
-
-/// A claim and what the matrix says to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Claim {
-    /// What is claimed.
-    pub name: String,
-    /// Whether it holds; null if the cells that would tell were not measured.
-    pub pass: Option<bool>,
-    /// The figures behind the answer.
-    pub evidence: String,
-}
 
 /// What was measured beside the matrix, as far as it was.
 pub struct Beside<'a> {

@@ -21,7 +21,6 @@ pub mod report;
 mod said;
 pub mod table;
 
-pub use claims::Claim;
 pub use faults::{Fault, FaultKind, Faults, Record, Sink};
 pub use gathered::{Collected, Gathered, Guests, gather};
 pub use parts::{Script, guests};

@@ -6,7 +6,6 @@ use std::fmt;
 use serde::Serialize;
 use stallbox_machine::config::HardwareUpdate;
 
-use crate::claims::Claim;
 use crate::faults::{Fault, FaultKind, Faults};
 use crate::matrix::Device;
 use crate::said::{self, Latency, Prepare, Ratio, Release, Rules, Status, Step};
@@ -66,6 +65,17 @@ impl fmt::Display for Incomplete {
         } = self;
         write!(f, "incomplete, {cells} of {of_cells} cells: {reason}")
     }
+}
+
+/// A claim and what the matrix says to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Claim {
+    /// What is claimed.
+    pub name: String,
+    /// Whether it holds; null if the cells that would tell were not measured.
+    pub pass: Option<bool>,
+    /// The figures behind the answer.
+    pub evidence: String,
 }
 
 /// What was measured with.

@@ -10,8 +10,7 @@ use stallbox_timeline::{Span, Time};
 
 use super::Checkers;
 use super::changes::By;
-use super::report::{Check, Finding};
-use super::stall::in_ms;
+use super::report::{Check, Finding, in_ms};
 
 /// A stream's group, by its PASID and index.
 type Group = (u32, Option<u32>, u16);

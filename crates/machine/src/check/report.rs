@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use stallbox_smmu::Transaction;
-use stallbox_timeline::Time;
+use stallbox_timeline::{Span, Time};
 
 use super::changes::By;
 use super::{Checkers, Space};
@@ -191,4 +191,14 @@ fn render(text: &mut String, checkers: &Checkers, finding: &Finding) -> std::fmt
         }
     }
     writeln!(text, "{RULE}")
+}
+
+/// In milliseconds, or in microseconds if it is no whole number of them.
+pub(super) fn in_ms(span: Span) -> String {
+    let us = span.as_ns() / 1000;
+    if us.is_multiple_of(1000) {
+        format!("{} ms", us / 1000)
+    } else {
+        format!("{us} us")
+    }
 }

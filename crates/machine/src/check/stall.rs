@@ -13,7 +13,7 @@ use stallbox_timeline::{Span, Time};
 use super::changes::By;
 use super::context::Context;
 use super::page_requests::PageRequests;
-use super::report::{Check, Finding, access};
+use super::report::{Check, Finding, access, in_ms};
 use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::reader;
 
@@ -345,15 +345,6 @@ impl Stalls {
 
 fn finding(transaction: &Transaction, what: &str) -> Finding {
     Finding::new(Check::Stall, what, space(transaction)).at(transaction.address, None)
-}
-
-pub(super) fn in_ms(span: Span) -> String {
-    let us = span.as_ns() / 1000;
-    if us.is_multiple_of(1000) {
-        format!("{} ms", us / 1000)
-    } else {
-        format!("{us} us")
-    }
 }
 
 /// Records in the event queue.

@@ -10,7 +10,7 @@ mod device;
 mod effects;
 mod smmu;
 mod targets;
-mod words;
+pub(crate) mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -24,7 +24,6 @@ use stallbox_trace::{Event, Tracer};
 use crate::ledger::{Ledger, Took};
 use crate::{Devices, Pause};
 use device::InFlight;
-pub(crate) use words::act as act_in_words;
 pub use words::{command as command_subject, record as record_subject};
 
 /// More that waits for its time after rules would only fill the host's memory.
