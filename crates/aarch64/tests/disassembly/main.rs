@@ -3,7 +3,8 @@
 //! extension that the CPU has not; those are counted by their mnemonic. (That the CPU takes all that
 //! it should is for `decode`'s own tests and for the oracle to say.)
 //!
-//! Needs the Debian package binutils-aarch64-linux-gnu. The kernel's text is compared the same way in
+//! Needs the Debian package binutils-aarch64-linux-gnu; the text is that of 2.40, which Debian 12 has.
+//! The kernel's text is compared the same way in
 //! `tests/tests/disassembly.rs`.
 
 mod comparison;
