@@ -23,8 +23,8 @@ use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::spec::low_mask;
 use crate::spec::regs::{cr0, cr2};
 use crate::spec::ste::Ste;
+use crate::transaction::{Aborted, Access, StreamId, SubstreamId, Transaction, Translation};
 use crate::translate::{Asked, Attempt, PAGE_LOG2, RESTARTS_MAX, Refusal};
-use crate::{Aborted, Access, StreamId, SubstreamId, Transaction, Translation};
 
 /// What the SMMU sends to endpoints. The root complex routes it by StreamID.
 ///

@@ -10,6 +10,7 @@ use stallbox_timeline::Span;
 
 use crate::ats::InvalidateRequest;
 use crate::features::{Config, StallModel};
+use crate::granule::Granule;
 use crate::prefetch::{Addresses, Prefetch};
 use crate::pri::PageResponse;
 use crate::probe::{Note, Response, Step};
@@ -18,11 +19,12 @@ use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::command::{COMMAND_BYTES, Raw, op};
 use crate::spec::regs::{cr0, cr2, gerror, mask};
 use crate::spec::{low_mask, words};
+use crate::system::Line;
 use crate::tlb::{Asids, CachedTranslation, NearMiss, Scope, Whose};
+use crate::transaction::{StreamId, SubstreamId};
 use crate::verdict::{OnCommand, Points, Verdict};
 use crate::view::Structure;
-use crate::walker::{ADDRESS_BITS, Granule, World};
-use crate::{Line, StreamId, SubstreamId};
+use crate::walker::{ADDRESS_BITS, World};
 
 /// CMDQ_CONS.ERR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,14 @@
 
 use crate::ats;
 use crate::features::{Config, Httu, StallModel};
+use crate::granule::Granule;
 use crate::spec::cd::{CD_BYTES, Cd, L1CD_BYTES, L1Cd};
 use crate::spec::pte::Layout;
 use crate::spec::ste::{self, Ste};
 use crate::spec::{bits, field, low_mask};
 use crate::tlb::Tag;
-use crate::walker::{Granule, Half, Regime, Stage2, Tree, Updates, World};
-use crate::{Access, Transaction};
+use crate::transaction::{Access, Transaction};
+use crate::walker::{Half, Regime, Stage2, Tree, Updates, World};
 
 /// What a stream table entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

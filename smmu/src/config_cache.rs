@@ -7,11 +7,11 @@
 
 use std::rc::Rc;
 
-use crate::Transaction;
 use crate::ats::PcieRules;
 use crate::config::{Context, Stream};
 use crate::features::Config;
 use crate::resolved::{Resolved, ResolvedCache};
+use crate::transaction::Transaction;
 
 /// What is kept of configuration.
 pub(crate) struct ConfigCaches {

@@ -26,8 +26,9 @@ use crate::queue::Ring;
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, EVENT_BYTES, Fault, Record};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
+use crate::system::Line;
+use crate::transaction::{StreamId, Transaction};
 use crate::verdict::{OnRecord, Points};
-use crate::{Line, StreamId, Transaction};
 
 /// A transaction that waits for software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 
 use std::rc::Rc;
 
-use crate::Transaction;
 use crate::ats::PcieRules;
 use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable};
 use crate::probe::Step;
@@ -15,6 +14,7 @@ use crate::spec::regs::cr2;
 use crate::spec::ste::{L1Std, Ste};
 use crate::spec::words;
 use crate::stages::{Purpose, Second};
+use crate::transaction::Transaction;
 use crate::translate::{Asked, Attempt, Refusal, bad_substream};
 
 impl Inner {

@@ -1,9 +1,9 @@
 //! Things that happen to an SMMU from outside the architecture: what a fault plan or a person makes
 //! of it, beyond the [verdicts](crate::Verdict) at its own points, and what it keeps, to be shown.
 
-use crate::Transaction;
 use crate::smmu::Smmu;
 use crate::tlb::{CachedTranslation, Scope, Whose};
+use crate::transaction::Transaction;
 use crate::translate::resolved;
 
 pub use crate::tlb::TlbEntry;

@@ -9,8 +9,8 @@ use std::task::{Context, Waker};
 
 use crate::smmu::Inner;
 use crate::spec::regs::cr0;
+use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
 use crate::translate::Attempt;
-use crate::{Access, StreamId, SubstreamId, Transaction};
 
 /// A prefetch of configuration, and of translations if there are addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,9 @@ use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::command::Raw;
 use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
+use crate::system::{ExternalAbort, Line};
+use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
 use crate::verdict::{OnPageRequest, Points, Verdict};
-use crate::{Access, ExternalAbort, Line, StreamId, SubstreamId, Transaction};
 
 /// A Page Request Message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

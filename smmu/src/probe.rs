@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
+use crate::ats::{AtsCompletion, InvalidateRequest, TranslationRequest};
+use crate::pri::{PageRequest, PageResponse};
+use crate::spec::event::EventType;
 use crate::spec::pte::Descriptor;
+use crate::system::Line;
+use crate::transaction::{StreamId, Transaction, Translation};
 use crate::verdict::{OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, Verdict};
-use crate::{
-    AtsCompletion, EventType, InvalidateRequest, Line, PageRequest, PageResponse, StreamId,
-    Transaction, Translation, TranslationRequest,
-};
 
 /// A part of the SMMU's work that can be given a latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

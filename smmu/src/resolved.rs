@@ -6,10 +6,11 @@
 //! been made from changes in a configuration cache, so that it never says more than those do.
 
 use crate::config::{Context, Overrides, Stages};
+use crate::granule::Granule;
 use crate::spec::{bit, low_mask};
 use crate::tlb::Tag;
-use crate::walker::{ADDRESS_BITS, Granule, Half, Permissions, Stage2};
-use crate::{Access, StreamId, SubstreamId, Transaction};
+use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
+use crate::walker::{ADDRESS_BITS, Half, Permissions, Stage2};
 
 /// How many answers are kept; a power of two.
 const SLOTS: usize = 128;

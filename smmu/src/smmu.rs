@@ -8,16 +8,17 @@ use stallbox_timeline::{EventId, Timeline};
 
 use crate::ats::{Ats, Endpoints};
 use crate::config_cache::ConfigCaches;
-use crate::fault::Stalls;
+use crate::fault::{Stall, Stalls};
 use crate::features::Config;
 use crate::pri::Pri;
 use crate::probe::{Note, Probe};
 use crate::regs::{Effect, Message, Registers};
 use crate::spec::low_mask;
 use crate::spec::regs::{FRAME_BYTES, cr0, gerror, irq_ctrl};
+use crate::system::{ExternalAbort, Interrupts, Line, Memory};
 use crate::tlb::Tlb;
+use crate::transaction::StreamId;
 use crate::verdict::{OnInterrupt, Points};
-use crate::{ExternalAbort, Interrupts, Line, Memory, StreamId};
 
 /// One SMMU. Cheap to clone; clones are the same SMMU.
 #[derive(Clone)]
@@ -281,7 +282,7 @@ impl Smmu {
 
     /// The transactions that are stalled: those reported, by stream and tag, then those that wait
     /// to be, in the order in which they will.
-    pub fn outstanding_stalls(&self) -> Vec<crate::Stall> {
+    pub fn outstanding_stalls(&self) -> Vec<Stall> {
         self.0.stalls.outstanding()
     }
 

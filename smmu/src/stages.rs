@@ -7,11 +7,12 @@ use crate::config::Context;
 use crate::probe::{DescriptorRead, Note, Step};
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
+use crate::system::ExternalAbort;
 use crate::tlb::Tag;
+use crate::transaction::Transaction;
 use crate::translate::{Asked, Attempt, Refusal};
 use crate::verdict::Points;
 use crate::walker::{Leaf, Permissions, Stage2, Verdict, Walk, WalkFault};
-use crate::{ExternalAbort, Transaction};
 
 /// Stage 2 of a stream.
 #[derive(Clone, Copy, Debug)]

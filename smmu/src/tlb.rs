@@ -12,8 +12,9 @@
 //! entry is exactly what one leaf descriptor of each stage said. Entries are made only from walks
 //! that permitted the access, with the access flag set.
 
+use crate::granule::Granule;
 use crate::spec::low_mask;
-use crate::walker::{ADDRESS_BITS, Granule, Leaf, Permissions, World};
+use crate::walker::{ADDRESS_BITS, Leaf, Permissions, World};
 
 const WAYS: usize = 4;
 

@@ -22,9 +22,9 @@ use crate::spec::low_mask;
 use crate::spec::regs::cr0;
 use crate::stages::{Purpose, Second};
 use crate::tlb::{Tag, Tlb};
+use crate::transaction::{Aborted, Transaction, Translation};
 use crate::verdict::{OnTranslation, Points};
 use crate::walker::{Leaf, Permissions};
-use crate::{Aborted, Transaction, Translation};
 
 /// A translation that invalidations keep interrupting gives up being interruptible: it spends no
 /// more time on its steps. Software could otherwise hold it up for ever.

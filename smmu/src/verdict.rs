@@ -8,7 +8,8 @@ use std::ops::{BitOr, BitOrAssign};
 
 use stallbox_timeline::Gate;
 
-use crate::PageResponseCode;
+use crate::pri::PageResponseCode;
+use crate::spec::event::FaultType;
 
 /// A set of points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,19 +68,6 @@ pub struct Verdict<A> {
     pub wait: Option<Gate>,
     /// What to do then.
     pub act: A,
-}
-
-/// One of the four faults that the context's fault model (A, R, S) decides about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultType {
-    /// F_TRANSLATION: nothing is mapped.
-    Translation,
-    /// F_ADDR_SIZE: an address is out of range.
-    AddressSize,
-    /// F_ACCESS: the access flag is clear.
-    Access,
-    /// F_PERMISSION: the access is not permitted.
-    Permission,
 }
 
 /// What becomes of an attempt at a translation.

@@ -9,7 +9,6 @@ mod configuration;
 
 use std::ops::Range;
 
-use crate::Transaction;
 use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable, Unmarked};
 use crate::queue::Ring;
 use crate::smmu::Smmu;
@@ -21,6 +20,7 @@ use crate::spec::pri::PAGE_REQUEST_BYTES;
 use crate::spec::pte::Descriptor;
 use crate::spec::regs::{cr0, cr2, mask};
 use crate::spec::ste::{L1Std, Ste};
+use crate::transaction::{Access, Transaction};
 use crate::translate::Selected;
 use crate::walker::Walk as Walking;
 use crate::walker::{Found, Stage2, Tree, WalkFault};
@@ -499,7 +499,7 @@ impl<'a> View<'a> {
             return end(steps, End::NoTables);
         }
         // Whoever is privileged sees all that there is.
-        let access = crate::Access::READ.privileged();
+        let access = Access::READ.privileged();
         if regime.half(address, access).is_none() {
             let beyond = End::Beyond {
                 stage: 1,

@@ -1,7 +1,7 @@
 //! IHI 0070, *Commands*: the 16-byte entries of the command queue.
 
 use super::{bit, bits, field, low_mask};
-use crate::walker::Granule;
+use crate::granule::Granule;
 
 /// Size of a command.
 pub const COMMAND_BYTES: u64 = 16;

@@ -1,7 +1,6 @@
 //! IHI 0070, *Event records*: the 32-byte entries of the event queue.
 
-pub(crate) use crate::verdict::FaultType;
-use crate::{Access, StreamId, SubstreamId, Transaction};
+use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
 
 /// Size of an event record.
 pub const EVENT_BYTES: u64 = 32;
@@ -169,6 +168,19 @@ pub enum EventType {
     Access = 0x12,
     /// The access is not permitted.
     Permission = 0x13,
+}
+
+/// One of the four faults that the context's fault model (A, R, S) decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultType {
+    /// F_TRANSLATION: nothing is mapped.
+    Translation,
+    /// F_ADDR_SIZE: an address is out of range.
+    AddressSize,
+    /// F_ACCESS: the access flag is clear.
+    Access,
+    /// F_PERMISSION: the access is not permitted.
+    Permission,
 }
 
 impl FaultType {

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use crate::Access;
+use crate::granule::Granule;
 use crate::tlb::{Asids, Scope, Space, Tag, Tlb, Whose};
-use crate::walker::{Granule, Leaf, Permissions, World};
+use crate::walker::{Leaf, Permissions, World};
 
 /// What a tag is made of.
 #[derive(Clone, Copy, Debug)]

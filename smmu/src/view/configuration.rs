@@ -1,12 +1,12 @@
 //! Configuration in memory beside what the SMMU has cached of it, and the way there.
 
 use super::View;
-use crate::Transaction;
 use crate::config::{CdAt, Context, SteAt, Stream};
 use crate::spec::cd::L1Cd;
 use crate::spec::low_mask;
 use crate::spec::regs::cr2;
 use crate::spec::ste::L1Std;
+use crate::transaction::Transaction;
 use crate::translate::Selected;
 
 /// A structure of a stream's configuration.
