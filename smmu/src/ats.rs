@@ -1,243 +1,26 @@
-//! Address Translation Services: what endpoints ask for and present translated, and the
-//! invalidation of what they keep.
+//! Address Translation Services: what endpoints ask for and present translated.
 //!
-//! IHI 0070, *PCIe ATS*, *ATS Translation Requests*, *ATS Translated transactions*, *CMD_ATC_INV*;
+//! IHI 0070, *PCIe ATS*, *ATS Translation Requests*, *ATS Translated transactions*;
 //! PCI Express Base Specification, *Address Translation Services*.
 //!
 //! A translation request never stalls and, configuration errors apart, is never recorded: a page
 //! that is not there is the answer that it permits nothing. One request asks for one translation.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::rc::{Rc, Weak};
+use std::cell::Cell;
+use std::rc::Rc;
 
-use stallbox_timeline::{EventId, Span};
-
+use crate::attempt::{Asked, Attempt, PAGE_LOG2, RESTARTS_MAX, Refusal};
 use crate::config::Stream;
-use crate::features::Config;
-use crate::pri::{PageRequest, PageResponse};
-use crate::probe::{Note, Step};
+use crate::messages::{AtsCompletion, AtsRange, PageRequest, TranslationRequest};
+use crate::pcie_rules::PcieRules;
+use crate::probe::Note;
 use crate::smmu::{Inner, Smmu, bump};
-use crate::spec::command::Raw;
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::spec::low_mask;
 use crate::spec::regs::{cr0, cr2};
-use crate::spec::ste::Ste;
-use crate::transaction::{Aborted, Access, StreamId, SubstreamId, Transaction, Translation};
-use crate::translate::{Asked, Attempt, PAGE_LOG2, RESTARTS_MAX, Refusal};
-
-/// What the SMMU sends to endpoints. The root complex routes it by StreamID.
-///
-/// No state of the SMMU is borrowed during a call.
-pub trait Endpoints {
-    /// An Invalidate Request. Whoever gets it calls [`InvalidateCompletion::done`] when nothing
-    /// uses the translations any more; for a stream that no endpoint has, at once.
-    fn invalidate(
-        &self,
-        stream: StreamId,
-        request: InvalidateRequest,
-        completion: InvalidateCompletion,
-    );
-    /// A PRG Response Message.
-    fn page_response(&self, stream: StreamId, response: PageResponse);
-}
-
-/// A translation request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TranslationRequest {
-    /// Who asks.
-    pub stream: StreamId,
-    /// For which address space (the PASID prefix).
-    pub substream: Option<SubstreamId>,
-    /// An address in the page.
-    pub address: u64,
-    /// Write permission is asked for, and may mark the page dirty. False is the No Write flag.
-    pub write: bool,
-    /// Execute Requested. Nothing without a SubstreamID.
-    pub execute: bool,
-    /// Privileged Mode Requested. Nothing without a SubstreamID.
-    pub privileged: bool,
-}
-
-/// A range of addresses that an endpoint may access untranslated by the SMMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtsRange {
-    /// The physical address of the request's page, or where nothing is permitted, 0. It is that of
-    /// the address in the request, not of the start of the range.
-    pub address: u64,
-    /// Size of the range, as a power of two of bytes: it is the naturally aligned one that the
-    /// address in the request is in.
-    pub size_log2: u8,
-    /// Reads are permitted.
-    pub read: bool,
-    /// Writes are permitted.
-    pub write: bool,
-    /// Execution is permitted; only if it was asked for.
-    pub execute: bool,
-    /// The permissions are for privileged accesses: as in the request.
-    pub privileged: bool,
-    /// The translation holds in every address space. Never set here.
-    pub global: bool,
-    /// Accesses must be untranslated. Never set here.
-    pub untranslated_only: bool,
-}
-
-/// The answer to a translation request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtsCompletion {
-    /// A translation, perhaps one that permits nothing: then a page request may help.
-    Success(AtsRange),
-    /// Unsupported Request: ATS is off for the stream.
-    UnsupportedRequest,
-    /// Completer Abort: the stream's configuration is at fault, or memory.
-    CompleterAbort,
-}
-
-/// An Invalidate Request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidateRequest {
-    /// Of which address space; `None` is what was asked for without a PASID.
-    pub substream: Option<SubstreamId>,
-    /// First address, aligned to the size.
-    pub address: u64,
-    /// Size of the range as a power of two of bytes, 12 to 64; 64 is everything.
-    pub size_log2: u8,
-    /// Of every address space, whatever `substream` says.
-    pub global: bool,
-}
-
-impl InvalidateRequest {
-    /// A CMD_ATC_INV; `None` if its Size is a reserved one.
-    pub(crate) fn parse(raw: &Raw) -> Option<InvalidateRequest> {
-        let size = raw.atc_size();
-        if size > 52 {
-            return None;
-        }
-        let size_log2 = 12 + size;
-        Some(InvalidateRequest {
-            substream: raw.ssv().then(|| SubstreamId(raw.ssid())),
-            address: raw.atc_address() & !low_mask(size_log2),
-            size_log2: size_log2 as u8,
-            global: raw.ssv() && raw.atc_global(),
-        })
-    }
-
-    /// Whether any of the `size` bytes at `address` is in the range.
-    pub fn covers(&self, address: u64, size: u64) -> bool {
-        let last = address.saturating_add(size.max(1) - 1);
-        address <= self.address | low_mask(self.size_log2.into()) && last >= self.address
-    }
-}
-
-/// The way in which an endpoint tells that an invalidation is complete. Dropped, it never is.
-#[must_use = "CMD_SYNC waits for the completion"]
-pub struct InvalidateCompletion {
-    smmu: Weak<Inner>,
-    id: u64,
-    stream: StreamId,
-    request: InvalidateRequest,
-}
-
-impl InvalidateCompletion {
-    /// No access will use what was invalidated.
-    pub fn done(self) {
-        if let Some(inner) = self.smmu.upgrade() {
-            Smmu(inner).atc_invalidated(self.id, self.stream, self.request);
-        }
-    }
-}
-
-/// What a stream table entry says about ATS and PRI, whatever else it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PcieRules {
-    /// EATS: translation requests and translated transactions are accepted, and are full ones.
-    pub(crate) ats: bool,
-    /// PPAR: automatic page responses carry a PASID.
-    pub(crate) pasid_on_response: bool,
-}
-
-impl PcieRules {
-    pub(crate) fn parse(ste: &Ste) -> PcieRules {
-        PcieRules {
-            // 3 needs DPT, which is not there, and acts as 0; 2 is illegal without stage 2.
-            ats: ste.eats() == 1,
-            pasid_on_response: ste.ppar(),
-        }
-    }
-}
-
-/// Whether EATS makes an entry that translates illegal: *Validity of STE*. Split-stage ATS needs
-/// nested translation, and SMMU_IDR0.NS1ATS says that it is not there.
-pub(crate) fn is_illegal(ste: &Ste, stage2: bool, features: &Config) -> bool {
-    features.ats
-        && match ste.eats() {
-            0 => false,
-            2 => true,
-            // A page request takes the place of a stall.
-            _ => stage2 && ste.s2_s(),
-        }
-}
-
-/// Outstanding invalidations of one function, which has 32 tags for them (ITag).
-const TAGS: usize = 32;
-/// Outstanding invalidations of all.
-const OUTSTANDING_MAX: usize = 1024;
-
-/// Invalidations under way.
-#[derive(Default)]
-pub(crate) struct Ats {
-    outstanding: RefCell<BTreeMap<u64, Outstanding>>,
-    next: Cell<u64>,
-    /// One was given up, and no CMD_SYNC has said so.
-    timed_out: Cell<bool>,
-    /// The command at the head of the queue waits.
-    held: Cell<bool>,
-}
-
-struct Outstanding {
-    stream: StreamId,
-    timeout: Option<EventId>,
-}
-
-impl Ats {
-    /// Holds the queue at a CMD_SYNC while it has something to wait for.
-    pub(crate) fn holds_sync(&self) -> bool {
-        let waits = !self.timed_out.get() && !self.outstanding.borrow().is_empty();
-        self.held.set(waits);
-        waits
-    }
-
-    /// Whether an invalidation was given up that no CMD_SYNC has told of. This one does.
-    pub(crate) fn take_timeout(&self) -> bool {
-        self.timed_out.take()
-    }
-
-    /// Holds the queue at a CMD_ATC_INV for `stream` while that has no tag for it.
-    pub(crate) fn has_no_room(&self, stream: StreamId) -> bool {
-        let outstanding = self.outstanding.borrow();
-        let own = outstanding.values().filter(|one| one.stream == stream);
-        let waits = outstanding.len() >= OUTSTANDING_MAX || own.count() >= TAGS;
-        self.held.set(waits);
-        waits
-    }
-
-    pub(crate) fn holds_commands(&self) -> bool {
-        self.held.get()
-    }
-
-    /// Says whether they were held.
-    pub(crate) fn let_commands_go(&self) -> bool {
-        self.held.take()
-    }
-}
+use crate::transaction::{Aborted, Access, Transaction, Translation};
 
 impl Smmu {
-    /// Says where invalidations and page responses go. Without endpoints invalidations are complete
-    /// at once, and responses are lost.
-    pub fn connect(&self, endpoints: Rc<dyn Endpoints>) {
-        *self.0.endpoints.borrow_mut() = Some(endpoints);
-    }
-
     /// Answers a translation request. It takes the time of configuration fetches and table walks,
     /// and never waits for software.
     pub async fn translation_request(&self, request: TranslationRequest) -> AtsCompletion {
@@ -264,36 +47,6 @@ impl Smmu {
         }
         outcome
     }
-
-    fn atc_invalidated(&self, id: u64, stream: StreamId, request: InvalidateRequest) {
-        let inner = &self.0;
-        let outstanding = inner.ats.outstanding.borrow_mut().remove(&id);
-        let late = outstanding.is_none();
-        if let Some(timeout) = outstanding.and_then(|outstanding| outstanding.timeout) {
-            inner.timeline.cancel(timeout);
-        }
-        inner.note(&Note::AtcInvalidateDone {
-            stream,
-            request,
-            late,
-        });
-        if inner.ats.let_commands_go() {
-            self.run_commands();
-        }
-    }
-
-    fn atc_timed_out(&self, id: u64, stream: StreamId, request: InvalidateRequest) {
-        let inner = &self.0;
-        if inner.ats.outstanding.borrow_mut().remove(&id).is_none() {
-            return;
-        }
-        bump(&inner.counts.atc_timeouts);
-        inner.ats.timed_out.set(true);
-        inner.note(&Note::AtcTimedOut { stream, request });
-        if inner.ats.let_commands_go() {
-            self.run_commands();
-        }
-    }
 }
 
 /// Why a translation request or translated transaction fails before any translation.
@@ -305,51 +58,6 @@ enum Unfit {
 }
 
 impl Inner {
-    /// CMD_ATC_INV.
-    pub(crate) fn invalidate_atc(&self, stream: StreamId, request: InvalidateRequest) {
-        // *CMD_ATC_INV* is ignored while the SMMU is disabled.
-        if !self.regs.enabled(cr0::SMMUEN) {
-            return;
-        }
-        bump(&self.counts.atc_invalidations);
-        self.note(&Note::AtcInvalidateSent { stream, request });
-        let Some(endpoints) = self.endpoints.borrow().clone() else {
-            return;
-        };
-        let id = self.ats.next.get();
-        self.ats.next.set(id + 1);
-        let timeout = match self.probe.spend(Step::AtcTimeout, None) {
-            Span::ZERO => None,
-            span => {
-                let smmu = Smmu(self.owned());
-                let give_up = move || smmu.atc_timed_out(id, stream, request);
-                Some(self.timeline.after(span, give_up))
-            }
-        };
-        let outstanding = Outstanding { stream, timeout };
-        self.ats.outstanding.borrow_mut().insert(id, outstanding);
-        let completion = InvalidateCompletion {
-            smmu: Rc::downgrade(&self.owned()),
-            id,
-            stream,
-            request,
-        };
-        let named = Transaction {
-            stream,
-            substream: request.substream,
-            address: request.address,
-            access: Access::READ,
-        };
-        match self.probe.spend(Step::AtcInvalidate, Some(&named)) {
-            Span::ZERO => endpoints.invalidate(stream, request, completion),
-            span => {
-                self.timeline.after(span, move || {
-                    endpoints.invalidate(stream, request, completion);
-                });
-            }
-        }
-    }
-
     fn records_ats(&self) -> bool {
         self.regs.cr2.get() & cr2::REC_CFG_ATS != 0
     }

@@ -6,13 +6,14 @@
 //! when its command is. Translations under way notice through [`Inner::epoch`] and start over, so
 //! that CMD_SYNC has nothing left to wait for but the endpoints' address translation caches.
 
+mod atc;
+
 use stallbox_timeline::Span;
 
-use crate::ats::InvalidateRequest;
 use crate::features::{Config, StallModel};
 use crate::granule::Granule;
+use crate::messages::{InvalidateRequest, PageResponse, PageResponseCode};
 use crate::prefetch::{Addresses, Prefetch};
-use crate::pri::PageResponse;
 use crate::probe::{Note, Response, Step};
 use crate::queue::Ring;
 use crate::smmu::{Inner, Smmu, bump};
@@ -169,11 +170,11 @@ impl Command {
             | op::TLBI_NSNH_ALL => parse_tlbi(raw, features, e2h)?,
             op::ATC_INV if features.ats => Command::InvalidateAtc {
                 stream: StreamId(sid),
-                request: InvalidateRequest::parse(raw).ok_or(CommandError::Illegal)?,
+                request: atc::parse(raw).ok_or(CommandError::Illegal)?,
             },
             op::PRI_RESP if features.pri => Command::PageResponse {
                 stream: StreamId(sid),
-                response: PageResponse::parse(raw).ok_or(CommandError::Illegal)?,
+                response: parse_page_response(raw).ok_or(CommandError::Illegal)?,
             },
             op::RESUME if stalls => Command::Resume {
                 stream: StreamId(sid),
@@ -200,6 +201,21 @@ impl Command {
             _ => return Err(CommandError::Illegal),
         })
     }
+}
+
+/// A CMD_PRI_RESP; `None` if its Resp is the reserved one.
+fn parse_page_response(raw: &Raw) -> Option<PageResponse> {
+    let code = match raw.pri_response() {
+        0 => PageResponseCode::Failure,
+        1 => PageResponseCode::InvalidRequest,
+        2 => PageResponseCode::Success,
+        _ => return None,
+    };
+    Some(PageResponse {
+        substream: raw.ssv().then(|| SubstreamId(raw.ssid())),
+        index: raw.pri_index(),
+        code,
+    })
 }
 
 /// *TLB invalidation*: whose entries, and at which addresses.
@@ -403,7 +419,7 @@ impl Smmu {
 
     /// CMDQEN was cleared: nothing more is executed, and CONS stands still.
     pub(crate) fn stop_commands(&self) {
-        self.0.ats.let_commands_go();
+        self.0.atc_invalidations.let_commands_go();
         if let Some(due) = self.0.command_due.take() {
             self.0.timeline.cancel(due);
             self.0.commands_busy.set(false);
@@ -437,7 +453,7 @@ impl Inner {
         self.regs.enabled(cr0::CMDQEN)
             && self.regs.active_errors() & gerror::CMDQ_ERR == 0
             && !self.command_ring().is_empty(prod, cons)
-            && !self.ats.holds_commands()
+            && !self.atc_invalidations.holds_commands()
     }
 
     /// Reads the command at CMDQ_CONS.
@@ -465,7 +481,7 @@ impl Inner {
                 OnCommand::Error(code) => return Err(CommandError::Told(code)),
             };
             let command = self.parse(&raw)?;
-            if matches!(command, Command::Sync(_)) && self.ats.take_timeout() {
+            if matches!(command, Command::Sync(_)) && self.atc_invalidations.take_timeout() {
                 return Err(CommandError::AtcInvalidation);
             }
             Ok(Some((raw, command)))
@@ -555,8 +571,8 @@ impl Inner {
     /// is done or given up.
     fn waits_for_atc(&self, command: &Command) -> bool {
         match command {
-            Command::Sync(_) => self.ats.holds_sync(),
-            Command::InvalidateAtc { stream, .. } => self.ats.has_no_room(*stream),
+            Command::Sync(_) => self.atc_invalidations.holds_sync(),
+            Command::InvalidateAtc { stream, .. } => self.atc_invalidations.has_no_room(*stream),
             _ => false,
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! IHI 0070, *Stream Table Entry*, *Context Descriptor*.
 
-use crate::ats;
 use crate::features::{Config, Httu, StallModel};
 use crate::granule::Granule;
+use crate::pcie_rules;
 use crate::spec::cd::{CD_BYTES, Cd, L1CD_BYTES, L1Cd};
 use crate::spec::pte::Layout;
 use crate::spec::ste::{self, Ste};
@@ -128,7 +128,7 @@ impl Stages {
         if wants1 && !features.stage1 || wants2 && !features.stage2 {
             return None;
         }
-        if ats::is_illegal(ste, wants2, features) {
+        if pcie_rules::is_illegal(ste, wants2, features) {
             return None;
         }
         // StreamWorld is NS-EL1's with stage 2, whatever STRW says.

@@ -7,9 +7,9 @@
 
 use std::rc::Rc;
 
-use crate::ats::PcieRules;
 use crate::config::{Context, Stream};
 use crate::features::Config;
+use crate::pcie_rules::PcieRules;
 use crate::resolved::{Resolved, ResolvedCache};
 use crate::transaction::Transaction;
 

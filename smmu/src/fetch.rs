@@ -4,8 +4,9 @@
 
 use std::rc::Rc;
 
-use crate::ats::PcieRules;
+use crate::attempt::{Asked, Attempt, Refusal, bad_substream};
 use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable};
+use crate::pcie_rules::PcieRules;
 use crate::probe::Step;
 use crate::smmu::{Inner, bump};
 use crate::spec::cd::{Cd, L1Cd};
@@ -15,7 +16,6 @@ use crate::spec::ste::{L1Std, Ste};
 use crate::spec::words;
 use crate::stages::{Purpose, Second};
 use crate::transaction::Transaction;
-use crate::translate::{Asked, Attempt, Refusal, bad_substream};
 
 impl Inner {
     /// What the transaction's stream table entry asks for, read from memory.

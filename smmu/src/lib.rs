@@ -32,15 +32,20 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod atc_invalidations;
 mod ats;
+mod attempt;
 mod command;
 mod config;
 mod config_cache;
 mod fault;
 mod features;
 mod fetch;
+mod frame;
 mod granule;
 mod inject;
+mod messages;
+mod pcie_rules;
 mod prefetch;
 mod pri;
 mod probe;
@@ -50,6 +55,7 @@ mod resolved;
 mod smmu;
 pub mod spec;
 mod stages;
+mod stalls;
 mod system;
 mod tlb;
 mod transaction;
@@ -65,18 +71,18 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use ats::{
-    AtsCompletion, AtsRange, Endpoints, InvalidateCompletion, InvalidateRequest, TranslationRequest,
-};
 pub use command::Invalidation;
-pub use fault::Stall;
 pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
 pub use granule::Granule;
 pub use inject::TlbEntry;
-pub use pri::{PageRequest, PageResponse, PageResponseCode};
+pub use messages::{
+    AtsCompletion, AtsRange, Endpoints, InvalidateCompletion, InvalidateRequest, PageRequest,
+    PageResponse, PageResponseCode, TranslationRequest,
+};
 pub use probe::{DescriptorRead, NoProbe, Note, Probe, Response, Step};
 pub use smmu::{Counters, Smmu};
 pub use spec::event::{EventType, FaultType};
+pub use stalls::Stall;
 pub use system::{ExternalAbort, Interrupts, Line, Memory};
 pub use tlb::{CachedTranslation, NearMiss};
 pub use transaction::{Aborted, Access, StreamId, SubstreamId, Transaction, Translation};

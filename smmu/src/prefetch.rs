@@ -7,10 +7,10 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use crate::attempt::Attempt;
 use crate::smmu::Inner;
 use crate::spec::regs::cr0;
 use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
-use crate::translate::Attempt;
 
 /// A prefetch of configuration, and of translations if there are addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

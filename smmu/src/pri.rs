@@ -11,125 +11,17 @@
 //! **The interrupt** is raised when a request enters an empty queue, like the event queue's; with
 //! PRIQ_IRQ_CFG2.LO, when the last request of a group enters or is lost.
 
-use std::cell::Cell;
+use stallbox_timeline::Span;
 
-use stallbox_timeline::{Span, Time};
-
+use crate::messages::{PageRequest, PageResponse, PageResponseCode};
 use crate::probe::{Note, Step};
 use crate::queue::Ring;
 use crate::smmu::{Inner, Smmu, bump};
-use crate::spec::command::Raw;
 use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
 use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
 use crate::system::{ExternalAbort, Line};
 use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
 use crate::verdict::{OnPageRequest, Points, Verdict};
-
-/// A Page Request Message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageRequest {
-    /// Who asks.
-    pub stream: StreamId,
-    /// For which address space (the PASID prefix).
-    pub substream: Option<SubstreamId>,
-    /// An address in the page; the low 12 bits are not part of the message.
-    pub address: u64,
-    /// The page is to be readable.
-    pub read: bool,
-    /// The page is to be writable.
-    pub write: bool,
-    /// The page is to be executable. Nothing without a SubstreamID.
-    pub execute: bool,
-    /// By privileged accesses. Nothing without a SubstreamID.
-    pub privileged: bool,
-    /// The last request of its group: the one that is answered.
-    pub last: bool,
-    /// Page Request Group Index, 9 bits.
-    pub index: u16,
-}
-
-impl PageRequest {
-    /// The message that follows the last page request of `substream` when the endpoint stops using
-    /// it. It is not answered.
-    pub const fn stop_marker(stream: StreamId, substream: SubstreamId) -> PageRequest {
-        PageRequest {
-            stream,
-            substream: Some(substream),
-            address: 0,
-            read: false,
-            write: false,
-            execute: false,
-            privileged: false,
-            last: true,
-            index: 0,
-        }
-    }
-
-    /// The access that the page is for.
-    fn transaction(&self) -> Transaction {
-        Transaction {
-            stream: self.stream,
-            substream: self.substream,
-            address: self.address,
-            access: Access {
-                write: self.write,
-                privileged: self.privileged,
-                instruction: self.execute && !self.write,
-            },
-        }
-    }
-
-    /// Whether it is a stop marker. The same bits without a SubstreamID ask for a page.
-    pub const fn is_stop_marker(&self) -> bool {
-        self.substream.is_some() && self.last && !self.read && !self.write
-    }
-}
-
-/// What became of a page request group: the Response Code of a PRG Response Message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PageResponseCode {
-    /// 0000: all pages of the group were handled, so translating again is worth while.
-    Success,
-    /// 0001: a page of the group does not exist, or does not permit what was asked.
-    InvalidRequest,
-    /// 1111: page requests cannot be served; the endpoint is to send no more.
-    Failure,
-}
-
-/// A PRG Response Message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageResponse {
-    /// The PASID prefix.
-    pub substream: Option<SubstreamId>,
-    /// Page Request Group Index, 9 bits.
-    pub index: u16,
-    /// What became of the group.
-    pub code: PageResponseCode,
-}
-
-impl PageResponse {
-    /// A CMD_PRI_RESP; `None` if its Resp is the reserved one.
-    pub(crate) fn parse(raw: &Raw) -> Option<PageResponse> {
-        let code = match raw.pri_response() {
-            0 => PageResponseCode::Failure,
-            1 => PageResponseCode::InvalidRequest,
-            2 => PageResponseCode::Success,
-            _ => return None,
-        };
-        Some(PageResponse {
-            substream: raw.ssv().then(|| SubstreamId(raw.ssid())),
-            index: raw.pri_index(),
-            code,
-        })
-    }
-}
-
-/// What is kept about page requests beside the registers.
-#[derive(Default)]
-pub(crate) struct Pri {
-    /// When the last request under way enters the queue: none that came later does so earlier.
-    last_due: Cell<Time>,
-}
 
 impl Smmu {
     /// A Page Request Message arrives. What becomes of it is told by a [`PageResponse`], later, to
@@ -161,12 +53,12 @@ impl Smmu {
         let asked = request.transaction();
         let span = inner.probe.spend(Step::PageRequest, Some(&asked));
         let now = inner.timeline.now();
-        let due = (now + span).max(inner.pri.last_due.get());
+        let due = (now + span).max(inner.page_requests_until.get());
         if due <= now {
             inner.take_page_request(&request, act);
             return;
         }
-        inner.pri.last_due.set(due);
+        inner.page_requests_until.set(due);
         let smmu = self.clone();
         inner
             .timeline

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
-use crate::ats::{AtsCompletion, InvalidateRequest, TranslationRequest};
-use crate::pri::{PageRequest, PageResponse};
+use crate::messages::{
+    AtsCompletion, InvalidateRequest, PageRequest, PageResponse, TranslationRequest,
+};
 use crate::spec::event::EventType;
 use crate::spec::pte::Descriptor;
 use crate::system::Line;

@@ -1,23 +1,24 @@
-//! The instance: its parts, its register frame, its interrupts and its counters.
+//! The instance: its parts, its memory, its errors and interrupts, its counters.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use stallbox_timeline::{EventId, Timeline};
+use stallbox_timeline::{EventId, Sleep, Span, Time, Timeline};
 
-use crate::ats::{Ats, Endpoints};
+use crate::atc_invalidations::AtcInvalidations;
+use crate::attempt::Attempt;
 use crate::config_cache::ConfigCaches;
-use crate::fault::{Stall, Stalls};
 use crate::features::Config;
-use crate::pri::Pri;
-use crate::probe::{Note, Probe};
-use crate::regs::{Effect, Message, Registers};
+use crate::messages::Endpoints;
+use crate::probe::{Note, Probe, Step};
+use crate::regs::{Message, Registers};
 use crate::spec::low_mask;
-use crate::spec::regs::{FRAME_BYTES, cr0, gerror, irq_ctrl};
+use crate::spec::regs::{gerror, irq_ctrl};
+use crate::stalls::{Stall, Stalls};
 use crate::system::{ExternalAbort, Interrupts, Line, Memory};
 use crate::tlb::Tlb;
-use crate::transaction::StreamId;
+use crate::transaction::{StreamId, Transaction};
 use crate::verdict::{OnInterrupt, Points};
 
 /// One SMMU. Cheap to clone; clones are the same SMMU.
@@ -35,8 +36,9 @@ pub(crate) struct Inner {
     pub(crate) regs: Registers,
     pub(crate) caches: RefCell<Caches>,
     pub(crate) stalls: Stalls,
-    pub(crate) ats: Ats,
-    pub(crate) pri: Pri,
+    pub(crate) atc_invalidations: AtcInvalidations,
+    /// When the last page request under way enters the queue: none that came later does so earlier.
+    pub(crate) page_requests_until: Cell<Time>,
     pub(crate) endpoints: RefCell<Option<Rc<dyn Endpoints>>>,
     /// Counts invalidations and changes of SMMUEN: whatever was read before one may be out of date.
     pub(crate) epoch: Cell<u64>,
@@ -174,8 +176,8 @@ impl Smmu {
             probe,
             regs: Registers::default(),
             stalls: Stalls::default(),
-            ats: Ats::default(),
-            pri: Pri::default(),
+            atc_invalidations: AtcInvalidations::default(),
+            page_requests_until: Cell::default(),
             endpoints: RefCell::default(),
             epoch: Cell::new(0),
             shutdowns: Cell::new(0),
@@ -188,96 +190,15 @@ impl Smmu {
         }))
     }
 
+    /// Says where invalidations and page responses go. Without endpoints invalidations are complete
+    /// at once, and responses are lost.
+    pub fn connect(&self, endpoints: Rc<dyn Endpoints>) {
+        *self.0.endpoints.borrow_mut() = Some(endpoints);
+    }
+
     /// What the SMMU implements.
     pub fn config(&self) -> &Config {
         &self.0.features
-    }
-
-    /// Reads `data.len()` bytes of the register frame at `offset`. Reads that are not of 4 or 8
-    /// aligned bytes, or are outside the frame, give zeros. So do registers that are not there; the answer
-    /// is where the first of them is.
-    pub fn read(&self, offset: u64, data: &mut [u8]) -> Option<u64> {
-        data.fill(0);
-        if !access_is_legal(offset, data.len()) {
-            log::debug!(
-                "smmu: read of {} bytes at {offset:#x} gives zero",
-                data.len()
-            );
-            return Some(offset);
-        }
-        let mut absent = None;
-        for (word, at) in data.chunks_exact_mut(4).zip((offset..).step_by(4)) {
-            let register = self.0.regs.read(&self.0.features, at);
-            if register.is_none() {
-                absent = absent.or(Some(at));
-            }
-            word.copy_from_slice(&register.unwrap_or(0).to_le_bytes());
-        }
-        absent
-    }
-
-    /// Writes `data` to the register frame at `offset`. Writes that are not of 4 or 8 aligned
-    /// bytes, or are outside the frame, are ignored. So are those of registers that are not there; the answer
-    /// is where the first of them is.
-    pub fn write(&self, offset: u64, data: &[u8]) -> Option<u64> {
-        if !access_is_legal(offset, data.len()) {
-            log::debug!("smmu: write of {} bytes at {offset:#x} ignored", data.len());
-            return Some(offset);
-        }
-        let mut absent = None;
-        for (word, at) in data.chunks_exact(4).zip((offset..).step_by(4)) {
-            let mut raw = [0; 4];
-            raw.copy_from_slice(word);
-            if self.0.regs.read(&self.0.features, at).is_none() {
-                absent = absent.or(Some(at));
-            }
-            let value = u32::from_le_bytes(raw);
-            let smmu = self.clone();
-            self.0.timeline.afterwards(move || {
-                let effect = smmu.0.regs.write(&smmu.0.features, at, value);
-                smmu.act_on(effect);
-            });
-        }
-        absent
-    }
-
-    /// What a register write sets in motion beside the commands comes after those.
-    fn let_report_after_commands(&self) {
-        let smmu = self.clone();
-        let timeline = &self.0.timeline;
-        timeline.afterwards(move || smmu.0.let_next_report());
-    }
-
-    fn act_on(&self, effect: Effect) {
-        let inner = &self.0;
-        match effect {
-            Effect::None => {}
-            Effect::Enables { before, after } => {
-                let (cleared, set) = (before & !after, after & !before);
-                if (cleared | set) & cr0::SMMUEN != 0 {
-                    bump(&inner.epoch);
-                }
-                if cleared & cr0::SMMUEN != 0 {
-                    bump(&inner.shutdowns);
-                    inner.terminate_stalls(None);
-                }
-                if cleared & cr0::CMDQEN != 0 {
-                    self.stop_commands();
-                }
-                if set & cr0::CMDQEN != 0 {
-                    self.run_commands();
-                }
-                if set & cr0::EVENTQEN != 0 {
-                    self.let_report_after_commands();
-                }
-            }
-            Effect::CommandsQueued => self.run_commands(),
-            Effect::EventsConsumed => inner.let_next_report(),
-            Effect::ErrorsAcknowledged => {
-                self.run_commands();
-                self.let_report_after_commands();
-            }
-        }
     }
 
     /// The transactions that are stalled: those reported, by stream and tag, then those that wait
@@ -298,13 +219,6 @@ impl Smmu {
     }
 }
 
-/// *Register accesses*: aligned 32 bits, or aligned 64 bits.
-fn access_is_legal(offset: u64, length: usize) -> bool {
-    (length == 4 || length == 8)
-        && offset.is_multiple_of(length as u64)
-        && offset <= FRAME_BYTES - length as u64
-}
-
 impl Inner {
     /// Physical memory. An address beyond the output size is truncated.
     pub(crate) fn read_memory(&self, address: u64, data: &mut [u8]) -> Result<(), ExternalAbort> {
@@ -315,6 +229,27 @@ impl Inner {
     pub(crate) fn write_memory(&self, address: u64, data: &[u8]) -> Result<(), ExternalAbort> {
         self.memory
             .write(address & low_mask(self.features.oas_bits.into()), data)
+    }
+
+    /// A sleep for as long as `step` takes, if it takes any time.
+    #[inline]
+    pub(crate) fn pause(&self, step: Step, transaction: &Transaction) -> Option<Sleep> {
+        let span = self.probe.spend(step, Some(transaction));
+        (span != Span::ZERO).then(|| self.timeline.sleep(span))
+    }
+
+    #[inline]
+    pub(crate) fn pause_in(
+        &self,
+        attempt: Attempt,
+        step: Step,
+        transaction: &Transaction,
+    ) -> Option<Sleep> {
+        if attempt.is(Attempt::AT_ONCE) {
+            None
+        } else {
+            self.pause(step, transaction)
+        }
     }
 
     /// Itself, to be kept.

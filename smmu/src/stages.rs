@@ -3,6 +3,7 @@
 //! IHI 0070, *Translation procedure*, *Fault and event priorities*, *Translation table access flag
 //! and dirty state*.
 
+use crate::attempt::{Asked, Attempt, Refusal};
 use crate::config::Context;
 use crate::probe::{DescriptorRead, Note, Step};
 use crate::smmu::{Inner, bump};
@@ -10,7 +11,6 @@ use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::system::ExternalAbort;
 use crate::tlb::Tag;
 use crate::transaction::Transaction;
-use crate::translate::{Asked, Attempt, Refusal};
 use crate::verdict::Points;
 use crate::walker::{Leaf, Permissions, Stage2, Verdict, Walk, WalkFault};
 

@@ -8,7 +8,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 use stallbox_timeline::Gate;
 
-use crate::pri::PageResponseCode;
+use crate::messages::PageResponseCode;
 use crate::spec::event::FaultType;
 
 /// A set of points.

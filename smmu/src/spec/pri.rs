@@ -1,7 +1,7 @@
 //! IHI 0070, *PRI queue structure*: the 16-byte entries of the page request queue. Positions as in
 //! Linux's `PRIQ_0_*` and `PRIQ_1_*` (drivers/iommu/arm/arm-smmu-v3/arm-smmu-v3.h).
 
-use crate::pri::PageRequest;
+use crate::messages::PageRequest;
 
 /// Size of an entry.
 pub const PAGE_REQUEST_BYTES: u64 = 16;
