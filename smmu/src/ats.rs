@@ -302,7 +302,8 @@ impl Inner {
     ) -> Result<(), Unfit> {
         let stream = self.check_ats(transaction, attempt, epoch).await?;
         if let Stream::Translate(stages) = &*stream {
-            stages.admits(transaction).map_err(Unfit::Bad)?;
+            let route = stages.route(transaction);
+            route.map_err(|none| Unfit::Bad(none.refusal(transaction)))?;
         }
         Ok(())
     }

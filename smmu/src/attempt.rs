@@ -37,6 +37,11 @@ impl Refusal {
         Refusal::Recorded(kind, event::identity(kind, transaction))
     }
 
+    /// The SubstreamID leads to no context, or there may be none.
+    pub(crate) fn bad_substream(transaction: &Transaction) -> Refusal {
+        Refusal::Recorded(EventType::BadSubstreamId, event::bad_substream(transaction))
+    }
+
     /// Stage 1 is off or bypassed for the stream, and the address is too large. No fault model has
     /// a say in it.
     pub(crate) fn out_of_range(transaction: &Transaction) -> Refusal {
@@ -123,8 +128,4 @@ pub(crate) struct Asked<'a> {
     pub(crate) epoch: u64,
     /// The translation table descriptors that it has read.
     pub(crate) steps: &'a Cell<u32>,
-}
-
-pub(crate) fn bad_substream(transaction: &Transaction) -> Refusal {
-    Refusal::Recorded(EventType::BadSubstreamId, event::bad_substream(transaction))
 }

@@ -37,6 +37,13 @@ pub(crate) struct Stages {
     pub(crate) overrides: Overrides,
 }
 
+/// Stage 2 of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Second<'a> {
+    pub(crate) stage2: &'a Stage2,
+    pub(crate) vmid: u16,
+}
+
 /// What a stream makes of the attributes of its transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Overrides {
@@ -119,6 +126,15 @@ impl Stream {
         };
         Stages::parse(ste, config, features, e2h).map_or(Stream::Bad, Stream::Translate)
     }
+
+    /// What it makes of the attributes of its transactions.
+    pub(crate) fn overrides(&self) -> Overrides {
+        match self {
+            Stream::Bad | Stream::Abort => Overrides::default(),
+            Stream::Bypass(overrides) => *overrides,
+            Stream::Translate(stages) => stages.overrides,
+        }
+    }
 }
 
 impl Stages {
@@ -165,6 +181,13 @@ impl Stages {
             vmid,
             overrides: Overrides::parse(ste, features),
         })
+    }
+
+    /// Stage 2, if there is one.
+    pub(crate) fn second(&self) -> Option<Second<'_>> {
+        let vmid = self.vmid;
+        let of = |stage2| Second { stage2, vmid };
+        self.stage2.as_ref().map(of)
     }
 
     /// The tag of `context`'s translations.
@@ -392,7 +415,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// What `cd` asks for in a stream of `world`, if that is legal: *Validity of CD*. Whether its
-    /// stream lets it stall is for the caller to check.
+    /// stream lets it stall is not asked here, but each time that it is used.
     pub(crate) fn parse(cd: &Cd, world: World, features: &Config) -> Option<Context> {
         // EL2 has one half, which is always there.
         let el2 = world == World::El2;

@@ -11,7 +11,17 @@ use crate::config::{Context, Stream};
 use crate::features::Config;
 use crate::pcie_rules::PcieRules;
 use crate::resolved::{Resolved, ResolvedCache};
+use crate::route::Route;
 use crate::transaction::Transaction;
+
+/// Why the configuration that is kept tells of no translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unresolved {
+    /// Not all is here that is needed, or it is no way to a translation.
+    Unknown,
+    /// No translation is needed: the address passes if it is one.
+    Bypass,
+}
 
 /// What is kept of configuration.
 pub(crate) struct ConfigCaches {
@@ -56,6 +66,22 @@ impl ConfigCaches {
     #[inline(always)]
     pub(crate) fn resolved(&self, transaction: &Transaction) -> Option<&Resolved> {
         self.resolved.get(transaction)
+    }
+
+    /// What the configuration of `transaction` comes to, as far as it is kept.
+    pub(crate) fn resolve(&self, transaction: &Transaction) -> Result<Resolved, Unresolved> {
+        let sid = transaction.stream.0;
+        let stream = self.stream(sid).ok_or(Unresolved::Unknown)?;
+        match stream.route(transaction) {
+            Ok(Route::Stage1(first)) => self
+                .context(sid, first.index)
+                .and_then(|context| first.admit(context))
+                .map(|context| Resolved::stage1(first.stages, context))
+                .ok_or(Unresolved::Unknown),
+            Ok(Route::Stage2(stages, second)) => Ok(Resolved::stage2(stages, &second)),
+            Ok(Route::Bypass) => Err(Unresolved::Bypass),
+            Err(_) => Err(Unresolved::Unknown),
+        }
     }
 
     pub(crate) fn keep_stream(&mut self, sid: u32, stream: Rc<Stream>, rules: PcieRules) {

@@ -4,17 +4,18 @@
 
 use std::rc::Rc;
 
-use crate::attempt::{Asked, Attempt, Refusal, bad_substream};
-use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable};
+use crate::attempt::{Asked, Attempt, Refusal};
+use crate::config::{CdAt, Context, Stages, SteAt, Stream, StreamTable};
 use crate::pcie_rules::PcieRules;
 use crate::probe::Step;
+use crate::route::FirstStage;
 use crate::smmu::{Inner, bump};
 use crate::spec::cd::{Cd, L1Cd};
 use crate::spec::event::{self, EventType};
 use crate::spec::regs::cr2;
 use crate::spec::ste::{L1Std, Ste};
 use crate::spec::words;
-use crate::stages::{Purpose, Second};
+use crate::stages::Purpose;
 use crate::transaction::Transaction;
 
 impl Inner {
@@ -64,16 +65,19 @@ impl Inner {
         Ok(stream)
     }
 
-    /// What context descriptor `index` of the transaction's stream asks for, read from memory;
-    /// `None` if it is illegal.
+    /// What the context descriptor of the transaction asks for, read from memory; `None` if it is
+    /// illegal.
     pub(crate) async fn fetch_context(
         &self,
         transaction: &Transaction,
-        stages: &Stages,
-        contexts: &Contexts,
-        index: u32,
+        first: &FirstStage<'_>,
         asked: Asked<'_>,
     ) -> Result<Option<Rc<Context>>, Refusal> {
+        let &FirstStage {
+            stages,
+            contexts,
+            index,
+        } = first;
         let at = match contexts.find(index) {
             CdAt::Entry(at) => at,
             CdAt::Descriptor(l1_at) => {
@@ -81,7 +85,7 @@ impl Inner {
                     .fetch_through::<1>(transaction, stages, l1_at, asked)
                     .await?;
                 let below = contexts.find_below(index, L1Cd(raw[0]), &self.features);
-                below.ok_or_else(|| bad_substream(transaction))?
+                below.ok_or_else(|| Refusal::bad_substream(transaction))?
             }
         };
         let raw = self
@@ -105,15 +109,11 @@ impl Inner {
         at: u64,
         asked: Asked<'_>,
     ) -> Result<[u64; N], Refusal> {
-        let at = match &stages.stage2 {
+        let at = match &stages.second() {
             None => at,
-            Some(stage2) => {
-                let stage2 = Second {
-                    stage2,
-                    vmid: stages.vmid,
-                };
+            Some(second) => {
                 let leaf = self
-                    .second(transaction, &stage2, at, Purpose::Context, asked)
+                    .second(transaction, second, at, Purpose::Context, asked)
                     .await?;
                 leaf.at(at)
             }

@@ -4,7 +4,6 @@
 use crate::smmu::Smmu;
 use crate::tlb::{CachedTranslation, Scope, Whose};
 use crate::transaction::Transaction;
-use crate::translate::resolved;
 
 pub use crate::tlb::TlbEntry;
 
@@ -32,7 +31,7 @@ impl Smmu {
     /// What the TLB has for `transaction`, as far as its configuration is cached too.
     pub fn cached(&self, transaction: &Transaction) -> Option<CachedTranslation> {
         let caches = self.0.caches.borrow();
-        let tag = resolved(&caches.config, transaction).ok()?.tag;
+        let tag = caches.config.resolve(transaction).ok()?.tag;
         let entry = caches.tlb.lookup(transaction.address, &tag)?;
         Some(CachedTranslation(*entry))
     }
@@ -41,7 +40,7 @@ impl Smmu {
     /// or block of so many bytes, as a power of two.
     pub fn expected(&self, transaction: &Transaction, size_log2: u8) -> Option<CachedTranslation> {
         let caches = self.0.caches.borrow();
-        let resolved = resolved(&caches.config, transaction).ok()?;
+        let resolved = caches.config.resolve(transaction).ok()?;
         let address = transaction.address;
         let granule = resolved.granule(address);
         Some(CachedTranslation::tagged(

@@ -52,6 +52,7 @@ mod probe;
 mod queue;
 mod regs;
 mod resolved;
+mod route;
 mod smmu;
 pub mod spec;
 mod stages;

@@ -5,12 +5,12 @@
 //! address space, and decide the same each time. An answer is kept until anything that it may have
 //! been made from changes in a configuration cache, so that it never says more than those do.
 
-use crate::config::{Context, Overrides, Stages};
+use crate::config::{Context, Overrides, Second, Stages};
 use crate::granule::Granule;
 use crate::spec::{bit, low_mask};
 use crate::tlb::Tag;
 use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
-use crate::walker::{ADDRESS_BITS, Half, Permissions, Stage2};
+use crate::walker::{ADDRESS_BITS, Half, Permissions};
 
 /// How many answers are kept; a power of two.
 const SLOTS: usize = 128;
@@ -78,16 +78,17 @@ impl Resolved {
     }
 
     /// Stage 2 alone.
-    pub(crate) fn stage2(stages: &Stages, stage2: &Stage2) -> Resolved {
+    pub(crate) fn stage2(stages: &Stages, second: &Second<'_>) -> Resolved {
+        let tree = &second.stage2.tree;
         let all = Reach {
-            beyond: !low_mask(stage2.tree.input_bits.into()),
+            beyond: !low_mask(tree.input_bits.into()),
             open_to: Permissions::ALL,
-            granule: stage2.tree.granule,
+            granule: tree.granule,
         };
         Resolved {
             halves: [all, Reach::NOWHERE],
             needs: needs(&stages.overrides),
-            tag: Tag::stage2(stages.vmid),
+            tag: Tag::stage2(second.vmid),
         }
     }
 

@@ -4,7 +4,7 @@
 //! and dirty state*.
 
 use crate::attempt::{Asked, Attempt, Refusal};
-use crate::config::Context;
+use crate::config::{Context, Second};
 use crate::probe::{DescriptorRead, Note, Step};
 use crate::smmu::{Inner, bump};
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
@@ -13,13 +13,6 @@ use crate::tlb::Tag;
 use crate::transaction::Transaction;
 use crate::verdict::Points;
 use crate::walker::{Leaf, Permissions, Stage2, Verdict, Walk, WalkFault};
-
-/// Stage 2 of a stream.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Second<'a> {
-    pub(crate) stage2: &'a Stage2,
-    pub(crate) vmid: u16,
-}
 
 /// What an intermediate address is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

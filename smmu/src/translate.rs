@@ -11,16 +11,16 @@ use std::cell::Cell;
 
 use stallbox_timeline::Sleep;
 
-use crate::attempt::{Asked, Attempt, PAGE_LOG2, RESTARTS_MAX, Refusal, bad_substream};
-use crate::config::{Context, Contexts, Overrides, Stages, Stream, Unmarked};
-use crate::config_cache::ConfigCaches;
+use crate::attempt::{Asked, Attempt, PAGE_LOG2, RESTARTS_MAX, Refusal};
+use crate::config::{Context, Overrides, Second};
+use crate::config_cache::Unresolved;
 use crate::probe::{Note, Response, Step};
-use crate::resolved::Resolved;
+use crate::route::Route;
 use crate::smmu::{Inner, Smmu, bump};
 use crate::spec::event::{self, EventType};
 use crate::spec::low_mask;
 use crate::spec::regs::cr0;
-use crate::stages::{Purpose, Second};
+use crate::stages::Purpose;
 use crate::stalls::Turn;
 use crate::tlb::{Tag, Tlb};
 use crate::transaction::{Aborted, Transaction, Translation};
@@ -36,17 +36,6 @@ enum NoHit {
     Unresolved,
 }
 
-/// What configuration caches alone come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resolution {
-    /// They do not have what is needed, or it is no way to a translation.
-    Unknown,
-    /// No translation is needed: the address passes if it is one.
-    Bypass,
-    /// It is for the TLB, which can be asked now.
-    Translate,
-}
-
 impl Smmu {
     /// Translates `transaction`, if that takes no waiting: the SMMU is disabled or the stream
     /// bypasses it, or configuration and translation are cached and permit the access. It changes
@@ -59,10 +48,10 @@ impl Smmu {
                 Ok(translation) => return Some(translation),
                 Err(NoHit::Miss) => return None,
                 Err(NoHit::Unresolved) => match self.0.resolve(transaction) {
-                    Resolution::Unknown => return None,
-                    Resolution::Bypass => return self.0.pass(transaction.address),
+                    Err(Unresolved::Unknown) => return None,
+                    Err(Unresolved::Bypass) => return self.0.pass(transaction.address),
                     // Once: then it is resolved.
-                    Resolution::Translate => {}
+                    Ok(()) => {}
                 },
             }
         }
@@ -99,14 +88,14 @@ impl Smmu {
                     }
                     Err(NoHit::Miss) => attempt = Attempt::MISSED,
                     Err(NoHit::Unresolved) => match smmu.resolve(&transaction) {
-                        Resolution::Unknown => {}
-                        Resolution::Bypass => {
+                        Err(Unresolved::Unknown) => {}
+                        Err(Unresolved::Bypass) => {
                             if let Some(translation) = smmu.pass(transaction.address) {
                                 return Ok(translation);
                             }
                         }
                         // Once: then it is resolved.
-                        Resolution::Translate => continue,
+                        Ok(()) => continue,
                     },
                 }
                 break;
@@ -294,24 +283,20 @@ impl Inner {
         cached.ok_or(NoHit::Miss)
     }
 
-    /// What a transaction comes to, as far as configuration is cached. If it is to be translated,
-    /// that is kept for the next of its stream and substream.
+    /// Finds out what a transaction comes to, as far as configuration is cached. If it is to be
+    /// translated, that is kept for the next of its stream and substream.
     #[cold]
-    fn resolve(&self, transaction: &Transaction) -> Resolution {
+    fn resolve(&self, transaction: &Transaction) -> Result<(), Unresolved> {
         if !self.regs.enabled(cr0::SMMUEN) {
-            return match self.regs.gbpa_abort.get() {
-                true => Resolution::Unknown,
-                false => Resolution::Bypass,
-            };
+            return Err(match self.regs.gbpa_abort.get() {
+                true => Unresolved::Unknown,
+                false => Unresolved::Bypass,
+            });
         }
         let config = &mut self.caches.borrow_mut().config;
-        match resolved(config, transaction) {
-            Ok(resolved) => {
-                config.keep_resolved(transaction, resolved);
-                Resolution::Translate
-            }
-            Err(other) => other,
-        }
+        let resolved = config.resolve(transaction)?;
+        config.keep_resolved(transaction, resolved);
+        Ok(())
     }
 
     /// What the TLB has for `address`, if that permits what is needed.
@@ -393,60 +378,44 @@ impl Inner {
             Some(stream) => stream,
             None => Box::pin(self.fetch_stream(transaction, asked)).await?,
         };
-        let stages = match &*stream {
-            Stream::Bad => return Err(Refusal::identity(EventType::BadSte, transaction)),
-            Stream::Abort => return Err(Refusal::Silent(None)),
-            Stream::Bypass(_) if transaction.substream.is_some() => {
-                return Err(bad_substream(transaction));
-            }
-            Stream::Bypass(overrides) => {
-                let transaction = &overrides.of(transaction);
-                return self
-                    .pass(transaction.address)
-                    .ok_or_else(|| Refusal::out_of_range(transaction));
-            }
-            Stream::Translate(stages) => stages,
-        };
         let overridden;
-        let transaction = if stages.overrides == Overrides::default() {
+        let overrides = stream.overrides();
+        let transaction = if overrides == Overrides::default() {
             transaction
         } else {
-            overridden = stages.overrides.of(transaction);
+            overridden = overrides.of(transaction);
             &overridden
         };
 
         // The substream, and its context.
-        let (contexts, index) = match stages.select(transaction) {
-            Ok(Selected::Context(contexts, index)) => (contexts, index),
-            Ok(Selected::Bypass) if attempt.is(Attempt::CONFIG_ONLY) => {
+        let in_range = || {
+            let passed = self.pass(transaction.address);
+            passed.ok_or_else(|| Refusal::out_of_range(transaction))
+        };
+        let first = match stream.route(transaction) {
+            Err(none) => return Err(none.refusal(transaction)),
+            Ok(Route::Bypass) => return in_range(),
+            Ok(Route::Stage2(..)) if attempt.is(Attempt::CONFIG_ONLY) => {
                 return Err(Refusal::Silent(None));
             }
-            Ok(Selected::Bypass) => {
-                let passed = self.pass(transaction.address);
-                return match (passed, &stages.stage2) {
-                    (None, _) => Err(Refusal::out_of_range(transaction)),
-                    (Some(passed), None) => Ok(passed),
-                    (Some(_), Some(stage2)) => {
-                        let second = Second {
-                            stage2,
-                            vmid: stages.vmid,
-                        };
-                        Box::pin(self.translate_second(transaction, &second, asked)).await
-                    }
-                };
+            Ok(Route::Stage2(_, second)) => {
+                in_range()?;
+                return Box::pin(self.translate_second(transaction, &second, asked)).await;
             }
-            Err(unselected) => return Err(unselected.refusal(transaction)),
+            Ok(Route::Stage1(first)) => first,
         };
-        let cached = self.caches.borrow().config.context(sid, index).cloned();
+        let cached = self
+            .caches
+            .borrow()
+            .config
+            .context(sid, first.index)
+            .cloned();
         let context = match cached {
             Some(context) => context,
-            None => {
-                Box::pin(self.fetch_context(transaction, stages, contexts, index, asked)).await?
-            }
+            None => Box::pin(self.fetch_context(transaction, &first, asked)).await?,
         };
-        let context = match &context {
-            Some(context) if !(context.stalls && contexts.stall_forbidden) => &**context,
-            _ => return Err(Refusal::identity(EventType::BadCd, transaction)),
+        let Some(context) = first.admit(&context) else {
+            return Err(Refusal::identity(EventType::BadCd, transaction));
         };
 
         if attempt.is(Attempt::CONFIG_ONLY) {
@@ -457,20 +426,14 @@ impl Inner {
         if let Some(fault) = attempt.fault() {
             return Err(context.refusal(fault, transaction));
         }
-        let tag = stages.tag(context);
+        let tag = first.stages.tag(context);
         if let Some(translation) = self.look_up(transaction, context, tag, attempt) {
             return self.spend_hit(transaction, asked, translation).await;
         }
-        let leaf = match &stages.stage2 {
+        let leaf = match &first.stages.second() {
             None => self.walk(transaction, context, asked).await?,
-            Some(stage2) => {
-                let second = Second {
-                    stage2,
-                    vmid: stages.vmid,
-                };
-                // Transactions that have no stage 2 do not carry the future of both.
-                Box::pin(self.walk_both(transaction, context, &second, asked)).await?
-            }
+            // Transactions that have no stage 2 do not carry the future of both.
+            Some(second) => Box::pin(self.walk_both(transaction, context, second, asked)).await?,
         };
         Ok(self.keep(transaction, tag, &leaf, asked))
     }
@@ -578,96 +541,4 @@ impl Inner {
             Err(Refusal::Silent(None))
         }
     }
-}
-
-/// Where a transaction's context descriptor is, or that it needs none.
-pub(crate) enum Selected<'a> {
-    /// Stage 1 does not touch it.
-    Bypass,
-    Context(&'a Contexts, u32),
-}
-
-/// Why a transaction gets no context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unselected {
-    BadSubstream,
-    StreamDisabled,
-}
-
-impl Unselected {
-    fn refusal(self, transaction: &Transaction) -> Refusal {
-        match self {
-            Unselected::BadSubstream => bad_substream(transaction),
-            Unselected::StreamDisabled => {
-                let words = event::stream_disabled(transaction);
-                Refusal::Recorded(EventType::StreamDisabled, words)
-            }
-        }
-    }
-}
-
-impl Stages {
-    /// Whether the stream lets `transaction` pass as far as its SubstreamID, or that it has none,
-    /// can say.
-    pub(crate) fn admits(&self, transaction: &Transaction) -> Result<(), Refusal> {
-        match self.select(transaction) {
-            Ok(_) => Ok(()),
-            Err(unselected) => Err(unselected.refusal(transaction)),
-        }
-    }
-
-    /// The context that a transaction uses: *Substreams*.
-    #[inline(always)]
-    pub(crate) fn select(&self, transaction: &Transaction) -> Result<Selected<'_>, Unselected> {
-        let Some(contexts) = &self.contexts else {
-            return match transaction.substream {
-                None => Ok(Selected::Bypass),
-                Some(_) => Err(Unselected::BadSubstream),
-            };
-        };
-        match transaction.substream {
-            None if contexts.count_log2 == 0 => Ok(Selected::Context(contexts, 0)),
-            None => match contexts.unmarked {
-                Unmarked::Context0 => Ok(Selected::Context(contexts, 0)),
-                Unmarked::Bypass => Ok(Selected::Bypass),
-                Unmarked::Terminate => Err(Unselected::StreamDisabled),
-            },
-            Some(substream) => {
-                let in_range = u64::from(substream.0) >> contexts.count_log2 == 0;
-                if contexts.count_log2 == 0 || !in_range {
-                    Err(Unselected::BadSubstream)
-                } else if substream.0 == 0 && contexts.unmarked == Unmarked::Context0 {
-                    Err(Unselected::StreamDisabled)
-                } else {
-                    Ok(Selected::Context(contexts, substream.0))
-                }
-            }
-        }
-    }
-}
-
-/// What cached configuration makes of `transaction`, if it is to be translated.
-pub(crate) fn resolved(
-    config: &ConfigCaches,
-    transaction: &Transaction,
-) -> Result<Resolved, Resolution> {
-    let resolved = match config.stream(transaction.stream.0).map(|stream| &**stream) {
-        Some(Stream::Translate(stages)) => match stages.select(transaction) {
-            Ok(Selected::Context(contexts, index)) => config
-                .context(transaction.stream.0, index)
-                .and_then(Option::as_ref)
-                .filter(|context| !(context.stalls && contexts.stall_forbidden))
-                .map(|context| Resolved::stage1(stages, context)),
-            Ok(Selected::Bypass) => match &stages.stage2 {
-                None => return Err(Resolution::Bypass),
-                Some(stage2) => Some(Resolved::stage2(stages, stage2)),
-            },
-            Err(_) => None,
-        },
-        Some(Stream::Bypass(_)) if transaction.substream.is_none() => {
-            return Err(Resolution::Bypass);
-        }
-        _ => None,
-    };
-    resolved.ok_or(Resolution::Unknown)
 }

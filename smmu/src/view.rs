@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use crate::config::{CdAt, Context, Contexts, Stages, SteAt, Stream, StreamTable, Unmarked};
 use crate::queue::Ring;
+use crate::route::{FirstStage, Route};
 use crate::smmu::Smmu;
 use crate::spec::cd::{Cd, L1Cd};
 use crate::spec::command::COMMAND_BYTES;
@@ -21,7 +22,6 @@ use crate::spec::pte::Descriptor;
 use crate::spec::regs::{cr0, cr2, mask};
 use crate::spec::ste::{L1Std, Ste};
 use crate::transaction::{Access, Transaction};
-use crate::translate::Selected;
 use crate::walker::Walk as Walking;
 use crate::walker::{Found, Stage2, Tree, WalkFault};
 
@@ -483,10 +483,10 @@ impl<'a> View<'a> {
     pub fn walk_of(&self, transaction: &Transaction) -> Result<Walk, Missing> {
         let (sid, address) = (transaction.stream.0, transaction.address);
         let stages = self.stages(sid)?;
-        match (stages.select(transaction), &stages.stage2) {
-            (Ok(Selected::Context(_, index)), _) => self.walk(sid, index, address),
-            (Ok(Selected::Bypass), Some(stage2)) => Ok(self.stage2(stage2, address)),
-            _ => Err(Missing::Stage1(sid)),
+        match stages.route(transaction) {
+            Ok(Route::Stage1(FirstStage { index, .. })) => self.walk(sid, index, address),
+            Ok(Route::Stage2(_, second)) => Ok(self.stage2(second.stage2, address)),
+            Ok(Route::Bypass) | Err(_) => Err(Missing::Stage1(sid)),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::View;
 use crate::config::{CdAt, Context, SteAt, Stream};
+use crate::route::Route;
 use crate::spec::cd::L1Cd;
 use crate::spec::low_mask;
 use crate::spec::regs::cr2;
 use crate::spec::ste::L1Std;
 use crate::transaction::Transaction;
-use crate::translate::Selected;
 
 /// A structure of a stream's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +90,10 @@ impl View<'_> {
         let Stream::Translate(stages) = &**cached else {
             return None;
         };
-        let Ok(Selected::Context(contexts, index)) = stages.select(transaction) else {
+        let Ok(Route::Stage1(first)) = stages.route(transaction) else {
             return None;
         };
+        let (contexts, index) = (first.contexts, first.index);
         let cached = caches.config.context(sid, index)?;
         let cd = self.cd_of(stages, contexts, index).ok()?;
         let now = Context::parse(&cd.it, contexts.world, self.smmu.config());
@@ -125,15 +126,13 @@ impl View<'_> {
         let Some(stages) = cached.unwrap_or_else(|| self.stages(sid).ok()) else {
             return found;
         };
-        if let Ok(Selected::Context(contexts, index)) = stages.select(transaction)
-            && let CdAt::Descriptor(at) = contexts.find(index)
+        if let Ok(Route::Stage1(first)) = stages.route(transaction)
+            && let CdAt::Descriptor(at) = first.contexts.find(first.index)
             && let Ok(at) = self.through(&stages, at)
             && let Ok(raw) = self.word(at)
         {
-            let (l1, rest) = (
-                L1Cd(raw),
-                low_mask(contexts.leaf_log2.unwrap_or(0).into()) as u32,
-            );
+            let (l1, index) = (L1Cd(raw), first.index);
+            let rest = low_mask(first.contexts.leaf_log2.unwrap_or(0).into()) as u32;
             found.push(Level1 {
                 at,
                 structure: Structure::ContextLevel1(index & !rest, index | rest),
