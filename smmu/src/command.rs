@@ -442,14 +442,14 @@ enum Taken {
 impl Inner {
     fn command_ring(&self) -> Ring {
         Ring::new(
-            self.regs.cmdq_base.get(),
+            self.regs.cmdq.base.get(),
             self.features.cmdq_log2,
             COMMAND_BYTES,
         )
     }
 
     fn commands_pending(&self) -> bool {
-        let (prod, cons) = (self.regs.cmdq_prod.get(), self.regs.cmdq_cons.get());
+        let (prod, cons) = (self.regs.cmdq.prod.get(), self.regs.cmdq.cons.get());
         self.regs.enabled(cr0::CMDQEN)
             && self.regs.active_errors() & gerror::CMDQ_ERR == 0
             && !self.command_ring().is_empty(prod, cons)
@@ -459,7 +459,7 @@ impl Inner {
     /// Reads the command at CMDQ_CONS.
     fn fetch_command(&self) -> Result<Raw, CommandError> {
         let ring = self.command_ring();
-        let cons = ring.position(self.regs.cmdq_cons.get());
+        let cons = ring.position(self.regs.cmdq.cons.get());
         let mut bytes = [0; COMMAND_BYTES as usize];
         self.read_memory(ring.address(cons), &mut bytes)
             .map_err(|_| CommandError::Abort)?;
@@ -492,7 +492,7 @@ impl Inner {
             return;
         }
         let ring = self.command_ring();
-        let cons = ring.position(self.regs.cmdq_cons.get());
+        let cons = ring.position(self.regs.cmdq.cons.get());
         match parsed {
             Ok(command) => {
                 if let Some((raw, command)) = command {
@@ -501,9 +501,9 @@ impl Inner {
                     self.execute(command);
                 }
                 // ERR keeps the last error, for software that looks late.
-                let was_full = ring.is_full(self.regs.cmdq_prod.get(), cons);
-                let error = self.regs.cmdq_cons.get() & mask::CMDQ_CONS_ERR;
-                self.regs.cmdq_cons.set(ring.next(cons) | error);
+                let was_full = ring.is_full(self.regs.cmdq.prod.get(), cons);
+                let error = self.regs.cmdq.cons.get() & mask::CMDQ_CONS_ERR;
+                self.regs.cmdq.cons.set(ring.next(cons) | error);
                 if was_full {
                     self.wake();
                 }
@@ -514,7 +514,7 @@ impl Inner {
             Err(error) => {
                 let code = error.code();
                 // CONS stays, and says why before GERROR says that.
-                self.regs.cmdq_cons.set(cons | u32::from(code) << 24);
+                self.regs.cmdq.cons.set(cons | u32::from(code) << 24);
                 self.note(&Note::CommandError { code });
                 log::debug!("smmu: command {fetched:#x?} stops the queue: {error:?}");
                 self.raise_error(gerror::CMDQ_ERR);

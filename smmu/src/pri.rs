@@ -15,11 +15,10 @@ use stallbox_timeline::Span;
 
 use crate::messages::{PageRequest, PageResponse, PageResponseCode};
 use crate::probe::{Note, Step};
-use crate::queue::Ring;
 use crate::smmu::{Inner, Smmu, bump};
-use crate::spec::pri::{PAGE_REQUEST_BYTES, entry};
-use crate::spec::regs::{cr0, gerror, irq_ctrl, mask};
-use crate::system::{ExternalAbort, Line};
+use crate::spec::pri::entry;
+use crate::spec::regs::{cr0, mask};
+use crate::system::ExternalAbort;
 use crate::transaction::{Access, StreamId, SubstreamId, Transaction};
 use crate::verdict::{OnPageRequest, Points, Verdict};
 
@@ -67,14 +66,6 @@ impl Smmu {
 }
 
 impl Inner {
-    fn page_request_ring(&self) -> Ring {
-        Ring::new(
-            self.regs.priq_base.get(),
-            self.features.priq_log2,
-            PAGE_REQUEST_BYTES,
-        )
-    }
-
     /// *PRI queue*: into the queue with it, or an answer.
     fn take_page_request(&self, request: &PageRequest, act: OnPageRequest) {
         match act {
@@ -86,42 +77,23 @@ impl Inner {
                 return self.respond_automatically(request, request.substream, code);
             }
         }
-        if !self.page_requests_accepted() {
+        let queue = self.page_request_queue();
+        if !queue.is_open() {
             return self.refuse_page_request(request);
         }
-        let overflow = self.page_requests_overflowed();
-        if overflow || self.page_request_queue_full() {
-            if !overflow {
+        if queue.has_overflowed() || queue.is_full() {
+            if queue.overflow() {
                 bump(&self.counts.pri_overflows);
-                let prod = self.regs.priq_prod.get();
-                self.regs.priq_prod.set(prod ^ mask::QUEUE_OVERFLOW);
             }
             self.lose_page_request(request, true);
             if self.interrupts_on_last() && request.last {
-                self.page_request_interrupt(request.stream);
+                queue.interrupt(request.stream);
             }
             return self.answer_overflow(request);
         }
         if self.put_page_request(request).is_err() {
-            self.raise_error(gerror::PRIQ_ABT_ERR);
             self.refuse_page_request(request);
         }
-    }
-
-    fn page_requests_accepted(&self) -> bool {
-        let enables = cr0::SMMUEN | cr0::PRIQEN;
-        self.regs.cr0.get() & enables == enables
-            && self.regs.active_errors() & gerror::PRIQ_ABT_ERR == 0
-    }
-
-    /// Whether there is an overflow that software has not acknowledged.
-    fn page_requests_overflowed(&self) -> bool {
-        (self.regs.priq_prod.get() ^ self.regs.priq_cons.get()) & mask::QUEUE_OVERFLOW != 0
-    }
-
-    fn page_request_queue_full(&self) -> bool {
-        self.page_request_ring()
-            .is_full(self.regs.priq_prod.get(), self.regs.priq_cons.get())
     }
 
     /// Makes the queue full for a request that is to overflow. An empty queue cannot overflow: nobody
@@ -132,31 +104,18 @@ impl Inner {
             last: request.is_stop_marker(),
             ..*request
         };
-        while self.page_requests_accepted()
-            && !self.page_requests_overflowed()
-            && !self.page_request_queue_full()
-        {
-            if self.put_page_request(&filler).is_err() {
-                self.raise_error(gerror::PRIQ_ABT_ERR);
-            }
+        let queue = self.page_request_queue();
+        while queue.has_room() && !queue.has_overflowed() {
+            // One that aborts closes the queue.
+            let _ = self.put_page_request(&filler);
         }
     }
 
     /// Writes an entry into a queue that has room for it.
     fn put_page_request(&self, request: &PageRequest) -> Result<(), ExternalAbort> {
-        let ring = self.page_request_ring();
-        let (prod, cons) = (self.regs.priq_prod.get(), self.regs.priq_cons.get());
+        let queue = self.page_request_queue();
         let words = entry(request);
-        let mut bytes = [0; PAGE_REQUEST_BYTES as usize];
-        for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
-            chunk.copy_from_slice(&word.to_le_bytes());
-        }
-        let position = ring.position(prod);
-        self.write_memory(ring.address(position), &bytes)?;
-        let was_empty = ring.is_empty(prod, cons);
-        self.regs
-            .priq_prod
-            .set(ring.next(position) | prod & mask::QUEUE_OVERFLOW);
+        let was_empty = queue.push(&words)?;
         self.note(&Note::PageRequestQueued {
             request: *request,
             words,
@@ -167,24 +126,13 @@ impl Inner {
             was_empty
         };
         if due {
-            self.page_request_interrupt(request.stream);
+            queue.interrupt(request.stream);
         }
         Ok(())
     }
 
     fn interrupts_on_last(&self) -> bool {
         self.regs.priq_msi.attributes.get() & mask::IRQ_CFG2_LO != 0
-    }
-
-    fn page_request_interrupt(&self, stream: StreamId) {
-        if self.regs.irq_ctrl.get() & irq_ctrl::PRIQ != 0 {
-            self.interrupt(
-                &self.regs.priq_msi,
-                Line::PageRequestQueue,
-                Some(stream),
-                gerror::MSI_PRIQ_ABT_ERR,
-            );
-        }
     }
 
     fn lose_page_request(&self, request: &PageRequest, overflow: bool) {

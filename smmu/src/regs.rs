@@ -34,6 +34,14 @@ pub(crate) struct Message {
     pub(crate) attributes: Cell<u32>,
 }
 
+/// The registers of a queue: `*Q_BASE`, `*Q_PROD` and `*Q_CONS`.
+#[derive(Default)]
+pub(crate) struct QueueRegisters {
+    pub(crate) base: Cell<u64>,
+    pub(crate) prod: Cell<u32>,
+    pub(crate) cons: Cell<u32>,
+}
+
 /// The registers that hold something. Those that read as constants are not here.
 #[derive(Default)]
 pub(crate) struct Registers {
@@ -49,15 +57,9 @@ pub(crate) struct Registers {
     pub(crate) eventq_msi: Message,
     pub(crate) strtab_base: Cell<u64>,
     pub(crate) strtab_base_cfg: Cell<u32>,
-    pub(crate) cmdq_base: Cell<u64>,
-    pub(crate) cmdq_prod: Cell<u32>,
-    pub(crate) cmdq_cons: Cell<u32>,
-    pub(crate) eventq_base: Cell<u64>,
-    pub(crate) eventq_prod: Cell<u32>,
-    pub(crate) eventq_cons: Cell<u32>,
-    pub(crate) priq_base: Cell<u64>,
-    pub(crate) priq_prod: Cell<u32>,
-    pub(crate) priq_cons: Cell<u32>,
+    pub(crate) cmdq: QueueRegisters,
+    pub(crate) eventq: QueueRegisters,
+    pub(crate) priq: QueueRegisters,
     pub(crate) priq_msi: Message,
 }
 
@@ -120,12 +122,12 @@ impl Registers {
             spec::GERROR_IRQ_CFG2 => self.gerror_msi.attributes.get(),
             0x80 | 0x84 => half(&self.strtab_base, high),
             spec::STRTAB_BASE_CFG => self.strtab_base_cfg.get(),
-            0x90 | 0x94 => half(&self.cmdq_base, high),
-            spec::CMDQ_PROD => self.cmdq_prod.get(),
-            spec::CMDQ_CONS => self.cmdq_cons.get(),
-            0xa0 | 0xa4 => half(&self.eventq_base, high),
-            spec::EVENTQ_PROD | spec::EVENTQ_PROD_ALIAS => self.eventq_prod.get(),
-            spec::EVENTQ_CONS | spec::EVENTQ_CONS_ALIAS => self.eventq_cons.get(),
+            0x90 | 0x94 => half(&self.cmdq.base, high),
+            spec::CMDQ_PROD => self.cmdq.prod.get(),
+            spec::CMDQ_CONS => self.cmdq.cons.get(),
+            0xa0 | 0xa4 => half(&self.eventq.base, high),
+            spec::EVENTQ_PROD | spec::EVENTQ_PROD_ALIAS => self.eventq.prod.get(),
+            spec::EVENTQ_CONS | spec::EVENTQ_CONS_ALIAS => self.eventq.cons.get(),
             0xb0 | 0xb4 => half(&self.eventq_msi.address, high),
             spec::EVENTQ_IRQ_CFG1 => self.eventq_msi.data.get(),
             spec::EVENTQ_IRQ_CFG2 => self.eventq_msi.attributes.get(),
@@ -202,25 +204,28 @@ impl Registers {
                 self.strtab_base_cfg.set(value & implemented);
             }
             0x90 | 0x94 if self.free(offset, cr0::CMDQEN) => {
-                set_half(&self.cmdq_base, high, value, mask::QUEUE_BASE);
+                set_half(&self.cmdq.base, high, value, mask::QUEUE_BASE);
             }
             spec::CMDQ_PROD => {
-                self.cmdq_prod.set(value & mask::QUEUE_INDEX);
+                self.cmdq.prod.set(value & mask::QUEUE_INDEX);
                 return Effect::CommandsQueued;
             }
             spec::CMDQ_CONS if self.free(offset, cr0::CMDQEN) => {
-                self.cmdq_cons
+                self.cmdq
+                    .cons
                     .set(value & (mask::QUEUE_INDEX | mask::CMDQ_CONS_ERR));
             }
             0xa0 | 0xa4 if self.free(offset, cr0::EVENTQEN) => {
-                set_half(&self.eventq_base, high, value, mask::QUEUE_BASE);
+                set_half(&self.eventq.base, high, value, mask::QUEUE_BASE);
             }
             spec::EVENTQ_PROD | spec::EVENTQ_PROD_ALIAS if self.free(offset, cr0::EVENTQEN) => {
-                self.eventq_prod
+                self.eventq
+                    .prod
                     .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
             }
             spec::EVENTQ_CONS | spec::EVENTQ_CONS_ALIAS => {
-                self.eventq_cons
+                self.eventq
+                    .cons
                     .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
                 return Effect::EventsConsumed;
             }
@@ -233,9 +238,9 @@ impl Registers {
     fn read_pri(&self, offset: u64) -> Option<u32> {
         let high = offset & 4 != 0;
         Some(match offset {
-            0xc0 | 0xc4 => half(&self.priq_base, high),
-            spec::PRIQ_PROD | spec::PRIQ_PROD_ALIAS => self.priq_prod.get(),
-            spec::PRIQ_CONS | spec::PRIQ_CONS_ALIAS => self.priq_cons.get(),
+            0xc0 | 0xc4 => half(&self.priq.base, high),
+            spec::PRIQ_PROD | spec::PRIQ_PROD_ALIAS => self.priq.prod.get(),
+            spec::PRIQ_CONS | spec::PRIQ_CONS_ALIAS => self.priq.cons.get(),
             0xd0 | 0xd4 => half(&self.priq_msi.address, high),
             spec::PRIQ_IRQ_CFG1 => self.priq_msi.data.get(),
             spec::PRIQ_IRQ_CFG2 => self.priq_msi.attributes.get(),
@@ -249,14 +254,16 @@ impl Registers {
         let high = offset & 4 != 0;
         match offset {
             0xc0 | 0xc4 if self.free(offset, cr0::PRIQEN) => {
-                set_half(&self.priq_base, high, value, mask::QUEUE_BASE);
+                set_half(&self.priq.base, high, value, mask::QUEUE_BASE);
             }
             spec::PRIQ_PROD | spec::PRIQ_PROD_ALIAS if self.free(offset, cr0::PRIQEN) => {
-                self.priq_prod
+                self.priq
+                    .prod
                     .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
             }
             spec::PRIQ_CONS | spec::PRIQ_CONS_ALIAS => {
-                self.priq_cons
+                self.priq
+                    .cons
                     .set(value & (mask::QUEUE_INDEX | mask::QUEUE_OVERFLOW));
             }
             spec::PRIQ_IRQ_CFG2 => {

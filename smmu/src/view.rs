@@ -615,10 +615,10 @@ impl<'a> View<'a> {
     /// A queue; `None` if there is none.
     pub fn queue(&self, name: QueueName) -> Option<Queue> {
         let (regs, config) = (&self.smmu.0.regs, self.smmu.config());
-        let (base, prod, cons) = match name {
-            QueueName::Command => (&regs.cmdq_base, &regs.cmdq_prod, &regs.cmdq_cons),
-            QueueName::Event => (&regs.eventq_base, &regs.eventq_prod, &regs.eventq_cons),
-            QueueName::PageRequest => (&regs.priq_base, &regs.priq_prod, &regs.priq_cons),
+        let registers = match name {
+            QueueName::Command => &regs.cmdq,
+            QueueName::Event => &regs.eventq,
+            QueueName::PageRequest => &regs.priq,
         };
         let (log2_max, bytes, enable) = match name {
             QueueName::Command => (config.cmdq_log2, COMMAND_BYTES, cr0::CMDQEN),
@@ -626,11 +626,11 @@ impl<'a> View<'a> {
             QueueName::PageRequest if !config.pri => return None,
             QueueName::PageRequest => (config.priq_log2, PAGE_REQUEST_BYTES, cr0::PRIQEN),
         };
-        let (prod, cons) = (prod.get(), cons.get());
+        let (prod, cons) = (registers.prod.get(), registers.cons.get());
         Some(Queue {
             enabled: regs.enabled(enable),
             overflow: name != QueueName::Command && (prod ^ cons) & mask::QUEUE_OVERFLOW != 0,
-            ring: Ring::new(base.get(), log2_max, bytes),
+            ring: Ring::new(registers.base.get(), log2_max, bytes),
             prod,
             cons,
         })
@@ -643,7 +643,7 @@ impl<'a> View<'a> {
 
     /// SMMU_CMDQ_CONS.ERR: the last error that stopped the command queue.
     pub fn command_error(&self) -> u8 {
-        (self.smmu.0.regs.cmdq_cons.get() >> 24) as u8 & 0x7f
+        (self.smmu.0.regs.cmdq.cons.get() >> 24) as u8 & 0x7f
     }
 
     /// The bits of SMMU_GERROR that are active.
