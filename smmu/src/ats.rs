@@ -11,10 +11,11 @@ use std::rc::Rc;
 
 use crate::attempt::{Asked, Attempt, PAGE_LOG2, RESTARTS_MAX, Refusal};
 use crate::config::Stream;
+use crate::counters::bump;
 use crate::messages::{AtsCompletion, AtsRange, PageRequest, TranslationRequest};
 use crate::pcie_rules::PcieRules;
 use crate::probe::Note;
-use crate::smmu::{Inner, Smmu, bump};
+use crate::smmu::{Inner, Smmu};
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::spec::low_mask;
 use crate::spec::regs::{cr0, cr2};

@@ -10,13 +10,14 @@ mod atc;
 
 use stallbox_timeline::Span;
 
+use crate::counters::bump;
 use crate::features::{Config, StallModel};
 use crate::granule::Granule;
 use crate::messages::{InvalidateRequest, PageResponse, PageResponseCode};
 use crate::prefetch::{Addresses, Prefetch};
 use crate::probe::{Note, Response, Step};
 use crate::queue::Ring;
-use crate::smmu::{Inner, Smmu, bump};
+use crate::smmu::{Inner, Smmu};
 use crate::spec::command::{COMMAND_BYTES, Raw, op};
 use crate::spec::regs::{cr0, cr2, gerror, mask};
 use crate::spec::{low_mask, words};

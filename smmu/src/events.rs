@@ -8,8 +8,9 @@
 //! when it looks again; one written after finds the queue empty, and raises the interrupt. Software
 //! that leaves records in the queue gets no further interrupt until it has emptied it.
 
+use crate::counters::bump;
 use crate::probe::Note;
-use crate::smmu::{Inner, bump};
+use crate::smmu::Inner;
 use crate::spec::event::{self, Record};
 use crate::transaction::StreamId;
 use crate::verdict::{OnRecord, Points};

@@ -7,8 +7,9 @@
 
 use std::rc::Rc;
 
+use crate::counters::bump;
 use crate::probe::{Note, Response};
-use crate::smmu::{Inner, bump};
+use crate::smmu::Inner;
 use crate::spec::event::{self, Fault};
 use crate::stalls::{Held, Reported, Turn};
 use crate::transaction::{StreamId, Transaction};

@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use crate::attempt::{Asked, Attempt, Refusal};
 use crate::config::{CdAt, Context, Stages, SteAt, Stream, StreamTable};
+use crate::counters::bump;
 use crate::pcie_rules::PcieRules;
 use crate::probe::Step;
 use crate::route::FirstStage;
-use crate::smmu::{Inner, bump};
+use crate::smmu::Inner;
 use crate::spec::cd::{Cd, L1Cd};
 use crate::spec::event::{self, EventType};
 use crate::spec::regs::cr2;

@@ -2,8 +2,9 @@
 //!
 //! IHI 0070, *Memory map and registers*, *Register accesses*.
 
+use crate::counters::bump;
 use crate::regs::Effect;
-use crate::smmu::{Smmu, bump};
+use crate::smmu::Smmu;
 use crate::spec::regs::{FRAME_BYTES, cr0};
 
 impl Smmu {

@@ -38,6 +38,7 @@ mod attempt;
 mod command;
 mod config;
 mod config_cache;
+mod counters;
 mod events;
 mod fault;
 mod features;
@@ -75,6 +76,7 @@ pub mod testing;
 mod tests;
 
 pub use command::Invalidation;
+pub use counters::Counters;
 pub use features::{Config, ConfigError, Granules, Httu, StallModel, StallTags};
 pub use granule::Granule;
 pub use inject::TlbEntry;
@@ -83,7 +85,7 @@ pub use messages::{
     PageResponse, PageResponseCode, TranslationRequest,
 };
 pub use probe::{DescriptorRead, NoProbe, Note, Probe, Response, Step};
-pub use smmu::{Counters, Smmu};
+pub use smmu::Smmu;
 pub use spec::event::{EventType, FaultType};
 pub use stalls::Stall;
 pub use system::{ExternalAbort, Interrupts, Line, Memory};

@@ -13,9 +13,10 @@
 
 use stallbox_timeline::Span;
 
+use crate::counters::bump;
 use crate::messages::{PageRequest, PageResponse, PageResponseCode};
 use crate::probe::{Note, Step};
-use crate::smmu::{Inner, Smmu, bump};
+use crate::smmu::{Inner, Smmu};
 use crate::spec::pri::entry;
 use crate::spec::regs::{cr0, mask};
 use crate::system::ExternalAbort;

@@ -1,7 +1,6 @@
 //! The instance: its parts, its memory, its errors and interrupts, its counters.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{EventId, Sleep, Span, Time, Timeline};
@@ -9,6 +8,7 @@ use stallbox_timeline::{EventId, Sleep, Span, Time, Timeline};
 use crate::atc_invalidations::AtcInvalidations;
 use crate::attempt::Attempt;
 use crate::config_cache::ConfigCaches;
+use crate::counters::{Counters, Counts};
 use crate::features::Config;
 use crate::messages::Endpoints;
 use crate::probe::{Note, Probe, Step};
@@ -60,91 +60,6 @@ pub(crate) struct Inner {
 pub(crate) struct Caches {
     pub(crate) config: ConfigCaches,
     pub(crate) tlb: Tlb,
-}
-
-/// What has happened so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Event records written, by event number.
-    pub events_written: BTreeMap<u8, u64>,
-    /// Event records lost.
-    pub events_dropped: u64,
-    /// Times that the event queue's overflow flag was raised.
-    pub overflows: u64,
-    /// Stalls that were given a tag and reported.
-    pub stalls: u64,
-    /// Times that a stall's report had to wait.
-    pub stalls_held: u64,
-    /// RESUMEs that asked for a retry.
-    pub resumes_retry: u64,
-    /// RESUMEs that asked for a termination.
-    pub resumes_abort: u64,
-    /// RESUMEs of either kind for which no stall was waiting.
-    pub resumes_unmatched: u64,
-    /// Stalls ended by STALL_TERM or by the SMMU being disabled.
-    pub stalls_terminated: u64,
-    /// Transactions aborted, for whatever reason.
-    pub aborts: u64,
-    /// Translations found in the TLB.
-    pub tlb_hits: u64,
-    /// Translations that were not.
-    pub tlb_misses: u64,
-    /// Translation table descriptors read.
-    pub walk_steps: u64,
-    /// Stream table entries and context descriptors fetched.
-    pub config_fetches: u64,
-    /// Commands executed.
-    pub commands: u64,
-    /// ATS translation requests.
-    pub ats_requests: u64,
-    /// Of those, the ones that were not answered with Success.
-    pub ats_refused: u64,
-    /// Page requests that arrived, stop markers included.
-    pub page_requests: u64,
-    /// Of those, the ones that did not get into the queue.
-    pub page_requests_dropped: u64,
-    /// Times that the page request queue's overflow flag was raised.
-    pub pri_overflows: u64,
-    /// Page responses sent, by software or automatically.
-    pub page_responses: u64,
-    /// Of those, the automatic ones.
-    pub page_responses_automatic: u64,
-    /// Invalidations sent to address translation caches.
-    pub atc_invalidations: u64,
-    /// Of those, the ones of which no completion came in time.
-    pub atc_timeouts: u64,
-}
-
-/// The counters as they are kept. One for each event number, since those are a byte.
-pub(crate) struct Counts {
-    pub(crate) events_written: [Cell<u64>; 256],
-    pub(crate) events_dropped: Cell<u64>,
-    pub(crate) overflows: Cell<u64>,
-    pub(crate) stalls: Cell<u64>,
-    pub(crate) stalls_held: Cell<u64>,
-    pub(crate) resumes_retry: Cell<u64>,
-    pub(crate) resumes_abort: Cell<u64>,
-    pub(crate) resumes_unmatched: Cell<u64>,
-    pub(crate) stalls_terminated: Cell<u64>,
-    pub(crate) aborts: Cell<u64>,
-    pub(crate) tlb_hits: Cell<u64>,
-    pub(crate) tlb_misses: Cell<u64>,
-    pub(crate) walk_steps: Cell<u64>,
-    pub(crate) config_fetches: Cell<u64>,
-    pub(crate) commands: Cell<u64>,
-    pub(crate) ats_requests: Cell<u64>,
-    pub(crate) ats_refused: Cell<u64>,
-    pub(crate) page_requests: Cell<u64>,
-    pub(crate) page_requests_dropped: Cell<u64>,
-    pub(crate) pri_overflows: Cell<u64>,
-    pub(crate) page_responses: Cell<u64>,
-    pub(crate) page_responses_automatic: Cell<u64>,
-    pub(crate) atc_invalidations: Cell<u64>,
-    pub(crate) atc_timeouts: Cell<u64>,
-}
-
-pub(crate) fn bump(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
 }
 
 impl Smmu {
@@ -349,72 +264,6 @@ impl Inner {
             }
         } else {
             self.interrupts.pulse(line);
-        }
-    }
-}
-
-impl Default for Counts {
-    fn default() -> Counts {
-        Counts {
-            events_written: [const { Cell::new(0) }; 256],
-            events_dropped: Cell::default(),
-            overflows: Cell::default(),
-            stalls: Cell::default(),
-            stalls_held: Cell::default(),
-            resumes_retry: Cell::default(),
-            resumes_abort: Cell::default(),
-            resumes_unmatched: Cell::default(),
-            stalls_terminated: Cell::default(),
-            aborts: Cell::default(),
-            tlb_hits: Cell::default(),
-            tlb_misses: Cell::default(),
-            walk_steps: Cell::default(),
-            config_fetches: Cell::default(),
-            commands: Cell::default(),
-            ats_requests: Cell::default(),
-            ats_refused: Cell::default(),
-            page_requests: Cell::default(),
-            page_requests_dropped: Cell::default(),
-            pri_overflows: Cell::default(),
-            page_responses: Cell::default(),
-            page_responses_automatic: Cell::default(),
-            atc_invalidations: Cell::default(),
-            atc_timeouts: Cell::default(),
-        }
-    }
-}
-
-impl Counts {
-    fn read(&self) -> Counters {
-        let by_type = self.events_written.iter().zip(0_u8..=255);
-        Counters {
-            events_written: by_type
-                .filter(|(count, _)| count.get() != 0)
-                .map(|(count, number)| (number, count.get()))
-                .collect(),
-            events_dropped: self.events_dropped.get(),
-            overflows: self.overflows.get(),
-            stalls: self.stalls.get(),
-            stalls_held: self.stalls_held.get(),
-            resumes_retry: self.resumes_retry.get(),
-            resumes_abort: self.resumes_abort.get(),
-            resumes_unmatched: self.resumes_unmatched.get(),
-            stalls_terminated: self.stalls_terminated.get(),
-            aborts: self.aborts.get(),
-            tlb_hits: self.tlb_hits.get(),
-            tlb_misses: self.tlb_misses.get(),
-            walk_steps: self.walk_steps.get(),
-            config_fetches: self.config_fetches.get(),
-            commands: self.commands.get(),
-            ats_requests: self.ats_requests.get(),
-            ats_refused: self.ats_refused.get(),
-            page_requests: self.page_requests.get(),
-            page_requests_dropped: self.page_requests_dropped.get(),
-            pri_overflows: self.pri_overflows.get(),
-            page_responses: self.page_responses.get(),
-            page_responses_automatic: self.page_responses_automatic.get(),
-            atc_invalidations: self.atc_invalidations.get(),
-            atc_timeouts: self.atc_timeouts.get(),
         }
     }
 }

@@ -5,8 +5,9 @@
 
 use crate::attempt::{Asked, Attempt, Refusal};
 use crate::config::{Context, Second};
+use crate::counters::bump;
 use crate::probe::{DescriptorRead, Note, Step};
-use crate::smmu::{Inner, bump};
+use crate::smmu::Inner;
 use crate::spec::event::{self, Class, EventType, Fault, FaultType, Place};
 use crate::system::ExternalAbort;
 use crate::tlb::Tag;

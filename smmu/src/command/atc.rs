@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
+use crate::counters::bump;
 use crate::messages::{InvalidateCompletion, InvalidateRequest};
 use crate::probe::{Note, Step};
-use crate::smmu::{Inner, Smmu, bump};
+use crate::smmu::{Inner, Smmu};
 use crate::spec::command::Raw;
 use crate::spec::low_mask;
 use crate::spec::regs::cr0;
