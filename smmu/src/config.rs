@@ -128,6 +128,7 @@ impl Stream {
     }
 
     /// What it makes of the attributes of its transactions.
+    #[inline]
     pub(crate) fn overrides(&self) -> Overrides {
         match self {
             Stream::Bad | Stream::Abort => Overrides::default(),
@@ -184,6 +185,7 @@ impl Stages {
     }
 
     /// Stage 2, if there is one.
+    #[inline]
     pub(crate) fn second(&self) -> Option<Second<'_>> {
         let vmid = self.vmid;
         let of = |stage2| Second { stage2, vmid };

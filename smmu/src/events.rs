@@ -104,7 +104,7 @@ impl Inner {
             }
             return self.drop_event(words);
         }
-        let Ok(was_empty) = queue.push(&words) else {
+        let Ok(was_empty) = queue.push(words) else {
             return self.drop_event(words);
         };
         bump(&self.counts.events_written[usize::from(words[0] as u8)]);

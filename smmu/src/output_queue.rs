@@ -56,17 +56,20 @@ const ENTRY_BYTES_MAX: usize = EVENT_BYTES as usize;
 
 impl OutputQueue<'_> {
     /// Whether it is enabled, and no write to it has aborted that software has not acknowledged.
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         let (regs, enables) = (&self.smmu.regs, self.kind.enables);
         regs.cr0.get() & enables == enables && regs.active_errors() & self.kind.abort == 0
     }
 
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
         let (prod, cons) = (self.registers.prod.get(), self.registers.cons.get());
         self.ring.is_full(prod, cons)
     }
 
     /// Whether an entry could be written.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.is_open() && !self.is_full()
     }
@@ -94,7 +97,10 @@ impl OutputQueue<'_> {
 
     /// Writes an entry, for which there is room, and says whether the queue was empty. An abort is
     /// an error in GERROR.
-    pub(crate) fn push(&self, words: &[u64]) -> Result<bool, ExternalAbort> {
+    pub(crate) fn push<const WORDS: usize>(
+        &self,
+        words: [u64; WORDS],
+    ) -> Result<bool, ExternalAbort> {
         let (prod, cons) = (self.registers.prod.get(), self.registers.cons.get());
         let mut bytes = [0; ENTRY_BYTES_MAX];
         let bytes = &mut bytes[..8 * words.len()];
@@ -123,6 +129,7 @@ impl OutputQueue<'_> {
 }
 
 impl Inner {
+    #[inline]
     pub(crate) fn event_queue(&self) -> OutputQueue<'_> {
         let registers = &self.regs.eventq;
         let log2_max = self.features.eventq_log2;
@@ -135,6 +142,7 @@ impl Inner {
         }
     }
 
+    #[inline]
     pub(crate) fn page_request_queue(&self) -> OutputQueue<'_> {
         let registers = &self.regs.priq;
         let log2_max = self.features.priq_log2;

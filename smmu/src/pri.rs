@@ -116,7 +116,7 @@ impl Inner {
     fn put_page_request(&self, request: &PageRequest) -> Result<(), ExternalAbort> {
         let queue = self.page_request_queue();
         let words = entry(request);
-        let was_empty = queue.push(&words)?;
+        let was_empty = queue.push(words)?;
         self.note(&Note::PageRequestQueued {
             request: *request,
             words,

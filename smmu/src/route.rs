@@ -29,6 +29,7 @@ pub(crate) struct FirstStage<'a> {
 
 impl FirstStage<'_> {
     /// `context`, if it is legal in this stream: S1STALLD forbids one that stalls.
+    #[inline(always)]
     pub(crate) fn admit<'c>(&self, context: &'c Option<Rc<Context>>) -> Option<&'c Context> {
         let context = context.as_deref()?;
         let forbidden = context.stalls && self.contexts.stall_forbidden;
@@ -61,6 +62,7 @@ impl NoRoute {
 
 impl Stream {
     /// The way of a transaction of this stream.
+    #[inline]
     pub(crate) fn route(&self, transaction: &Transaction) -> Result<Route<'_>, NoRoute> {
         match self {
             Stream::Bad => Err(NoRoute::BadStream),
