@@ -5,6 +5,7 @@
 //! wait at each of them.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Weak;
 
@@ -53,26 +54,59 @@ pub struct DmaAbort {
 /// The outcome of a transaction, once there is one.
 pub type DmaFuture<'a> = Pin<Box<dyn Future<Output = Result<(), DmaAbort>> + 'a>>;
 
+/// What an access does to memory.
+#[derive(Debug)]
+pub enum Op<'a> {
+    /// Reads as many bytes as there is room for. On an abort the buffer holds what came before it.
+    Read(&'a mut [u8]),
+    /// Writes these bytes. What came before an abort stays written.
+    Write(&'a [u8]),
+    /// FetchAdd (PCI Express Base Specification, *Atomic Operations (AtomicOps)*): adds a number to
+    /// one in memory, in one step. A completer without AtomicOp support refuses it.
+    FetchAdd {
+        /// What is added: a little-endian number of 4 or 8 bytes. The address is aligned to its
+        /// size.
+        operand: &'a [u8],
+        /// Gets what was there before; as long as the operand.
+        before: &'a mut [u8],
+    },
+}
+
+impl Op<'_> {
+    /// Bytes of memory that it concerns.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Op::Read(buffer) => buffer.len(),
+            Op::Write(buffer) => buffer.len(),
+            Op::FetchAdd { operand, .. } => operand.len(),
+        }
+    }
+
+    /// Whether it needs permission to write, and is reported as a write. Who may write may also
+    /// read, so that is all that FetchAdd needs.
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Op::Read(_))
+    }
+
+    /// The part of it that concerns these of its bytes. `None` if it would be split and is atomic.
+    ///
+    /// # Panics
+    /// If it has fewer bytes.
+    pub fn part(&mut self, bytes: Range<usize>) -> Option<Op<'_>> {
+        match self {
+            Op::Read(buffer) => Some(Op::Read(&mut buffer[bytes])),
+            Op::Write(buffer) => Some(Op::Write(&buffer[bytes])),
+            Op::FetchAdd { operand, before } => {
+                (bytes == (0..operand.len())).then_some(Op::FetchAdd { operand, before })
+            }
+        }
+    }
+}
+
 /// One function's port to memory.
 pub trait DmaPort {
-    /// Reads `buffer.len()` bytes from `address`. On an abort `buffer` holds what came before it.
-    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a>;
-    /// Writes `buffer` to `address`. What came before an abort stays written.
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a>;
-    /// FetchAdd (PCI Express Base Specification, *Atomic Operations (AtomicOps)*): adds the
-    /// little-endian number in `operand`, 4 or 8 bytes, to that at `address`, which is aligned to
-    /// its size, in one step; `before` gets what was there. Without AtomicOp support in the
-    /// completer, as here, the request is refused.
-    fn fetch_add<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        let _ = (attrs, operand, before);
-        Box::pin(async move { Err(DmaAbort { address }) })
-    }
+    /// Accesses memory from `address` on.
+    fn access<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a>;
 
     /// The same function's way to address translation and page requests, if the root complex offers
     /// them.
@@ -109,33 +143,9 @@ pub trait AtsPort {
     /// that access then take no more of it: they are pipelined.
     fn issue(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 
-    /// A translated read: `address` is one that a translation gave.
-    fn read_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        buffer: &'a mut [u8],
-    ) -> DmaFuture<'a>;
-
-    /// A translated write: `address` is one that a translation gave.
-    fn write_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        buffer: &'a [u8],
-    ) -> DmaFuture<'a>;
-
-    /// A translated FetchAdd: `address` is one that a translation gave.
-    fn fetch_add_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        let _ = (attrs, operand, before);
-        Box::pin(async move { Err(DmaAbort { address }) })
-    }
+    /// A translated access: `address` is one that a translation gave. It is within the range of that
+    /// translation.
+    fn access_translated<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a>;
 
     /// Page Request Message. The answer, if one is due, comes to
     /// [`AtsFunction::page_response`]. Messages keep their order.
@@ -239,4 +249,25 @@ pub struct PageResponse {
     pub index: u16,
     /// What became of the group.
     pub code: PageResponseCode,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_atomic_operation_is_never_split() {
+        assert_eq!(Op::Write(&[0; 8]).part(4..8).map(|op| op.bytes()), Some(4));
+        assert_eq!(
+            Op::Read(&mut [0; 8]).part(2..5).map(|op| op.bytes()),
+            Some(3)
+        );
+        let mut add = Op::FetchAdd {
+            operand: &[0; 8],
+            before: &mut [0; 8],
+        };
+        assert!(add.part(0..4).is_none(), "half of it");
+        assert!(add.part(4..8).is_none(), "its other half");
+        assert_eq!(add.part(0..8).map(|op| op.bytes()), Some(8));
+    }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use stallbox_timeline::{Notify, Span, Timeline};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
-use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Pasid, fetch_add_result};
+use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Op, Pasid, fetch_add_result};
 
 /// Where interrupts are sent, beyond RAM.
 pub(crate) const MSI_ADDRESS: u64 = 0x8_0000_0040;
@@ -91,43 +91,24 @@ impl Memory {
 }
 
 impl DmaPort for Memory {
-    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
+    fn access<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
         Box::pin(async move {
-            self.pass(attrs, address, buffer.len(), false).await?;
-            self.ram
-                .read_slice(buffer, GuestAddress(address))
-                .map_err(|_| DmaAbort { address })
-        })
-    }
-
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, buffer.len(), true).await?;
-            if address == MSI_ADDRESS {
-                let data = buffer.try_into().expect("an MSI is 4 bytes");
-                self.msis.borrow_mut().push(u32::from_le_bytes(data));
-                return Ok(());
-            }
-            self.ram
-                .write_slice(buffer, GuestAddress(address))
-                .map_err(|_| DmaAbort { address })
-        })
-    }
-
-    fn fetch_add<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.pass(attrs, address, operand.len(), true).await?;
+            self.pass(attrs, address, op.bytes(), op.is_write()).await?;
             let at = GuestAddress(address);
-            let refused = |_| DmaAbort { address };
-            self.ram.read_slice(before, at).map_err(refused)?;
-            let after = fetch_add_result(before, operand);
-            self.ram.write_slice(&after, at).map_err(refused)
+            let done = match op {
+                Op::Read(buffer) => self.ram.read_slice(buffer, at),
+                Op::Write(buffer) if address == MSI_ADDRESS => {
+                    let data = buffer.try_into().expect("an MSI is 4 bytes");
+                    self.msis.borrow_mut().push(u32::from_le_bytes(data));
+                    Ok(())
+                }
+                Op::Write(buffer) => self.ram.write_slice(buffer, at),
+                Op::FetchAdd { operand, before } => self
+                    .ram
+                    .read_slice(before, at)
+                    .and_then(|()| self.ram.write_slice(&fetch_add_result(before, operand), at)),
+            };
+            done.map_err(|_| DmaAbort { address })
         })
     }
 }

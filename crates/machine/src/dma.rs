@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
 use stallbox_devices::dma::{
-    AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, PageRequest, TranslationFuture,
+    AtsFunction, AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, Op, PageRequest,
+    TranslationFuture,
 };
 use stallbox_devices::pcie::RequesterId;
 use stallbox_smmu::{
-    Access, Smmu, StreamId, SubstreamId, Transaction, Translation, TranslationRequest,
+    Access, ExternalAbort, Smmu, StreamId, SubstreamId, Transaction, Translation,
+    TranslationRequest,
 };
 use stallbox_timeline::{Span, Timeline};
 use stallbox_trace::{Event, Tracer};
@@ -112,6 +114,18 @@ impl SmmuPort {
         self.timeline.sleep(first + LINK_SLOT * others).await;
     }
 
+    /// Carries out what is translated. FetchAdd is atomic against every CPU.
+    fn perform(&self, address: u64, op: Op<'_>) -> Result<(), ExternalAbort> {
+        match op {
+            Op::Read(buffer) => self.memory.read(address, buffer),
+            Op::Write(buffer) => {
+                let device_id = self.requester.0.into();
+                self.memory.write_for(device_id, address, buffer)
+            }
+            Op::FetchAdd { operand, before } => self.memory.fetch_add(address, operand, before),
+        }
+    }
+
     /// The longest piece from `address` that one translation covers.
     fn piece(translation: &Translation, left: usize) -> usize {
         usize::try_from(translation.remaining)
@@ -121,56 +135,22 @@ impl SmmuPort {
 }
 
 impl DmaPort for SmmuPort {
-    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
+    fn access<'a>(&'a self, attrs: DmaAttrs, address: u64, mut op: Op<'a>) -> DmaFuture<'a> {
         Box::pin(async move {
-            self.spend(buffer.len()).await;
+            let bytes = op.bytes();
+            self.spend(bytes).await;
             let mut done = 0;
-            while done < buffer.len() {
+            while done < bytes {
                 let at = address.wrapping_add(done as u64);
-                let translation = self.translate(attrs, at, false).await?;
-                let length = SmmuPort::piece(&translation, buffer.len() - done);
-                self.memory
-                    .read(translation.address, &mut buffer[done..done + length])
-                    .map_err(|_| DmaAbort { address: at })?;
+                let aborted = DmaAbort { address: at };
+                let translation = self.translate(attrs, at, op.is_write()).await?;
+                let length = SmmuPort::piece(&translation, bytes - done);
+                let part = op.part(done..done + length).ok_or(aborted)?;
+                self.perform(translation.address, part)
+                    .map_err(|_| aborted)?;
                 done += length;
             }
             Ok(())
-        })
-    }
-
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.spend(buffer.len()).await;
-            let mut done = 0;
-            while done < buffer.len() {
-                let at = address.wrapping_add(done as u64);
-                let translation = self.translate(attrs, at, true).await?;
-                let length = SmmuPort::piece(&translation, buffer.len() - done);
-                let device_id = self.requester.0.into();
-                self.memory
-                    .write_for(device_id, translation.address, &buffer[done..done + length])
-                    .map_err(|_| DmaAbort { address: at })?;
-                done += length;
-            }
-            Ok(())
-        })
-    }
-
-    /// Checked and reported as a write: who may write may also read. The sum is atomic against
-    /// every CPU.
-    fn fetch_add<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.spend(operand.len()).await;
-            let at = self.translate(attrs, address, true).await?.address;
-            self.memory
-                .fetch_add(at, operand, before)
-                .map_err(|_| DmaAbort { address })
         })
     }
 
@@ -201,55 +181,13 @@ impl AtsPort for SmmuPort {
         Box::pin(self.spend(bytes))
     }
 
-    fn read_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        buffer: &'a mut [u8],
-    ) -> DmaFuture<'a> {
+    fn access_translated<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
         Box::pin(async move {
             let aborted = DmaAbort { address };
-            let transaction = self.transaction(attrs, address, false);
+            let transaction = self.transaction(attrs, address, op.is_write());
             let checked = self.smmu.translated(transaction).await;
             let translation = checked.map_err(|_| aborted)?;
-            self.memory
-                .read(translation.address, buffer)
-                .map_err(|_| aborted)
-        })
-    }
-
-    fn write_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        buffer: &'a [u8],
-    ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            let aborted = DmaAbort { address };
-            let transaction = self.transaction(attrs, address, true);
-            let checked = self.smmu.translated(transaction).await;
-            let translation = checked.map_err(|_| aborted)?;
-            self.memory
-                .write_for(self.requester.0.into(), translation.address, buffer)
-                .map_err(|_| aborted)
-        })
-    }
-
-    fn fetch_add_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            let aborted = DmaAbort { address };
-            let transaction = self.transaction(attrs, address, true);
-            let checked = self.smmu.translated(transaction).await;
-            let at = checked.map_err(|_| aborted)?.address;
-            self.memory
-                .fetch_add(at, operand, before)
-                .map_err(|_| aborted)
+            self.perform(translation.address, op).map_err(|_| aborted)
         })
     }
 

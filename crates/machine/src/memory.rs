@@ -67,7 +67,7 @@ impl Physical {
         self.store(address, data).map_err(|_| ExternalAbort)
     }
 
-    /// FetchAdd (see [`DmaPort::fetch_add`](stallbox_devices::dma::DmaPort::fetch_add)) of 4 or 8
+    /// FetchAdd (see [`Op`](stallbox_devices::dma::Op::FetchAdd)) of 4 or 8
     /// aligned bytes, atomic against vCPUs that run at the same time.
     pub(super) fn fetch_add(
         &self,

@@ -8,7 +8,7 @@ use stallbox_timeline::Span;
 use super::cache::low_mask;
 use super::groups::{Verdict, Waiter};
 use super::{Atc, AtcEntry, AtcNote, AtcStep, Found, Used};
-use crate::dma::{AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, PageRequest};
+use crate::dma::{AtsPort, DmaAbort, DmaAttrs, DmaFuture, DmaPort, Op, PageRequest};
 
 /// A page request that was answered with Success although the page is still not there is repeated
 /// after this, so that software that answers so for ever does not stop the clock.
@@ -47,74 +47,38 @@ struct Piece {
     left: usize,
 }
 
-/// What an access moves.
-enum Data<'a> {
-    Read(&'a mut [u8]),
-    Write(&'a [u8]),
-}
-
-impl Data<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Data::Read(buffer) => buffer.len(),
-            Data::Write(buffer) => buffer.len(),
-        }
-    }
-
-    fn is_write(&self) -> bool {
-        matches!(self, Data::Write(_))
-    }
-}
-
 impl Atc {
     /// An access, translated if software has enabled ATS.
-    async fn access(
-        &self,
-        attrs: DmaAttrs,
-        address: u64,
-        mut data: Data<'_>,
-    ) -> Result<(), DmaAbort> {
+    async fn perform(&self, attrs: DmaAttrs, address: u64, mut op: Op<'_>) -> Result<(), DmaAbort> {
         let Some(port) = self.dma.ats().filter(|_| self.ats.enabled()) else {
-            return match data {
-                Data::Read(buffer) => self.dma.read(attrs, address, buffer).await,
-                Data::Write(buffer) => self.dma.write(attrs, address, buffer).await,
-            };
+            return self.dma.access(attrs, address, op).await;
         };
-        port.issue(data.len()).await;
+        let bytes = op.bytes();
+        port.issue(bytes).await;
         let mut done = 0;
-        while done < data.len() {
+        while done < bytes {
             let at = address.wrapping_add(done as u64);
             let piece = Piece {
                 attrs,
-                write: data.is_write(),
+                write: op.is_write(),
                 address: at,
-                left: data.len() - done,
+                left: bytes - done,
             };
+            let aborted = DmaAbort { address: at };
             done += match self.way(piece).await? {
                 Way::Translated {
                     address,
                     length,
                     _using,
                 } => {
-                    let part = done..done + length;
-                    let moved = match &mut data {
-                        Data::Read(buffer) => {
-                            port.read_translated(attrs, address, &mut buffer[part])
-                                .await
-                        }
-                        Data::Write(buffer) => {
-                            port.write_translated(attrs, address, &buffer[part]).await
-                        }
-                    };
-                    moved.map_err(|_| DmaAbort { address: at })?;
+                    let part = op.part(done..done + length).ok_or(aborted)?;
+                    let moved = port.access_translated(attrs, address, part).await;
+                    moved.map_err(|_| aborted)?;
                     length
                 }
                 Way::Untranslated { length } => {
-                    let part = done..done + length;
-                    match &mut data {
-                        Data::Read(buffer) => self.dma.read(attrs, at, &mut buffer[part]).await?,
-                        Data::Write(buffer) => self.dma.write(attrs, at, &buffer[part]).await?,
-                    }
+                    let part = op.part(done..done + length).ok_or(aborted)?;
+                    self.dma.access(attrs, at, part).await?;
                     length
                 }
             };
@@ -260,48 +224,8 @@ impl Atc {
 }
 
 impl DmaPort for Atc {
-    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
-        Box::pin(self.access(attrs, address, Data::Read(buffer)))
-    }
-
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
-        Box::pin(self.access(attrs, address, Data::Write(buffer)))
-    }
-
-    /// Who may write may also read; the operand is aligned, so it is within a page.
-    fn fetch_add<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            let Some(port) = self.dma.ats().filter(|_| self.ats.enabled()) else {
-                return self.dma.fetch_add(attrs, address, operand, before).await;
-            };
-            port.issue(operand.len()).await;
-            let piece = Piece {
-                attrs,
-                write: true,
-                address,
-                left: operand.len(),
-            };
-            match self.way(piece).await? {
-                Way::Translated {
-                    address: output,
-                    length,
-                    _using,
-                } if length == operand.len() => {
-                    let sum = port.fetch_add_translated(attrs, output, operand, before);
-                    sum.await.map_err(|_| DmaAbort { address })
-                }
-                Way::Translated { .. } => Err(DmaAbort { address }),
-                Way::Untranslated { .. } => {
-                    self.dma.fetch_add(attrs, address, operand, before).await
-                }
-            }
-        })
+    fn access<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
+        Box::pin(self.perform(attrs, address, op))
     }
 
     fn ats(&self) -> Option<&dyn AtsPort> {

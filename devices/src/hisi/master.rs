@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use stallbox_timeline::{Notify, Timeline};
 
 use super::probe::{DeviceNote, DeviceProbe, DeviceStep};
-use crate::dma::{DmaAbort, DmaAttrs, DmaPort};
+use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Op};
 pub(super) use crate::lease::{Lease, Revoked};
 use crate::verdict::{DeviceAct, DmaAccess, Purpose};
 
@@ -180,9 +180,7 @@ impl Master {
         address: u64,
         buffer: &mut [u8],
     ) -> Result<(), DmaError> {
-        let _in_flight = self.issue(requester, address, buffer.len(), false).await?;
-        let result = self.dma.read(requester.attrs, address, buffer).await;
-        self.finish(requester, false, result)
+        self.access(requester, address, Op::Read(buffer)).await
     }
 
     pub(super) async fn write(
@@ -191,9 +189,19 @@ impl Master {
         address: u64,
         buffer: &[u8],
     ) -> Result<(), DmaError> {
-        let _in_flight = self.issue(requester, address, buffer.len(), true).await?;
-        let result = self.dma.write(requester.attrs, address, buffer).await;
-        self.finish(requester, true, result)
+        self.access(requester, address, Op::Write(buffer)).await
+    }
+
+    async fn access(
+        &self,
+        requester: &Requester,
+        address: u64,
+        op: Op<'_>,
+    ) -> Result<(), DmaError> {
+        let write = op.is_write();
+        let _in_flight = self.issue(requester, address, op.bytes(), write).await?;
+        let result = self.dma.access(requester.attrs, address, op).await;
+        self.finish(requester, write, result)
     }
 
     async fn issue(

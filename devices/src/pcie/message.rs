@@ -9,7 +9,7 @@ use stallbox_timeline::Timeline;
 
 use super::Slot;
 use super::capability::Message;
-use crate::dma::{DmaAttrs, DmaPort};
+use crate::dma::{DmaAttrs, DmaPort, Op};
 
 /// Messages that may wait while an earlier one is held up. Equal ones wait once, so a function does
 /// not get here unless the guest keeps rewriting addresses while its IOMMU lets none of them pass.
@@ -80,7 +80,7 @@ impl Inner {
             let data = message.data.to_le_bytes();
             let sent = self
                 .dma
-                .write(DmaAttrs::REQUESTER, message.address, &data)
+                .access(DmaAttrs::REQUESTER, message.address, Op::Write(&data))
                 .await;
             if let Err(abort) = sent {
                 if self.aborted.get() == 0 {

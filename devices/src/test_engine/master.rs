@@ -10,7 +10,7 @@ use super::probe::{EngineNote, EngineProbe, EngineStep};
 use super::spec::HISTOGRAM_BUCKETS;
 use super::translation::Translator;
 use crate::atc::AtcEntry;
-use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Pasid};
+use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Op, Pasid};
 use crate::lease::{Lease, Revoked};
 use crate::verdict::{DeviceAct, DmaAccess, Purpose};
 
@@ -304,7 +304,7 @@ impl Master {
         address: u64,
         buffer: &mut [u8],
     ) -> Result<(), DmaError> {
-        self.read_for(requester, Purpose::Submission, address, buffer)
+        self.access(requester, Purpose::Submission, address, Op::Read(buffer))
             .await
     }
 
@@ -315,38 +315,24 @@ impl Master {
         address: u64,
         buffer: &[u8],
     ) -> Result<(), DmaError> {
-        self.write_for(requester, Purpose::Completion, address, buffer)
+        self.access(requester, Purpose::Completion, address, Op::Write(buffer))
             .await
     }
 
-    /// One access: a read.
-    async fn read_for(
+    /// One access.
+    async fn access(
         &self,
         requester: &Requester,
         purpose: Purpose,
         address: u64,
-        buffer: &mut [u8],
+        op: Op<'_>,
     ) -> Result<(), DmaError> {
-        let access = access(requester, purpose, address, buffer.len(), false);
+        let write = op.is_write();
+        let access = access(requester, purpose, address, op.bytes(), write);
         let _in_flight = self.issue(requester, access).await?;
         let asked = self.timeline.now();
-        let result = self.dma.read(requester.attrs(), address, buffer).await;
-        self.finish(requester, asked, false, result)
-    }
-
-    /// One access: a write.
-    async fn write_for(
-        &self,
-        requester: &Requester,
-        purpose: Purpose,
-        address: u64,
-        buffer: &[u8],
-    ) -> Result<(), DmaError> {
-        let access = access(requester, purpose, address, buffer.len(), true);
-        let _in_flight = self.issue(requester, access).await?;
-        let asked = self.timeline.now();
-        let result = self.dma.write(requester.attrs(), address, buffer).await;
-        self.finish(requester, asked, true, result)
+        let result = self.dma.access(requester.attrs(), address, op).await;
+        self.finish(requester, asked, write, result)
     }
 
     /// Reads data, an access at a time, no faster than the queue may.
@@ -361,8 +347,8 @@ impl Master {
             let at = address.wrapping_add(done as u64);
             let length = requester.piece(at, buffer.len() - done);
             self.pace(requester, length).await?;
-            let piece = &mut buffer[done..done + length];
-            self.read_for(requester, Purpose::Data, at, piece).await?;
+            let piece = Op::Read(&mut buffer[done..done + length]);
+            self.access(requester, Purpose::Data, at, piece).await?;
             requester.counters.borrow_mut().bytes_read += length as u64;
             done += length;
         }
@@ -381,8 +367,8 @@ impl Master {
             let at = address.wrapping_add(done as u64);
             let length = requester.piece(at, buffer.len() - done);
             self.pace(requester, length).await?;
-            let piece = &buffer[done..done + length];
-            self.write_for(requester, Purpose::Data, at, piece).await?;
+            let piece = Op::Write(&buffer[done..done + length]);
+            self.access(requester, Purpose::Data, at, piece).await?;
             requester.counters.borrow_mut().bytes_written += length as u64;
             done += length;
         }
@@ -398,12 +384,8 @@ impl Master {
         before: &mut [u8],
     ) -> Result<(), DmaError> {
         self.pace(requester, operand.len()).await?;
-        let access = access(requester, Purpose::Data, address, operand.len(), true);
-        let _in_flight = self.issue(requester, access).await?;
-        let asked = self.timeline.now();
-        let attrs = requester.attrs();
-        let result = self.dma.fetch_add(attrs, address, operand, before).await;
-        self.finish(requester, asked, true, result)?;
+        let op = Op::FetchAdd { operand, before };
+        self.access(requester, Purpose::Data, address, op).await?;
         let mut counters = requester.counters.borrow_mut();
         counters.bytes_read += operand.len() as u64;
         counters.bytes_written += operand.len() as u64;

@@ -11,7 +11,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::atc::NoAtcProbe;
 use crate::dma::{
-    AtsFunction, AtsPort, DmaAttrs, DmaFuture, DmaPort, PageRequest, PageResponse,
+    AtsFunction, AtsPort, DmaAttrs, DmaFuture, DmaPort, Op, PageRequest, PageResponse,
     PageResponseCode, TranslatedRange, TranslationAnswer, TranslationFuture,
 };
 use crate::pcie::{PciFunction, RequesterId, Slot};
@@ -83,22 +83,8 @@ impl Memory {
 }
 
 impl DmaPort for Memory {
-    fn read<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
-        self.plain.read(attrs, address, buffer)
-    }
-
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
-        self.plain.write(attrs, address, buffer)
-    }
-
-    fn fetch_add<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        operand: &'a [u8],
-        before: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        self.plain.fetch_add(attrs, address, operand, before)
+    fn access<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
+        self.plain.access(attrs, address, op)
     }
 
     fn ats(&self) -> Option<&dyn AtsPort> {
@@ -129,22 +115,8 @@ impl AtsPort for Memory {
         Box::pin(async {})
     }
 
-    fn read_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        buffer: &'a mut [u8],
-    ) -> DmaFuture<'a> {
-        DmaPort::read(self, attrs, address, buffer)
-    }
-
-    fn write_translated<'a>(
-        &'a self,
-        attrs: DmaAttrs,
-        address: u64,
-        buffer: &'a [u8],
-    ) -> DmaFuture<'a> {
-        DmaPort::write(self, attrs, address, buffer)
+    fn access_translated<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
+        self.plain.access(attrs, address, op)
     }
 
     fn page_request(&self, request: PageRequest) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use stallbox_devices::GuestRam;
 use stallbox_devices::atc::{Atc, AtcConfig};
-use stallbox_devices::dma::{AtsPort, DmaAbort, DmaAttrs, DmaPort, PageRequest, Pasid};
+use stallbox_devices::dma::{AtsPort, DmaAbort, DmaAttrs, DmaPort, Op, PageRequest, Pasid};
 use stallbox_devices::irq::{IrqLine, Unconnected};
 use stallbox_devices::pcie::RequesterId;
 use stallbox_devices::pcie::ats::Ats;
@@ -222,7 +222,7 @@ impl Machine {
         let outcome = Outcome::default();
         let (atc, slot) = (self.atc.clone(), outcome.clone());
         self.timeline.spawn(async move {
-            let result = atc.write(PROCESS, address, bytes).await;
+            let result = atc.access(PROCESS, address, Op::Write(bytes)).await;
             *slot.borrow_mut() = Some(result.map(|()| Vec::new()));
         });
         self.wait();
@@ -234,7 +234,7 @@ impl Machine {
         let (atc, slot) = (self.atc.clone(), outcome.clone());
         self.timeline.spawn(async move {
             let mut buffer = vec![0; bytes];
-            let result = atc.read(PROCESS, address, &mut buffer).await;
+            let result = atc.access(PROCESS, address, Op::Read(&mut buffer)).await;
             *slot.borrow_mut() = Some(result.map(|()| buffer));
         });
         self.wait();
@@ -338,9 +338,16 @@ fn an_atomic_add_is_translated_for_a_write() {
     machine.timeline.spawn(async move {
         let mut old = [0; 8];
         let two = 2_u64.to_le_bytes();
-        atc.fetch_add(PROCESS, 0x3008, &two, &mut old)
-            .await
-            .unwrap();
+        atc.access(
+            PROCESS,
+            0x3008,
+            Op::FetchAdd {
+                operand: &two,
+                before: &mut old,
+            },
+        )
+        .await
+        .unwrap();
         *slot.borrow_mut() = old;
     });
     machine.wait();

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
 
 use super::*;
-use crate::dma::{AtsPort, DmaFuture, PageResponseCode, TranslatedRange, TranslationFuture};
+use crate::dma::{AtsPort, DmaFuture, Op, PageResponseCode, TranslatedRange, TranslationFuture};
 use crate::pcie::ats::Ats;
 use crate::pcie::capability::Capability;
 use crate::pcie::pri::Pri;
@@ -54,14 +54,11 @@ impl Root {
 }
 
 impl DmaPort for Root {
-    fn read<'a>(&'a self, _: DmaAttrs, address: u64, buffer: &'a mut [u8]) -> DmaFuture<'a> {
+    fn access<'a>(&'a self, _: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
         self.untranslated.borrow_mut().push(address);
-        self.copy(address, buffer);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn write<'a>(&'a self, _: DmaAttrs, address: u64, _: &'a [u8]) -> DmaFuture<'a> {
-        self.untranslated.borrow_mut().push(address);
+        if let Op::Read(buffer) = op {
+            self.copy(address, buffer);
+        }
         Box::pin(async { Ok(()) })
     }
 
@@ -93,31 +90,18 @@ impl AtsPort for Root {
         Box::pin(async {})
     }
 
-    fn read_translated<'a>(
-        &'a self,
-        _: DmaAttrs,
-        address: u64,
-        buffer: &'a mut [u8],
-    ) -> DmaFuture<'a> {
+    fn access_translated<'a>(&'a self, _: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
         Box::pin(async move {
             self.timeline.sleep(self.transaction.get()).await;
             self.use_translation(address);
-            self.copy(address, buffer);
-            Ok(())
-        })
-    }
-
-    fn write_translated<'a>(
-        &'a self,
-        _: DmaAttrs,
-        address: u64,
-        buffer: &'a [u8],
-    ) -> DmaFuture<'a> {
-        Box::pin(async move {
-            self.timeline.sleep(self.transaction.get()).await;
-            self.use_translation(address);
-            let mut memory = self.memory.borrow_mut();
-            memory.extend((address..).zip(buffer.iter().copied()));
+            match op {
+                Op::Read(buffer) => self.copy(address, buffer),
+                Op::Write(buffer) => {
+                    let mut memory = self.memory.borrow_mut();
+                    memory.extend((address..).zip(buffer.iter().copied()));
+                }
+                Op::FetchAdd { .. } => return Err(DmaAbort { address }),
+            }
             Ok(())
         })
     }
@@ -223,7 +207,7 @@ impl Rig {
         let (atc, timeline, slot) = (self.atc.clone(), self.timeline.clone(), outcome.clone());
         self.timeline.spawn(async move {
             let mut buffer = vec![0; bytes];
-            let result = atc.read(PROCESS, address, &mut buffer).await;
+            let result = atc.access(PROCESS, address, Op::Read(&mut buffer)).await;
             *slot.borrow_mut() = Some((timeline.now(), result.map(|()| buffer)));
         });
         self.timeline.run_ready();
@@ -234,7 +218,7 @@ impl Rig {
         let outcome = Outcome::default();
         let (atc, timeline, slot) = (self.atc.clone(), self.timeline.clone(), outcome.clone());
         self.timeline.spawn(async move {
-            let result = atc.write(PROCESS, address, bytes).await;
+            let result = atc.access(PROCESS, address, Op::Write(bytes)).await;
             *slot.borrow_mut() = Some((timeline.now(), result.map(|()| Vec::new())));
         });
         self.timeline.run_ready();

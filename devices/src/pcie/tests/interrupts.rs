@@ -6,7 +6,7 @@ use std::rc::Rc;
 use stallbox_timeline::{Span, Timeline};
 
 use super::*;
-use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort};
+use crate::dma::{DmaAbort, DmaAttrs, DmaFuture, DmaPort, Op};
 use crate::pcie::capability::Message;
 use crate::pcie::message::MessageSender;
 use crate::pcie::{RequesterId, Slot};
@@ -207,11 +207,10 @@ struct Memory {
 }
 
 impl DmaPort for Memory {
-    fn read<'a>(&'a self, _: DmaAttrs, _: u64, _: &'a mut [u8]) -> DmaFuture<'a> {
-        unreachable!("messages are writes")
-    }
-
-    fn write<'a>(&'a self, attrs: DmaAttrs, address: u64, buffer: &'a [u8]) -> DmaFuture<'a> {
+    fn access<'a>(&'a self, attrs: DmaAttrs, address: u64, op: Op<'a>) -> DmaFuture<'a> {
+        let Op::Write(buffer) = op else {
+            unreachable!("messages are writes")
+        };
         assert_eq!(attrs, DmaAttrs::REQUESTER);
         Box::pin(async move {
             assert_eq!(
