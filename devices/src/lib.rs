@@ -9,6 +9,7 @@
 
 pub mod atc;
 pub mod dma;
+pub mod function;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod fuzzing;
 pub mod gic;

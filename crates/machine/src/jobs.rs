@@ -1,7 +1,6 @@
 //! The jobs of accelerators, whichever they are: what the record of open things and the checkers follow.
 
-use stallbox_devices::hisi::DeviceNote;
-use stallbox_devices::test_engine::EngineNote;
+use stallbox_devices::function::DeviceNote;
 
 /// What became of a job. Where there is no tag, a queue has one job at a time, or it does not matter
 /// which one it was.
@@ -22,58 +21,28 @@ pub(crate) enum JobNote {
 }
 
 impl JobNote {
-    /// Of the ZIP, where a queue has one job at a time.
-    pub(super) fn of_zip(note: &DeviceNote) -> Option<JobNote> {
+    /// What a device's note says of a job, if it is about one.
+    pub(super) fn of(note: &DeviceNote) -> Option<JobNote> {
         Some(match *note {
             DeviceNote::JobStarted {
                 queue,
                 pasid,
                 tag,
                 input,
-                ..
             } => JobNote::Started {
                 queue,
                 tag,
                 pasid: pasid.map(|pasid| pasid.0),
                 input_bytes: input,
             },
-            DeviceNote::JobDone { queue, .. } => JobNote::Done { queue, tag: None },
-            DeviceNote::Completed { queue, .. }
-            | DeviceNote::JobDropped { queue }
-            | DeviceNote::QueueFailed { queue } => JobNote::Ended { queue, tag: None },
-            DeviceNote::Reset => JobNote::Reset,
-            _ => return None,
-        })
-    }
-
-    /// Of the test engine, where a queue has many, each with a tag.
-    pub(super) fn of_test_engine(note: &EngineNote) -> Option<JobNote> {
-        Some(match *note {
-            EngineNote::Started {
-                queue,
-                pasid,
-                tag,
-                bytes,
-                ..
-            } => JobNote::Started {
-                queue,
-                tag,
-                pasid: pasid.map(|pasid| pasid.0),
-                input_bytes: bytes,
-            },
-            EngineNote::Done { queue, tag, .. } => JobNote::Done {
-                queue,
-                tag: Some(tag),
-            },
-            EngineNote::Completed { queue, tag } => JobNote::Ended {
-                queue,
-                tag: Some(tag),
-            },
-            // The job that found a ring unusable is the one that is not dropped.
-            EngineNote::Dropped { queue } | EngineNote::QueueFailed { queue, .. } => {
+            DeviceNote::JobDone { queue, tag, .. } => JobNote::Done { queue, tag },
+            DeviceNote::Completed { queue, tag, .. } => JobNote::Ended { queue, tag },
+            // Of a queue with several jobs, the one that found a ring unusable is the one that is
+            // not dropped.
+            DeviceNote::JobDropped { queue } | DeviceNote::QueueFailed { queue, .. } => {
                 JobNote::Ended { queue, tag: None }
             }
-            EngineNote::Reset => JobNote::Reset,
+            DeviceNote::Reset => JobNote::Reset,
             _ => return None,
         })
     }

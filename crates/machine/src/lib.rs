@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod accelerator_probe;
 mod ats;
 pub mod check;
 pub mod config;

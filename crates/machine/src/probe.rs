@@ -1,11 +1,7 @@
-//! Where latencies, the trace and the fault plan attach to the models.
+//! Where latencies, the trace and the fault plan attach to the SMMU.
 
 use std::rc::Rc;
 
-use stallbox_devices::hisi::{DeviceNote, DeviceProbe, DeviceStep};
-use stallbox_devices::pcie::RequesterId;
-use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite, StepVerdict};
-use stallbox_faultplan::Point;
 use stallbox_smmu::{
     DescriptorRead, EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
     OnTranslation, PageRequest, Probe, Response, Step, StreamId, Transaction, Translation, Verdict,
@@ -16,7 +12,6 @@ use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
 use crate::ats;
 use crate::check::Checkers;
 use crate::faults::Faults;
-use crate::jobs::JobNote;
 use crate::latency::{Latency, Part};
 
 pub(super) struct SmmuProbe {
@@ -186,124 +181,5 @@ fn kind(event: Option<EventType>) -> FaultKind {
         Some(EventType::Access) => FaultKind::Access,
         Some(EventType::Permission) => FaultKind::Permission,
         _ => FaultKind::Other,
-    }
-}
-
-pub(super) struct AcceleratorProbe {
-    stream: u32,
-    latency: Rc<Latency>,
-    tracer: Tracer,
-    faults: Rc<Faults>,
-    checkers: Rc<Checkers>,
-}
-
-impl AcceleratorProbe {
-    /// For the accelerator at `requester`.
-    pub(super) fn new(
-        requester: RequesterId,
-        latency: Rc<Latency>,
-        tracer: Tracer,
-        faults: Rc<Faults>,
-        checkers: Rc<Checkers>,
-    ) -> AcceleratorProbe {
-        AcceleratorProbe {
-            stream: requester.0.into(),
-            latency,
-            tracer,
-            faults,
-            checkers,
-        }
-    }
-}
-
-impl DeviceProbe for AcceleratorProbe {
-    fn spend(&self, step: DeviceStep) -> Span {
-        match step {
-            DeviceStep::Doorbell => self.latency.draw(Part::Doorbell),
-            DeviceStep::DescriptorFetch => self.latency.draw(Part::DescriptorFetch),
-            DeviceStep::CompletionWrite => self.latency.draw(Part::CompletionWrite),
-            DeviceStep::Compute { bytes } => {
-                let kib = self.latency.draw(Part::ComputePerKib).as_ps();
-                // A job is at most 8 MiB and a part at most an hour: no overflow in 128 bits.
-                let ps = u128::from(kib) * u128::from(bytes) / 1024;
-                Span::from_ps(u64::try_from(ps).unwrap_or(u64::MAX))
-            }
-        }
-    }
-
-    fn on_step(&self, step: DeviceStep, queue: u16) -> StepVerdict {
-        let point = match step {
-            DeviceStep::Doorbell => Point::Doorbell,
-            DeviceStep::DescriptorFetch => Point::DescriptorFetch,
-            DeviceStep::Compute { .. } => Point::Compute,
-            DeviceStep::CompletionWrite => Point::CompletionWrite,
-        };
-        self.faults.on_device_step(self.stream, point, queue)
-    }
-
-    fn on_dma(&self, access: &DmaAccess) -> DeviceVerdict {
-        self.faults.on_dma(self.stream, access)
-    }
-
-    fn dma_ended(&self, access: &DmaAccess) {
-        self.faults.dma_ended(self.stream, access);
-    }
-
-    fn on_mailbox(&self, command: u8, queue: u16) -> DeviceVerdict {
-        self.faults.on_mailbox(self.stream, command, queue)
-    }
-
-    fn on_doorbell(&self, doorbell: &DoorbellWrite) -> DeviceVerdict {
-        self.faults.on_doorbell(self.stream, doorbell)
-    }
-
-    fn on_msi(&self, vector: u8, queue: Option<u16>) -> DeviceVerdict {
-        self.faults.on_msi(self.stream, vector.into(), queue)
-    }
-
-    fn on_register_write(&self, register: u32, value: u32) -> DeviceVerdict {
-        self.faults.on_register_write(self.stream, register, value)
-    }
-
-    fn note(&self, note: &DeviceNote) {
-        let stream = self.stream;
-        if let Some(job) = JobNote::of_zip(note) {
-            self.faults.ledger().job(stream, &job);
-            self.checkers.job(stream, &job);
-        }
-        self.tracer.emit(match *note {
-            DeviceNote::Doorbell { queue, tail } => Event::Doorbell {
-                stream,
-                queue,
-                tail: tail.into(),
-            },
-            DeviceNote::JobStarted {
-                queue,
-                pasid,
-                input,
-                ..
-            } => Event::JobStarted {
-                stream,
-                queue,
-                pasid: pasid.map(|pasid| pasid.0),
-                input_bytes: input,
-            },
-            DeviceNote::JobDone {
-                queue,
-                status,
-                consumed,
-                produced,
-            } => Event::JobDone {
-                stream,
-                queue,
-                status,
-                consumed_bytes: consumed,
-                produced_bytes: produced,
-            },
-            ref other => Event::Device {
-                stream,
-                what: format!("{other:?}"),
-            },
-        });
     }
 }

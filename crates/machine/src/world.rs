@@ -19,6 +19,7 @@ use stallbox_timeline::{Progress, Time, Timeline};
 use stallbox_trace::Tracer;
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
+use crate::accelerator_probe::{AcceleratorProbe, zip_words};
 use crate::check::{Checkers, SymbolSource};
 use crate::config::{Ats, MachineConfig};
 use crate::latency::Latency;
@@ -248,8 +249,9 @@ impl World {
                 accelerator,
                 slot,
                 self.timeline.clone(),
-                Rc::new(probe::AcceleratorProbe::new(
+                Rc::new(AcceleratorProbe::new(
                     ACCELERATOR,
+                    zip_words,
                     latency.clone(),
                     self.tracer.clone(),
                     self.faults.clone(),

@@ -4,10 +4,11 @@ use arbitrary::{Result, Unstructured};
 use stallbox_timeline::Span;
 
 use super::{Reached, data, pattern, play, repeated};
+use crate::function::DeviceNote;
 use crate::hisi::testing::{
     COMPRESS, CONTEXT, DESTINATION, Guest, Job, LISTS, Queue, RAM_BYTES, SOURCE, XQC, ZLIB,
 };
-use crate::hisi::{DeviceNote, Revision, ZipConfig};
+use crate::hisi::{Revision, ZipConfig};
 use crate::pcie::PciFunction;
 
 /// How much of each buffer is not zero.
@@ -61,6 +62,9 @@ fn name(note: &DeviceNote) -> &'static str {
         DeviceNote::DmaAborted { .. } => "aborted",
         DeviceNote::Msi { .. } => "msi",
         DeviceNote::Reset => "reset",
+        // It has no queue that is enabled but by a mailbox command.
+        DeviceNote::QueueEnabled { .. } => "enabled",
+        DeviceNote::QueueDisabled { .. } => "disabled",
     }
 }
 

@@ -6,11 +6,12 @@ use stallbox_timeline::Span;
 
 use super::{Reached, data, pattern, play, repeated};
 use crate::dma::PageResponseCode;
+use crate::function::DeviceNote;
 use crate::pcie::PciFunction;
+use crate::test_engine::FaultMode;
 use crate::test_engine::testing::{
     DESTINATION, Descriptor, Guest, PASID, Queue, RINGS, SOURCE, Setup, block, nop, window,
 };
-use crate::test_engine::{EngineNote, FaultMode};
 
 /// How much of each buffer is not zero.
 const FILLED: usize = 16 << 10;
@@ -46,24 +47,26 @@ pub(super) fn run(bytes: &mut Unstructured<'_>) -> Result<Reached> {
     Ok(reached)
 }
 
-fn name(note: &EngineNote) -> &'static str {
+fn name(note: &DeviceNote) -> &'static str {
     match note {
-        EngineNote::QueueEnabled { .. } => "enabled",
-        EngineNote::QueueDisabled { .. } => "disabled",
-        EngineNote::QueueFailed { .. } => "queue_failed",
-        EngineNote::Doorbell { .. } => "doorbell",
-        EngineNote::DoorbellIgnored { .. } => "doorbell_ignored",
-        EngineNote::Started { .. } => "started",
-        EngineNote::Done { status: 0, .. } => "done",
-        EngineNote::Done {
+        DeviceNote::QueueEnabled { .. } => "enabled",
+        DeviceNote::QueueDisabled { .. } => "disabled",
+        DeviceNote::QueueFailed { .. } => "queue_failed",
+        DeviceNote::Doorbell { .. } => "doorbell",
+        DeviceNote::DoorbellIgnored { .. } => "doorbell_ignored",
+        DeviceNote::JobStarted { .. } => "started",
+        DeviceNote::JobDone { status: 0, .. } => "done",
+        DeviceNote::JobDone {
             status: 0x80..0x90, ..
         } => "refused",
-        EngineNote::Done { .. } => "failed",
-        EngineNote::Dropped { .. } => "dropped",
-        EngineNote::Completed { .. } => "completed",
-        EngineNote::DmaAborted { .. } => "aborted",
-        EngineNote::Msi { .. } => "msi",
-        EngineNote::Reset => "reset",
+        DeviceNote::JobDone { .. } => "failed",
+        DeviceNote::JobDropped { .. } => "dropped",
+        DeviceNote::Completed { .. } => "completed",
+        DeviceNote::DmaAborted { .. } => "aborted",
+        DeviceNote::Msi { .. } => "msi",
+        DeviceNote::Reset => "reset",
+        // It has none.
+        DeviceNote::Mailbox { .. } => "mailbox",
     }
 }
 

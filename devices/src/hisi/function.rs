@@ -7,12 +7,12 @@ use stallbox_timeline::Timeline;
 
 use super::counters::Counters;
 use super::master::{Alarm, Master};
-use super::probe::{DeviceNote, DeviceProbe};
 use super::qm::{Doorbell, EventKind, InjectedEvents, Interrupts, Qm};
 use super::regs::{Registers, Request};
 use super::spec::*;
 use super::zip::ZipEngine;
 use super::{Revision, ZipConfig};
+use crate::function::{DeviceNote, DeviceProbe};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{ConfigSpace, Identity};
@@ -55,7 +55,7 @@ impl Alarm for Wires {
 
 impl Interrupts for Wires {
     fn raise(&self, vector: u8, queue: Option<u16>) {
-        let verdict = self.master.probe.on_msi(vector, queue);
+        let verdict = self.master.probe.on_msi(vector.into(), queue);
         // It is there as long as it is called.
         if let Some(wires) = self.me.upgrade() {
             verdict.carry_out(&self.master.timeline, move || wires.send(vector));
@@ -66,7 +66,9 @@ impl Interrupts for Wires {
 impl Wires {
     fn send(&self, vector: u8) {
         let message = self.config.borrow_mut().raise_msi(vector);
-        self.master.note(DeviceNote::Msi { vector });
+        self.master.note(DeviceNote::Msi {
+            vector: vector.into(),
+        });
         if let Some(message) = message {
             self.messages.send(message);
         }

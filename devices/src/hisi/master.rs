@@ -6,8 +6,8 @@ use std::rc::{Rc, Weak};
 
 use stallbox_timeline::{Notify, Timeline};
 
-use super::probe::{DeviceNote, DeviceProbe, DeviceStep};
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Op};
+use crate::function::{DeviceNote, DeviceProbe, DeviceStep};
 pub(super) use crate::lease::{Lease, Revoked};
 use crate::verdict::{DeviceAct, DmaAccess, Purpose};
 

@@ -19,7 +19,6 @@ mod counters;
 mod errors;
 mod function;
 mod master;
-mod probe;
 mod qm;
 mod regs;
 mod spec;
@@ -33,7 +32,6 @@ pub(crate) mod testing;
 mod tests;
 
 pub use function::Zip;
-pub use probe::{DeviceNote, DeviceProbe, DeviceStep, NoProbe};
 pub use qm::InjectedEvents;
 
 /// Which of the two devices it is.

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use stallbox_timeline::{Span, Timeline};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::hisi::{DeviceNote, DeviceProbe, DeviceStep, Revision, Zip, ZipConfig};
+use crate::function::{DeviceNote, DeviceProbe, DeviceStep};
+use crate::hisi::{Revision, Zip, ZipConfig};
 use crate::pcie::{PciFunction, RequesterId, Slot};
 pub(crate) use crate::testing::{MSI_ADDRESS, Memory};
 use crate::verdict::{DeviceVerdict, StepVerdict};
@@ -35,7 +36,7 @@ pub(crate) struct Recorder {
     /// At this step of this queue.
     pub(crate) verdict: RefCell<Option<(DeviceStep, u16, StepVerdict)>>,
     /// Interrupts that were about to be raised, with the queues that they tell of.
-    pub(crate) interrupts: RefCell<Vec<(u8, Option<u16>)>>,
+    pub(crate) interrupts: RefCell<Vec<(u16, Option<u16>)>>,
 }
 
 impl DeviceProbe for Recorder {
@@ -58,7 +59,7 @@ impl DeviceProbe for Recorder {
         }
     }
 
-    fn on_msi(&self, vector: u8, queue: Option<u16>) -> DeviceVerdict {
+    fn on_msi(&self, vector: u16, queue: Option<u16>) -> DeviceVerdict {
         self.interrupts.borrow_mut().push((vector, queue));
         DeviceVerdict::default()
     }

@@ -9,12 +9,12 @@ use stallbox_timeline::Span;
 
 use super::master::{Counters, DmaError, Master, Requester};
 use super::ops::{self, Work};
-use super::probe::{EngineNote, EngineStep};
 use super::queue::{Fetch, Queue, Rings};
 use super::spec::{
     self, DESCRIPTOR_BYTES, Descriptor, FLAG_FENCE, FLAG_INTERRUPT, Failure, Status,
 };
 use crate::dma::Pasid;
+use crate::function::{DeviceNote, DeviceStep};
 use crate::lease::Revoked;
 use crate::state::{AcceleratorState, QueueState};
 
@@ -131,7 +131,7 @@ impl Engine {
         for pasid in used {
             self.master.stop_pasid(pasid);
         }
-        self.master.note(EngineNote::Reset);
+        self.master.note(DeviceNote::Reset);
     }
 
     /// A queue that used `pasid` is no longer enabled. If it was the last one, what still waits for
@@ -180,7 +180,7 @@ impl Engine {
             fresh.then(|| started.then(|| it.rings.as_ref().and_then(|rings| rings.pasid)))
         });
         match started.flatten() {
-            Some(Some(pasid)) => self.master.note(EngineNote::QueueEnabled { queue, pasid }),
+            Some(Some(pasid)) => self.master.note(DeviceNote::QueueEnabled { queue, pasid }),
             Some(None) => self.report_failure(queue, Failure::BadConfiguration as u8),
             None => {}
         }
@@ -193,7 +193,7 @@ impl Engine {
             self.stop(it)
         });
         self.released(pasid.flatten());
-        self.master.note(EngineNote::QueueDisabled { queue });
+        self.master.note(DeviceNote::QueueDisabled { queue });
     }
 
     /// A submission doorbell.
@@ -224,14 +224,14 @@ impl Engine {
         match accepted {
             Some(true) if submission => {
                 self.master
-                    .note(EngineNote::Doorbell { queue, tail: index });
+                    .note(DeviceNote::Doorbell { queue, tail: index });
                 self.serve(number);
             }
             // The slots may be what fetching waits for.
             Some(true) => self.serve(number),
             Some(false) => self
                 .master
-                .note(EngineNote::DoorbellIgnored { queue, index }),
+                .note(DeviceNote::DoorbellIgnored { queue, index }),
             None => {}
         }
     }
@@ -261,11 +261,11 @@ impl Engine {
     }
 
     async fn serve_all(self: &Rc<Self>, requester: &Requester) -> Result<(), Stop> {
-        self.master.spend(EngineStep::Doorbell, requester).await?;
+        self.master.spend(DeviceStep::Doorbell, requester).await?;
         while let Some(fetch) = self.next_fetch(requester)? {
             self.wait_for_turn(requester).await?;
             self.master
-                .spend(EngineStep::DescriptorFetch, requester)
+                .spend(DeviceStep::DescriptorFetch, requester)
                 .await?;
             let mut raw = [0; DESCRIPTOR_BYTES];
             self.master
@@ -341,7 +341,7 @@ impl Engine {
         self.master.timeline.spawn(async move {
             match engine.execute(&requester, fetch, &descriptor).await {
                 Ok(()) => {}
-                Err(Stop::Revoked) => engine.master.note(EngineNote::Dropped {
+                Err(Stop::Revoked) => engine.master.note(DeviceNote::JobDropped {
                     queue: requester.queue,
                 }),
                 Err(Stop::Failed(failure)) => engine.fail(&requester, failure),
@@ -359,12 +359,11 @@ impl Engine {
     ) -> Result<(), Stop> {
         let queue = requester.queue;
         let started = self.master.timeline.now();
-        self.master.note(EngineNote::Started {
+        self.master.note(DeviceNote::JobStarted {
             queue,
             pasid: requester.pasid,
-            opcode: descriptor.raw_opcode,
             tag: descriptor.tag,
-            bytes: ops::bytes(descriptor),
+            input: ops::bytes(descriptor),
         });
         let work = Work::new(&self.master, requester);
         let outcome = work.run(descriptor).await?;
@@ -375,16 +374,16 @@ impl Engine {
         );
         let counters: &RefCell<Counters> = &requester.counters;
         counters.borrow_mut().descriptor(latency, error);
-        self.master.note(EngineNote::Done {
+        self.master.note(DeviceNote::JobDone {
             queue,
-            tag: descriptor.tag,
+            tag: Some(descriptor.tag),
             status: outcome.status as u8,
-            read_bytes: work.read_bytes(),
-            written_bytes: work.written_bytes(),
+            consumed: work.read_bytes(),
+            produced: work.written_bytes(),
         });
 
         self.master
-            .spend(EngineStep::CompletionWrite, requester)
+            .spend(DeviceStep::CompletionWrite, requester)
             .await?;
         let place = self.rings(requester, |rings| rings.reserve())?;
         let entry = spec::completion(
@@ -403,9 +402,10 @@ impl Engine {
             rings.executing -= 1;
         })?;
         self.queue(queue, |queue| queue.progress.notify_all());
-        self.master.note(EngineNote::Completed {
+        self.master.note(DeviceNote::Completed {
             queue,
-            tag: descriptor.tag,
+            slot: None,
+            tag: Some(descriptor.tag),
         });
         if descriptor.flags & FLAG_INTERRUPT != 0 {
             self.interrupts.raise(queue + 1, queue);
@@ -436,7 +436,10 @@ impl Engine {
     }
 
     fn report_failure(&self, queue: u16, failure: u8) {
-        self.master.note(EngineNote::QueueFailed { queue, failure });
+        self.master.note(DeviceNote::QueueFailed {
+            queue,
+            failure: Some(failure),
+        });
         self.interrupts.raise(spec::VECTOR_FAILURE, queue);
     }
 }

@@ -7,12 +7,12 @@ use stallbox_timeline::Timeline;
 
 use super::engine::{Engine, Interrupts};
 use super::master::Master;
-use super::probe::{EngineNote, EngineProbe};
 use super::regs::{self, Doorbell, Identity, Request};
 use super::spec::*;
 use super::translation::Translator;
 use super::{FaultMode, TestEngineConfig};
 use crate::atc::{AtcEntry, AtcProbe};
+use crate::function::{DeviceNote, DeviceProbe};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{self, ConfigSpace};
@@ -42,7 +42,7 @@ struct Wires {
 
 impl Interrupts for Wires {
     fn raise(&self, vector: u16, queue: u16) {
-        let verdict = self.master.probe.on_msi(vector, queue);
+        let verdict = self.master.probe.on_msi(vector, Some(queue));
         // It is there as long as it is called.
         if let Some(wires) = self.me.upgrade() {
             verdict.carry_out(&self.master.timeline, move || wires.send(vector));
@@ -53,7 +53,7 @@ impl Interrupts for Wires {
 impl Wires {
     fn send(&self, vector: u16) {
         let message = self.config.borrow_mut().raise_msix(vector);
-        self.master.note(EngineNote::Msi { vector });
+        self.master.note(DeviceNote::Msi { vector });
         if let Some(message) = message {
             self.messages.send(message);
         }
@@ -81,7 +81,7 @@ impl TestEngine {
         config: TestEngineConfig,
         slot: Slot,
         timeline: Timeline,
-        probe: Rc<dyn EngineProbe>,
+        probe: Rc<dyn DeviceProbe>,
         atc_probe: Rc<dyn AtcProbe>,
     ) -> Rc<TestEngine> {
         assert!(

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use stallbox_timeline::{Span, Time, Timeline};
 
-use super::probe::{EngineNote, EngineProbe, EngineStep};
 use super::spec::HISTOGRAM_BUCKETS;
 use super::translation::Translator;
 use crate::atc::AtcEntry;
 use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Op, Pasid};
+use crate::function::{DeviceNote, DeviceProbe, DeviceStep};
 use crate::lease::{Lease, Revoked};
 use crate::verdict::{DeviceAct, DmaAccess, Purpose};
 
@@ -185,7 +185,7 @@ impl Drop for InFlight<'_> {
 
 pub(super) struct Master {
     pub(super) timeline: Timeline,
-    pub(super) probe: Rc<dyn EngineProbe>,
+    pub(super) probe: Rc<dyn DeviceProbe>,
     dma: Rc<dyn DmaPort>,
     /// The same as `dma`, if the device translates addresses itself.
     translator: Option<Translator>,
@@ -200,7 +200,7 @@ pub(super) struct Master {
 impl Master {
     pub(super) fn new(
         timeline: Timeline,
-        probe: Rc<dyn EngineProbe>,
+        probe: Rc<dyn DeviceProbe>,
         dma: Rc<dyn DmaPort>,
         translator: Option<Translator>,
     ) -> Master {
@@ -276,13 +276,13 @@ impl Master {
         Ok(requester.lease.check()?)
     }
 
-    pub(super) fn note(&self, note: EngineNote) {
+    pub(super) fn note(&self, note: DeviceNote) {
         self.probe.note(&note);
     }
 
     pub(super) async fn spend(
         &self,
-        step: EngineStep,
+        step: DeviceStep,
         requester: &Requester,
     ) -> Result<(), Revoked> {
         let span = self.probe.spend(step);
@@ -443,8 +443,8 @@ impl Master {
     /// What an abort means for the task: nothing any more, if it was called off.
     fn aborted(&self, requester: &Requester, write: bool, abort: DmaAbort) -> DmaError {
         requester.counters.borrow_mut().aborts += 1;
-        self.note(EngineNote::DmaAborted {
-            queue: requester.queue,
+        self.note(DeviceNote::DmaAborted {
+            queue: Some(requester.queue),
             pasid: requester.pasid,
             address: abort.address,
             write,

@@ -17,7 +17,6 @@ mod engine;
 mod function;
 mod master;
 mod ops;
-mod probe;
 mod queue;
 mod regs;
 mod spec;
@@ -31,7 +30,6 @@ pub(crate) mod testing;
 mod tests;
 
 pub use function::TestEngine;
-pub use probe::{EngineNote, EngineProbe, EngineStep, NoProbe};
 pub use spec::{DEVICE_ID, VENDOR_ID};
 
 /// What is configurable.

@@ -14,10 +14,9 @@ use crate::dma::{
     AtsFunction, AtsPort, DmaAttrs, DmaFuture, DmaPort, Op, PageRequest, PageResponse,
     PageResponseCode, TranslatedRange, TranslationAnswer, TranslationFuture,
 };
+use crate::function::{DeviceNote, DeviceProbe, DeviceStep};
 use crate::pcie::{PciFunction, RequesterId, Slot};
-use crate::test_engine::{
-    EngineNote, EngineProbe, EngineStep, FaultMode, TestEngine, TestEngineConfig,
-};
+use crate::test_engine::{FaultMode, TestEngine, TestEngineConfig};
 use crate::testing::{self, MSI_ADDRESS};
 use crate::verdict::{DeviceVerdict, DmaAccess, StepVerdict};
 
@@ -130,7 +129,7 @@ impl AtsPort for Memory {
 
 /// Records notes; each step takes 50 ns. What it decides is a test's.
 #[derive(Default)]
-pub(crate) struct Recorder(pub(crate) RefCell<Vec<EngineNote>>, pub(crate) Verdicts);
+pub(crate) struct Recorder(pub(crate) RefCell<Vec<DeviceNote>>, pub(crate) Verdicts);
 
 type Decide<T> = RefCell<Option<Box<dyn Fn(T) -> DeviceVerdict>>>;
 
@@ -141,7 +140,7 @@ pub(crate) struct Verdicts {
     pub(crate) msi: Decide<(u16, u16)>,
     pub(crate) register: Decide<(u32, u32)>,
     /// At this step of this queue.
-    pub(crate) step: RefCell<Option<(EngineStep, u16, StepVerdict)>>,
+    pub(crate) step: RefCell<Option<(DeviceStep, u16, StepVerdict)>>,
     /// Accesses that are under way.
     pub(crate) in_flight: RefCell<Vec<DmaAccess>>,
 }
@@ -150,16 +149,16 @@ fn decide<T>(by: &Decide<T>, what: T) -> DeviceVerdict {
     by.borrow().as_ref().map(|it| it(what)).unwrap_or_default()
 }
 
-impl EngineProbe for Recorder {
-    fn spend(&self, _step: EngineStep) -> Span {
+impl DeviceProbe for Recorder {
+    fn spend(&self, _step: DeviceStep) -> Span {
         Span::from_ns(50)
     }
 
-    fn note(&self, note: &EngineNote) {
+    fn note(&self, note: &DeviceNote) {
         self.0.borrow_mut().push(*note);
     }
 
-    fn on_step(&self, step: EngineStep, queue: u16) -> StepVerdict {
+    fn on_step(&self, step: DeviceStep, queue: u16) -> StepVerdict {
         match &*self.1.step.borrow() {
             Some((at, of, verdict)) if (*at, *of) == (step, queue) => verdict.clone(),
             _ => StepVerdict::default(),
@@ -177,7 +176,8 @@ impl EngineProbe for Recorder {
         in_flight.remove(at.expect("what ends has begun"));
     }
 
-    fn on_msi(&self, vector: u16, queue: u16) -> DeviceVerdict {
+    fn on_msi(&self, vector: u16, queue: Option<u16>) -> DeviceVerdict {
+        let queue = queue.expect("every vector tells of a queue");
         decide(&self.1.msi, (vector, queue))
     }
 

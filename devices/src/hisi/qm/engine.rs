@@ -7,9 +7,9 @@ use std::rc::Rc;
 use super::queue::{Fetch, Serving};
 use super::spec::{self, Event, SQE_BYTES};
 use super::{EventKind, Job, Qm};
+use crate::function::{DeviceNote, DeviceStep};
 use crate::hisi::counters::QmEvent;
 use crate::hisi::master::{DmaError, Lease, Requester, Revoked};
-use crate::hisi::probe::{DeviceNote, DeviceStep};
 use crate::verdict::Purpose;
 
 /// Why a queue's task stops before its ring is empty.
@@ -175,7 +175,8 @@ impl Qm {
         }
         self.master.note(DeviceNote::Completed {
             queue: number,
-            slot: fetch.slot,
+            slot: Some(fetch.slot),
+            tag: None,
         });
         self.write_events(EventKind::Completion);
         Ok(())
@@ -194,7 +195,10 @@ impl Qm {
                 .aeq
                 .push(Event::new().with_queue(number).with_kind(kind));
         }
-        self.master.note(DeviceNote::QueueFailed { queue: number });
+        self.master.note(DeviceNote::QueueFailed {
+            queue: number,
+            failure: None,
+        });
         self.write_events(EventKind::Async);
     }
 }

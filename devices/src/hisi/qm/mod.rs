@@ -32,7 +32,7 @@ use stallbox_timeline::Notify;
 
 use super::counters::{Counters, QmEvent};
 use super::master::{DmaError, Lease, Master, Requester, Revoked};
-use super::probe::DeviceNote;
+use crate::function::DeviceNote;
 use crate::state::{AcceleratorState, QueueState};
 use crate::verdict::{DeviceAct, Purpose};
 use event::EventRing;
@@ -515,10 +515,9 @@ impl Qm {
                 _ => false,
             };
         if !accepted {
-            let index = doorbell.index();
             self.master.note(DeviceNote::DoorbellIgnored {
                 queue: number,
-                index,
+                index: doorbell.index().into(),
             });
         }
     }
@@ -533,7 +532,7 @@ impl Qm {
         if accepted {
             self.master.note(DeviceNote::Doorbell {
                 queue: number,
-                tail: doorbell.index(),
+                tail: doorbell.index().into(),
             });
             self.serve(number);
         }
@@ -571,9 +570,10 @@ impl Qm {
             let mut state = self.state.borrow_mut();
             if !state.events(kind).doorbell(doorbell.index()) {
                 drop(state);
-                let (queue, index) = (doorbell.queue(), doorbell.index());
-                self.master
-                    .note(DeviceNote::DoorbellIgnored { queue, index });
+                self.master.note(DeviceNote::DoorbellIgnored {
+                    queue: doorbell.queue(),
+                    index: doorbell.index().into(),
+                });
                 return;
             }
             if kind == EventKind::Completion {

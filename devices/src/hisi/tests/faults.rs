@@ -8,7 +8,8 @@ use super::guest::{
     XQC, ZLIB, text,
 };
 use super::{Guest, Job};
-use crate::hisi::{DeviceNote, DmaErrors, Revision, ZipConfig};
+use crate::function::DeviceNote;
+use crate::hisi::{DmaErrors, Revision, ZipConfig};
 use crate::pcie::PciFunction;
 
 const SUCCESS: [u32; 3] = [0x00, 0x0d, 0x13];
@@ -133,7 +134,10 @@ fn an_abort_on_a_ring_stops_the_queue() {
                 .recorder
                 .notes
                 .borrow()
-                .contains(&DeviceNote::QueueFailed { queue: 8 })
+                .contains(&DeviceNote::QueueFailed {
+                    queue: 8,
+                    failure: None
+                })
         );
         assert!(!guest.is_drained(8));
         guest.memory.aborts.borrow_mut().clear();

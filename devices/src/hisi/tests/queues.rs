@@ -7,7 +7,8 @@ use super::guest::{
     sq_address, text,
 };
 use super::{Guest, Job};
-use crate::hisi::{DeviceNote, DeviceStep, Revision, ZipConfig};
+use crate::function::{DeviceNote, DeviceStep};
+use crate::hisi::{Revision, ZipConfig};
 use crate::pcie::PciFunction;
 use crate::state::{QueueState, RingState};
 use crate::verdict::StepVerdict;
@@ -460,10 +461,10 @@ fn named_steps_are_spent_for_each_job() {
                 pasid,
                 tag,
                 input: 100_000,
-                output: 200_000
             },
             DeviceNote::JobDone {
                 queue: 0,
+                tag: None,
                 status: 0,
                 consumed: 100_000,
                 produced: done[1]

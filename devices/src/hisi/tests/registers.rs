@@ -6,8 +6,9 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::guest::{COMPRESS, EQ, MSI_DATA, XQC, ZLIB};
 use super::{Guest, Job};
+use crate::function::DeviceNote;
 use crate::hisi::spec::REGISTERS;
-use crate::hisi::{DeviceNote, Revision, ZipConfig};
+use crate::hisi::{Revision, ZipConfig};
 use crate::pcie::PciFunction;
 
 fn both() -> [Revision; 2] {

@@ -11,7 +11,7 @@ use super::inflate::RECORD_BYTES;
 use super::request::{Direction, Request};
 use super::spec::{Status, context_state};
 use super::{CHUNK_BYTES, Failure, Outcome, ZipEngine};
-use crate::hisi::probe::DeviceStep;
+use crate::function::DeviceStep;
 
 impl ZipEngine {
     pub(super) async fn compress(

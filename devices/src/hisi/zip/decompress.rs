@@ -10,8 +10,8 @@ use super::inflate::{Inflate, RECORD_BYTES, Stop};
 use super::request::{Direction, Request, Stream};
 use super::spec::{Status, context_state};
 use super::{CHUNK_BYTES, Failure, Outcome, ZipEngine};
+use crate::function::DeviceStep;
 use crate::hisi::master::Revoked;
-use crate::hisi::probe::DeviceStep;
 
 impl ZipEngine {
     pub(super) async fn decompress(

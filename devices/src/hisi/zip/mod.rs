@@ -27,12 +27,12 @@ use std::rc::Rc;
 
 use super::counters::{CoreKind, CoreName, Counters, Ending};
 use super::master::{DmaError, Master, Requester, Revoked};
-use super::probe::DeviceNote;
 use super::qm::{Engine, Entry, Job, JobFuture};
 use super::regs::Registers;
 use super::spec as registers;
 use super::{Revision, ZipConfig};
 use crate::dma::{DmaAttrs, Pasid};
+use crate::function::DeviceNote;
 use crate::verdict::Purpose;
 use buffer::Access;
 use checksum::Checksum;
@@ -185,13 +185,11 @@ impl ZipEngine {
 
     async fn run_job(&self, job: &Job, entry: &mut Entry) -> Result<(), Revoked> {
         let access = self.access(job);
-        let (input, output) = request::sizes(entry);
         self.master.note(DeviceNote::JobStarted {
             queue: job.queue,
             pasid: access.read.pasid,
             tag: request::tag(entry),
-            input,
-            output,
+            input: request::input_length(entry),
         });
         let mut core = None;
         let result = self.execute(job, &access, entry, &mut core).await;
@@ -216,6 +214,7 @@ impl ZipEngine {
         }
         self.master.note(DeviceNote::JobDone {
             queue: job.queue,
+            tag: None,
             status: status as u8,
             consumed,
             produced,

@@ -84,12 +84,9 @@ pub(super) fn tag(entry: &Entry) -> u64 {
     }
 }
 
-/// Input length and output room as written, for the record.
-pub(super) fn sizes(entry: &Entry) -> (u32, u32) {
-    (
-        get(entry, word::INPUT_LENGTH),
-        get(entry, word::OUTPUT_ROOM),
-    )
+/// Input length as written.
+pub(super) fn input_length(entry: &Entry) -> u32 {
+    get(entry, word::INPUT_LENGTH)
 }
 
 impl Request {
@@ -136,7 +133,8 @@ impl Request {
         let output_offset = get(entry, word::OUTPUT_OFFSET) & 0xff_ffff;
         let source = place(word::SOURCE, flags.source_offset())?;
         let destination = place(word::DESTINATION, output_offset)?;
-        let (input, room) = sizes(entry);
+        let input = input_length(entry);
+        let room = get(entry, word::OUTPUT_ROOM);
         if input > spec::BUFFER_BYTES_MAX || room > spec::BUFFER_BYTES_MAX {
             return Err(Status::TooLarge);
         }

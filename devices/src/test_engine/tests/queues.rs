@@ -3,7 +3,7 @@
 use stallbox_timeline::Span;
 
 use super::guest::*;
-use crate::test_engine::EngineNote;
+use crate::function::DeviceNote;
 
 const INTERRUPT: u8 = 1;
 const FENCE: u8 = 2;
@@ -235,7 +235,7 @@ fn a_disabled_queue_is_busy_until_its_accesses_are_back() {
     assert_eq!(guest.poll(&mut queue), None);
     let notes = guest.recorder.0.borrow();
     assert!(
-        notes.contains(&EngineNote::Dropped { queue: 0 }),
+        notes.contains(&DeviceNote::JobDropped { queue: 0 }),
         "{notes:?}"
     );
 }
@@ -293,7 +293,7 @@ fn a_completion_ring_that_cannot_be_written_fails_the_queue() {
     // What else was under way was called off.
     let notes = guest.recorder.0.borrow();
     assert!(
-        notes.contains(&EngineNote::Dropped { queue: 0 }),
+        notes.contains(&DeviceNote::JobDropped { queue: 0 }),
         "{notes:?}"
     );
 }

@@ -3,7 +3,7 @@
 use stallbox_timeline::{Gate, Span};
 
 use super::guest::*;
-use crate::test_engine::{EngineNote, EngineStep};
+use crate::function::{DeviceNote, DeviceStep};
 use crate::verdict::{DeviceAct, DeviceVerdict, DmaAccess, Purpose, StepVerdict};
 
 const INTERRUPT: u8 = 1;
@@ -94,10 +94,10 @@ fn accesses_are_told_with_what_they_are_for() {
     assert!(guest.recorder.1.in_flight.borrow().is_empty());
 }
 
-const STEPS: [EngineStep; 3] = [
-    EngineStep::Doorbell,
-    EngineStep::DescriptorFetch,
-    EngineStep::CompletionWrite,
+const STEPS: [DeviceStep; 3] = [
+    DeviceStep::Doorbell,
+    DeviceStep::DescriptorFetch,
+    DeviceStep::CompletionWrite,
 ];
 
 #[test]
@@ -276,7 +276,7 @@ fn a_reset_calls_off_what_waits_at_a_gate() {
     guest.advance(Span::from_ms(1));
     assert!(guest.function.is_idle());
     assert_eq!(guest.memory.log.borrow().len(), issued);
-    assert!(guest.recorder.0.borrow().contains(&EngineNote::Reset));
+    assert!(guest.recorder.0.borrow().contains(&DeviceNote::Reset));
     // Bus Master Enable is off.
     assert_eq!(guest.config32(0x04) & 4, 0);
 }

@@ -1,4 +1,4 @@
-//! Where latencies, the trace and fault plans attach to the accelerator.
+//! Where latencies, the trace and fault plans attach to an accelerator.
 
 use stallbox_timeline::Span;
 
@@ -14,7 +14,8 @@ pub enum DeviceStep {
     /// Scheduling the fetch of one submission entry.
     DescriptorFetch,
     /// The engine's work on `bytes` of data: input or output, whichever is more. Called for each
-    /// piece of a job, so a cost for each byte adds up to that of the job.
+    /// piece of a job, so a cost for each byte adds up to that of the job. A device whose speed
+    /// is set in its registers has no such step.
     Compute {
         /// Bytes in this piece.
         bytes: u64,
@@ -38,12 +39,32 @@ impl DeviceStep {
 /// Something that happened in the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceNote {
+    /// A queue was enabled.
+    QueueEnabled {
+        /// The queue.
+        queue: u16,
+        /// The address space of its rings and data.
+        pasid: Option<Pasid>,
+    },
+    /// A queue was disabled.
+    QueueDisabled {
+        /// The queue.
+        queue: u16,
+    },
+    /// A queue stopped by itself: one of its rings could not be accessed, or cannot be as software
+    /// has set it up, or its completion ring overflowed.
+    QueueFailed {
+        /// The queue.
+        queue: u16,
+        /// The code that the device gives as the reason, if it gives one.
+        failure: Option<u8>,
+    },
     /// A submission doorbell was accepted.
     Doorbell {
         /// The queue.
         queue: u16,
-        /// Its new tail.
-        tail: u16,
+        /// Its new tail, as the device counts.
+        tail: u32,
     },
     /// A doorbell had no effect: unknown or stopped queue, wrong tag, or an index that the ring
     /// cannot have.
@@ -51,7 +72,7 @@ pub enum DeviceNote {
         /// The queue field as written.
         queue: u16,
         /// The index field as written.
-        index: u16,
+        index: u32,
     },
     /// A mailbox command was finished.
     Mailbox {
@@ -62,7 +83,7 @@ pub enum DeviceNote {
         /// 0, or the failure that the driver sees.
         status: u8,
     },
-    /// A job was parsed and waits for an engine core.
+    /// A job was fetched and understood, and its execution begins.
     JobStarted {
         /// The queue.
         queue: u16,
@@ -70,39 +91,35 @@ pub enum DeviceNote {
         pasid: Option<Pasid>,
         /// The submitter's tag.
         tag: u64,
-        /// Bytes of input.
+        /// Bytes of input, if the job makes sense.
         input: u32,
-        /// Room for output.
-        output: u32,
     },
     /// A job has its result; the completion is yet to be written.
     JobDone {
         /// The queue.
         queue: u16,
-        /// Status field of the entry.
+        /// The submitter's tag, if the queue can have several jobs at a time.
+        tag: Option<u64>,
+        /// Status of the completion.
         status: u8,
-        /// Bytes of input used.
+        /// Bytes of input used, or read from memory.
         consumed: u32,
-        /// Bytes of output made.
+        /// Bytes of output made, or written to memory.
         produced: u32,
     },
-    /// A job or ring access ended unfinished because its queue was reset.
+    /// A job or ring access ended unfinished because its queue was disabled, failed or was reset.
     JobDropped {
         /// The queue.
         queue: u16,
     },
-    /// An entry was completed in memory: entry and completion are visible to the guest.
+    /// A completion is visible to the guest.
     Completed {
         /// The queue.
         queue: u16,
-        /// Slot of the entry.
-        slot: u16,
-    },
-    /// A queue stopped because one of its rings could not be accessed, or its completion ring
-    /// overflowed.
-    QueueFailed {
-        /// The queue.
-        queue: u16,
+        /// Slot of its entry in the submission ring, if the device tells it.
+        slot: Option<u16>,
+        /// The submitter's tag, if the queue can have several jobs at a time.
+        tag: Option<u64>,
     },
     /// A transaction was terminated.
     DmaAborted {
@@ -118,9 +135,9 @@ pub enum DeviceNote {
     /// An interrupt was raised (it may yet be masked in configuration space).
     Msi {
         /// Its vector.
-        vector: u8,
+        vector: u16,
     },
-    /// Function level reset.
+    /// The function was reset.
     Reset,
 }
 
@@ -148,7 +165,7 @@ pub trait DeviceProbe {
     }
     /// An interrupt is about to be raised. `queue` is that of the first entry of its ring that the driver
     /// has not taken; errors are of no queue.
-    fn on_msi(&self, _vector: u8, _queue: Option<u16>) -> DeviceVerdict {
+    fn on_msi(&self, _vector: u16, _queue: Option<u16>) -> DeviceVerdict {
         DeviceVerdict::default()
     }
     /// The guest rings a doorbell, which is about to arrive.
