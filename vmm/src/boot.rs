@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use stallbox_devices::test_engine;
 use stallbox_firmware::boot::{EntryState, Kernel, Plan};
 use stallbox_firmware::fdt::{Board, PciFunction};
 use stallbox_firmware::layout;
 use stallbox_guest_images as guest_images;
 use stallbox_guest_images::cpio;
-use stallbox_machine::config::{Ats, FaultMode, MachineConfig};
-use stallbox_machine::{SMMU_DEVICE_ID, TEST_ENGINE, World};
+use stallbox_machine::config::{Ats, MachineConfig};
+use stallbox_machine::{SMMU_DEVICE_ID, World};
 use stallbox_timeline::seeded;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -123,13 +122,16 @@ pub fn place(
     if let Some(smmu) = &mut board.smmu {
         smmu.coherent = machine.smmu.cohacc.unwrap_or(true);
     }
-    if let Some(engine) = machine.test_engine {
-        board.pci_functions.push(PciFunction {
-            device: (TEST_ENGINE.0 >> 3) as u8,
-            vendor_id: test_engine::VENDOR_ID,
-            device_id: test_engine::DEVICE_ID,
-            can_stall: engine.fault == FaultMode::Stall,
-        });
+    for (stream, accelerator) in world.devices.accelerators() {
+        if let Some(node) = accelerator.firmware() {
+            board.pci_functions.push(PciFunction {
+                // The StreamID is the requester ID, and all functions are on bus 0.
+                device: (stream >> 3) as u8,
+                vendor_id: node.vendor_id,
+                device_id: node.device_id,
+                can_stall: node.can_stall,
+            });
+        }
     }
     if machine.ats() >= Ats::Ats
         && let Some(pcie) = &mut board.pcie

@@ -8,23 +8,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use stallbox_devices::atc::AtcEntry;
-use stallbox_devices::hisi::Zip;
-use stallbox_devices::test_engine::TestEngine;
+use stallbox_devices::function::Accelerator;
 use stallbox_smmu::Smmu;
-
-/// An accelerator of the machine.
-#[derive(Clone)]
-pub enum Accelerator {
-    /// HiSilicon's compressor.
-    Zip(Rc<Zip>),
-    /// The SVA test engine.
-    TestEngine(Rc<TestEngine>),
-}
 
 /// The SMMU and the accelerators of one machine.
 pub struct Devices {
     smmu: Smmu,
-    accelerators: RefCell<BTreeMap<u32, Accelerator>>,
+    accelerators: RefCell<BTreeMap<u32, Rc<dyn Accelerator>>>,
 }
 
 impl Devices {
@@ -37,7 +27,7 @@ impl Devices {
     }
 
     /// Adds the accelerator of a stream.
-    pub(super) fn plug(&self, stream: u32, accelerator: Accelerator) {
+    pub(super) fn plug(&self, stream: u32, accelerator: Rc<dyn Accelerator>) {
         self.accelerators.borrow_mut().insert(stream, accelerator);
     }
 
@@ -47,7 +37,7 @@ impl Devices {
     }
 
     /// All accelerators with their StreamIDs, in ascending order.
-    pub fn accelerators(&self) -> Vec<(u32, Accelerator)> {
+    pub fn accelerators(&self) -> Vec<(u32, Rc<dyn Accelerator>)> {
         let accelerators = self.accelerators.borrow();
         accelerators
             .iter()
@@ -64,7 +54,7 @@ impl Devices {
     ///
     /// # Errors
     /// The sentence says which there is not, or that there are several.
-    pub fn accelerator(&self, stream: Option<u32>) -> Result<Accelerator, String> {
+    pub fn accelerator(&self, stream: Option<u32>) -> Result<Rc<dyn Accelerator>, String> {
         let accelerators = self.accelerators.borrow();
         if let Some(stream) = stream {
             return accelerators
@@ -84,9 +74,6 @@ impl Devices {
     /// # Errors
     /// If no accelerator has this StreamID.
     pub fn cached_translations(&self, stream: u32) -> Result<Option<Vec<AtcEntry>>, String> {
-        match self.accelerator(Some(stream))? {
-            Accelerator::TestEngine(engine) => Ok(engine.cached_translations()),
-            Accelerator::Zip(_) => Ok(None),
-        }
+        Ok(self.accelerator(Some(stream))?.cached_translations())
     }
 }

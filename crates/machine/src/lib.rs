@@ -39,7 +39,7 @@ mod world;
 pub use ats::AtcProbe;
 pub use console::Console;
 pub use control::Control;
-pub use devices::{Accelerator, Devices};
+pub use devices::Devices;
 pub use faults::Faults;
 pub use interrupts::InterruptController;
 pub use pause::Pause;

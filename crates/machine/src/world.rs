@@ -26,8 +26,8 @@ use crate::latency::Latency;
 use crate::outcome::Outcome;
 use crate::unmodelled::{Access, UnmodelledRegisters};
 use crate::{
-    Accelerator, Console, Control, Devices, Faults, InterruptController, Pause, ats, console,
-    control, dma, memory, probe, smmu,
+    Console, Control, Devices, Faults, InterruptController, Pause, ats, console, control, dma,
+    memory, probe, smmu,
 };
 
 /// Where the accelerator sits: a Root Complex Integrated Endpoint, alone in its IOMMU group.
@@ -259,13 +259,11 @@ impl World {
                 )),
             );
             bridge.plug(ACCELERATOR, zip.clone());
-            self.devices
-                .plug(ACCELERATOR.0.into(), Accelerator::Zip(zip));
+            self.devices.plug(ACCELERATOR.0.into(), zip);
         }
         if let Some(engine) = config.test_engine {
             let engine = self.plug_test_engine(engine, &bridge, memory, latency);
-            self.devices
-                .plug(TEST_ENGINE.0.into(), Accelerator::TestEngine(engine));
+            self.devices.plug(TEST_ENGINE.0.into(), engine);
         }
         let points = self.checkers.attach(&self.devices);
         self.faults.attach(&self.devices, points);

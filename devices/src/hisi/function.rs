@@ -12,6 +12,7 @@ use super::regs::{Registers, Request};
 use super::spec::*;
 use super::zip::ZipEngine;
 use super::{Revision, ZipConfig};
+use crate::function::{Accelerator, Injection, InjectionError};
 use crate::function::{DeviceNote, DeviceProbe};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
@@ -162,7 +163,7 @@ impl Zip {
 
     /// Sets abnormal events, bits as in the status registers 0x100008 and 0x3010ac, as if the
     /// hardware had found them. What the driver unmasked raises vector 3.
-    pub fn set_errors(&self, qm: u32, zip: u32) {
+    pub(crate) fn set_errors(&self, qm: u32, zip: u32) {
         if self.registers.set_errors(qm, zip) {
             self.wires.raise(VECTOR_ABNORMAL, None);
         }
@@ -170,7 +171,7 @@ impl Zip {
 
     /// Raises an interrupt that nothing in the device gave cause for; no verdict is asked for. False if
     /// there is no such vector.
-    pub fn inject_interrupt(&self, vector: u16) -> bool {
+    pub(crate) fn inject_interrupt(&self, vector: u16) -> bool {
         let exists = vector < 1 << MSI_VECTORS_LOG2;
         if exists {
             self.wires.send(vector as u8);
@@ -180,7 +181,13 @@ impl Zip {
 
     /// Writes entries of the ring of completion events or of that of failures, which nothing gave
     /// cause for, `count` alike. A ring that is too short for them overflows.
-    pub fn inject_events(&self, failure: bool, queue: u16, kind: u8, count: u32) -> InjectedEvents {
+    pub(crate) fn inject_events(
+        &self,
+        failure: bool,
+        queue: u16,
+        kind: u8,
+        count: u32,
+    ) -> InjectedEvents {
         let ring = if failure {
             EventKind::Async
         } else {
@@ -190,7 +197,7 @@ impl Zip {
     }
 
     /// Resets the function, as a function level reset does.
-    pub fn inject_reset(&self) {
+    pub(crate) fn inject_reset(&self) {
         self.reset();
         self.wires.update_master();
     }
@@ -198,12 +205,6 @@ impl Zip {
     /// No job is under way and no transaction in flight.
     pub fn is_idle(&self) -> bool {
         self.qm.is_idle() && self.master.is_idle()
-    }
-
-    /// What it has under way.
-    pub fn state(&self) -> AcceleratorState {
-        self.qm
-            .state(|enabled| self.engine.reads_with_pasid(enabled))
     }
 
     fn reset(&self) {
@@ -282,6 +283,45 @@ impl Zip {
                 None => {}
             },
         }
+    }
+}
+
+impl Accelerator for Zip {
+    fn name(&self) -> &'static str {
+        "zip"
+    }
+
+    fn state(&self) -> AcceleratorState {
+        self.qm
+            .state(|enabled| self.engine.reads_with_pasid(enabled))
+    }
+
+    fn inject(&self, what: Injection) -> Result<(), InjectionError> {
+        match what {
+            Injection::Interrupt { vector } if !self.inject_interrupt(vector) => {
+                return Err(InjectionError::NoVector);
+            }
+            Injection::Interrupt { .. } => {}
+            Injection::Reset => self.inject_reset(),
+            Injection::Events {
+                failures,
+                queue,
+                kind,
+                count,
+            } => match self.inject_events(failures, queue, kind, count) {
+                InjectedEvents::Taken => {}
+                InjectedEvents::NoRing => return Err(InjectionError::NoRing),
+                InjectedEvents::Overflow { taken } => {
+                    return Err(InjectionError::Overflow { taken });
+                }
+            },
+            Injection::Errors { qm, zip } => self.set_errors(qm, zip),
+            Injection::QueueFailure { .. } => {
+                let has = "the ZIP's errors are bits: qm, zip";
+                return Err(InjectionError::Unsupported(has));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use super::spec::*;
 use super::translation::Translator;
 use super::{FaultMode, TestEngineConfig};
 use crate::atc::{AtcEntry, AtcProbe};
+use crate::function::{Accelerator, FirmwareNode, Injection, InjectionError};
 use crate::function::{DeviceNote, DeviceProbe};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
@@ -140,7 +141,7 @@ impl TestEngine {
 
     /// Raises an interrupt that nothing in the device gave cause for; no verdict is asked for. False if
     /// there is no such vector.
-    pub fn inject_interrupt(&self, vector: u16) -> bool {
+    pub(crate) fn inject_interrupt(&self, vector: u16) -> bool {
         let exists = vector <= self.identity.queues;
         if exists {
             self.wires.send(vector);
@@ -150,24 +151,14 @@ impl TestEngine {
 
     /// A queue fails, for no reason of its own, with this number in STATUS: it stops, and vector 0 is
     /// raised. False if the queue is not enabled.
-    pub fn inject_failure(&self, queue: u16, failure: u8) -> bool {
+    pub(crate) fn inject_failure(&self, queue: u16, failure: u8) -> bool {
         self.engine.fail_queue(queue, failure)
     }
 
     /// Resets the function, as a function level reset does.
-    pub fn inject_reset(&self) {
+    pub(crate) fn inject_reset(&self) {
         self.flr();
         self.wires.update_master();
-    }
-
-    /// What it has under way.
-    pub fn state(&self) -> AcceleratorState {
-        self.engine.state()
-    }
-
-    /// What its translation cache holds, by address space and address; `None` if it has none.
-    pub fn cached_translations(&self) -> Option<Vec<AtcEntry>> {
-        self.wires.master.cached_translations()
     }
 
     /// No descriptor is under way and no access in flight.
@@ -195,6 +186,51 @@ impl TestEngine {
         self.wires.config.borrow_mut().reset();
         self.wires.messages.discard();
         self.engine.reset();
+    }
+}
+
+impl Accelerator for TestEngine {
+    fn name(&self) -> &'static str {
+        "test-engine"
+    }
+
+    fn state(&self) -> AcceleratorState {
+        self.engine.state()
+    }
+
+    fn cached_translations(&self) -> Option<Vec<AtcEntry>> {
+        self.wires.master.cached_translations()
+    }
+
+    /// No kernel knows it, so it has no quirk of its own that lets it stall.
+    fn firmware(&self) -> Option<FirmwareNode> {
+        Some(FirmwareNode {
+            vendor_id: super::VENDOR_ID,
+            device_id: super::DEVICE_ID,
+            can_stall: self.identity.fault == FaultMode::Stall,
+        })
+    }
+
+    fn inject(&self, what: Injection) -> Result<(), InjectionError> {
+        let must = |done: bool, error| done.then_some(()).ok_or(error);
+        match what {
+            Injection::Interrupt { vector } => {
+                must(self.inject_interrupt(vector), InjectionError::NoVector)
+            }
+            Injection::Reset => {
+                self.inject_reset();
+                Ok(())
+            }
+            Injection::QueueFailure { queue, failure } => {
+                must(self.inject_failure(queue, failure), InjectionError::NoQueue)
+            }
+            Injection::Events { .. } => Err(InjectionError::Unsupported(
+                "the test engine has no rings of events",
+            )),
+            Injection::Errors { .. } => Err(InjectionError::Unsupported(
+                "the test engine's errors are a queue's: queue, failure",
+            )),
+        }
     }
 }
 

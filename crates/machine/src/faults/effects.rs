@@ -70,7 +70,7 @@ impl Faults {
             | Effect::DeviceError { .. }
             | Effect::DeviceReset { .. } => {
                 let accelerator = devices.accelerator(targets::stream(effect));
-                let done = accelerator.and_then(|it| targets::perform(&it, effect));
+                let done = accelerator.and_then(|it| targets::perform(&*it, effect));
                 if let Err(reason) = done {
                     return failed(&reason);
                 }

@@ -1,60 +1,31 @@
 //! What effects act on.
 
-use stallbox_devices::hisi::InjectedEvents;
+use stallbox_devices::function::{Accelerator, Injection};
 use stallbox_faultplan::{DeviceError, DeviceEvent, Effect, Subject, Touch};
 
-use crate::{Accelerator, Devices};
+use crate::Devices;
 
 /// Does what only accelerators can; or says why not.
-pub(super) fn perform(accelerator: &Accelerator, effect: &Effect) -> Result<(), String> {
-    let must = |done: bool, reason: &str| done.then_some(()).ok_or_else(|| reason.to_owned());
-    const NO_VECTOR: &str = "the device has no such vector";
-    match (accelerator, effect) {
-        (Accelerator::Zip(zip), Effect::DeviceEvent(event)) => {
-            let (ring, kind) = (event.failure, event.kind);
-            match zip.inject_events(ring, event.queue, kind, event.count) {
-                InjectedEvents::Taken => Ok(()),
-                InjectedEvents::NoRing => Err("there is no such ring now".to_owned()),
-                InjectedEvents::Overflow { taken } => Err(format!(
-                    "the ring had room for {taken}, and overflowed: the others are lost"
-                )),
-            }
-        }
-        (Accelerator::TestEngine(_), Effect::DeviceEvent(_)) => {
-            Err("the test engine has no rings of events".to_owned())
-        }
-        (Accelerator::Zip(zip), Effect::RaiseMsi { vector, .. }) => {
-            must(zip.inject_interrupt(*vector), NO_VECTOR)
-        }
-        (Accelerator::TestEngine(engine), Effect::RaiseMsi { vector, .. }) => {
-            must(engine.inject_interrupt(*vector), NO_VECTOR)
-        }
-        (Accelerator::Zip(zip), Effect::DeviceReset { .. }) => {
-            zip.inject_reset();
-            Ok(())
-        }
-        (Accelerator::TestEngine(engine), Effect::DeviceReset { .. }) => {
-            engine.inject_reset();
-            Ok(())
-        }
-        (Accelerator::Zip(zip), Effect::DeviceError { error, .. }) => match *error {
-            DeviceError::Status { qm, zip: bits } => {
-                zip.set_errors(qm, bits);
-                Ok(())
-            }
-            DeviceError::Queue { .. } => Err("the ZIP's errors are bits: qm, zip".to_owned()),
+pub(super) fn perform(accelerator: &dyn Accelerator, effect: &Effect) -> Result<(), String> {
+    let what = match *effect {
+        Effect::DeviceEvent(event) => Injection::Events {
+            failures: event.failure,
+            queue: event.queue,
+            kind: event.kind,
+            count: event.count,
         },
-        (Accelerator::TestEngine(engine), Effect::DeviceError { error, .. }) => match *error {
-            DeviceError::Queue { queue, failure } => {
-                let done = engine.inject_failure(queue.unwrap_or_default(), failure);
-                must(done, "the queue is not enabled")
-            }
-            DeviceError::Status { .. } => {
-                Err("the test engine's errors are a queue's: queue, failure".to_owned())
-            }
+        Effect::RaiseMsi { vector, .. } => Injection::Interrupt { vector },
+        Effect::DeviceReset { .. } => Injection::Reset,
+        Effect::DeviceError { error, .. } => match error {
+            DeviceError::Status { qm, zip } => Injection::Errors { qm, zip },
+            DeviceError::Queue { queue, failure } => Injection::QueueFailure {
+                queue: queue.unwrap_or_default(),
+                failure,
+            },
         },
-        _ => Err("this is nothing that an accelerator does".to_owned()),
-    }
+        _ => return Err("this is nothing that an accelerator does".to_owned()),
+    };
+    accelerator.inject(what).map_err(|error| error.to_string())
 }
 
 /// The effect with what the rule took filled in.

@@ -1,8 +1,10 @@
 //! From the machine to what is told of it.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use stallbox_aarch64::disassemble;
+use stallbox_devices::function::Accelerator;
 use stallbox_devices::gic::{CpuInterrupts, InterruptState};
 use stallbox_devices::state::{AcceleratorState, EventRingState, QueueState, RingState};
 use stallbox_devices::verdict::Purpose;
@@ -11,12 +13,12 @@ use stallbox_smmu::view::View;
 use stallbox_timeline::Time;
 
 use super::*;
+use crate::World;
 use crate::check::Caller;
 use crate::ledger::{Entries, Told};
 use crate::queues::smmu_queues;
 use crate::stage1::{Half, read64, reader};
 use crate::vcpu::VcpuState;
-use crate::{Accelerator, World};
 
 /// Lines of the console.
 const CONSOLE_MAX: usize = 20;
@@ -100,7 +102,7 @@ impl Scene<'_> {
         let accelerators = self.world.devices.accelerators();
         let found = accelerators.iter().find(|(it, _)| *it == stream);
         found
-            .map_or("unknown device", |(_, it)| name(it))
+            .map_or("unknown device", |(_, it)| it.name())
             .to_owned()
     }
 
@@ -213,15 +215,12 @@ impl Scene<'_> {
     fn devices(&self) -> Vec<Device> {
         let in_flight = self.world.faults.in_flight();
         let accelerators = self.world.devices.accelerators();
-        let device = |(stream, accelerator): &(u32, Accelerator)| {
+        let device = |(stream, accelerator): &(u32, Rc<dyn Accelerator>)| {
             let AcceleratorState {
                 queues,
                 completion_events,
                 failures,
-            } = match accelerator {
-                Accelerator::Zip(zip) => zip.state(),
-                Accelerator::TestEngine(engine) => engine.state(),
-            };
+            } = accelerator.state();
             let jobs = self.entries.jobs.iter().filter(|job| job.stream == *stream);
             let jobs = jobs.map(|job| Job {
                 queue: job.queue,
@@ -234,7 +233,7 @@ impl Scene<'_> {
             });
             let busy = queues.iter().filter(|queue| queue.is_busy());
             Device {
-                device: name(accelerator).to_owned(),
+                device: accelerator.name().to_owned(),
                 stream: *stream,
                 queues_open: queues.len(),
                 queues: List::of(busy.map(queue).collect()),
@@ -334,13 +333,6 @@ impl Scene<'_> {
             frames.remove(1);
         }
         frames
-    }
-}
-
-fn name(accelerator: &Accelerator) -> &'static str {
-    match accelerator {
-        Accelerator::Zip(_) => "zip",
-        Accelerator::TestEngine(_) => "test-engine",
     }
 }
 

@@ -7,7 +7,7 @@ use super::guest::{
     sq_address, text,
 };
 use super::{Guest, Job};
-use crate::function::{DeviceNote, DeviceStep};
+use crate::function::{Accelerator as _, DeviceNote, DeviceStep};
 use crate::hisi::{Revision, ZipConfig};
 use crate::pcie::PciFunction;
 use crate::state::{QueueState, RingState};
