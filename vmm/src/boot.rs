@@ -114,6 +114,7 @@ pub fn place(
     board.bootargs = format!("{bootargs} {append}").trim().to_owned();
     board.initrd = plan.initrd.clone();
     board.rng_seed = Some(rng_seed(machine.seed));
+    board.kaslr_seed = machine.kaslr_seed;
     if machine.smmu_msi
         && let Some(smmu) = &mut board.smmu
     {

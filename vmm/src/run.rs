@@ -60,6 +60,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let mut world = engine.world(&machine, console, outputs.trace().map(boxed))?;
     world.symbols = configure::symbol_source(args, &machine);
     let entry = boot::load(&world, &machine, &guest)?;
+    world.symbols.kernel_loaded(entry.pc);
     world.checkers.kernel_loaded(entry.pc)?;
     let control = control(args, &machine, &*engine, &world)?;
     let started = Instant::now();

@@ -39,6 +39,8 @@ pub struct MachineConfig {
     pub latency: LatencyModel,
     /// Seed of every draw.
     pub seed: u64,
+    /// What a kernel that shuffles its addresses begins with (`/chosen/kaslr-seed`).
+    pub kaslr_seed: Option<u64>,
     /// What goes wrong.
     pub plan: Plan,
     /// Which checkers are on.
@@ -63,6 +65,7 @@ impl Default for MachineConfig {
             smmu: SmmuSettings::default(),
             latency: LatencyModel::built_in(),
             seed: 1,
+            kaslr_seed: None,
             plan: Plan::default(),
             check: CheckConfig::default(),
             symbols: None,

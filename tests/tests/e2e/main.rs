@@ -20,6 +20,7 @@ mod inspect;
 mod isolation;
 mod kernel_log;
 mod kernel_reports;
+mod kernels;
 // `stallbox measure` runs the soft engine, whatever the tests run on.
 #[cfg(not(feature = "kvm"))]
 mod measure;

@@ -57,6 +57,11 @@ pub struct RunArgs {
     /// Seed of every random draw [default: 1].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
+    /// Where a kernel with CONFIG_RANDOMIZE_BASE goes in its address space (KASLR): kaslr-seed in the
+    /// device tree's /chosen, decimal or with 0x. The place follows from its upper bits: small numbers
+    /// give the same one. Without it, such a kernel shuffles nothing.
+    #[arg(long, value_name = "N", value_parser = parse_kaslr_seed, allow_negative_numbers = true)]
+    pub kaslr_seed: Option<u64>,
     /// Fault plan: what goes wrong, where and when (docs/fault-plans.md).
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
@@ -108,6 +113,18 @@ pub struct RunArgs {
 
 fn parse_smmu(text: &str) -> Result<SmmuSettings> {
     SmmuSettings::parse_pairs(text).map_err(anyhow::Error::msg)
+}
+
+/// 0 is what Linux takes for no seed (arch/arm64/kernel/pi, get_kaslr_seed).
+fn parse_kaslr_seed(text: &str) -> Result<u64> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(seed @ 1..) => Ok(seed),
+        _ => bail!("write a number from 1 to 0xffffffffffffffff"),
+    }
 }
 
 /// A time limit: a year, and as short as somebody may mean it.

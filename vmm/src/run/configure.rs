@@ -40,6 +40,7 @@ pub fn machine(args: &RunArgs) -> Result<MachineConfig> {
         smmu,
         latency: LatencyModel::with(&args.guest.latency)?,
         seed: args.seed.unwrap_or(DEFAULT_SEED),
+        kaslr_seed: args.kaslr_seed,
         plan,
         check: check_config(args)?,
         symbols: symbols(args)?,

@@ -36,6 +36,8 @@ pub struct Inputs {
     latency: Vec<Latency>,
     /// The seed of every draw.
     seed: u64,
+    /// What KASLR began with.
+    kaslr_seed: Option<u64>,
 }
 
 /// A file.
@@ -106,6 +108,7 @@ impl Inputs {
             plan: args.plan.as_deref().map(Named::of).transpose()?,
             latency: args.guest.latency.iter().map(latency).collect(),
             seed: machine.seed,
+            kaslr_seed: machine.kaslr_seed,
         })
     }
 }

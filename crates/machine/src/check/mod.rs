@@ -50,7 +50,7 @@ use context::Context;
 use history::History;
 pub use kernel::Caller;
 use report::Finding;
-pub use symbols::{SymbolSource, Symbols};
+pub use symbols::{Names, SymbolSource, Symbols};
 pub use watch::{PageWatch, Store};
 
 /// After so many reports of one checker it only counts.
@@ -73,6 +73,8 @@ pub struct Checkers {
     tracer: Tracer,
     ram: GuestRam,
     symbols: Option<Rc<Symbols>>,
+    /// Where the guest's kernel was loaded.
+    load: Cell<Option<u64>>,
     /// The machine's, once it is complete.
     devices: RefCell<Weak<Devices>>,
     /// An SMMU without a machine.
@@ -107,6 +109,7 @@ impl Checkers {
             timeline: timeline.clone(),
             tracer: tracer.clone(),
             ram: ram.clone(),
+            load: Cell::default(),
             devices: RefCell::default(),
             #[cfg(test)]
             alone: RefCell::default(),
@@ -156,6 +159,7 @@ impl Checkers {
     /// The guest's kernel was loaded at `load`, and has not run yet: its pages can be looked at later, if
     /// there are symbols.
     pub fn kernel_loaded(&self, load: u64) -> Result<()> {
+        self.load.set(Some(load));
         if self.dma.is_none() {
             return Ok(());
         }
@@ -172,6 +176,12 @@ impl Checkers {
         // A second kernel in one machine does not happen.
         let _ = self.pages.set(pages);
         Ok(())
+    }
+
+    /// Names for the kernel's addresses, if there are symbols.
+    fn names(&self) -> Option<Names<'_>> {
+        let symbols = self.symbols.as_deref()?;
+        Some(symbols.names(self.load.get(), &self.ram))
     }
 
     /// The pages whose stores are of interest.

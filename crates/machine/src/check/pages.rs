@@ -332,10 +332,13 @@ mod tests {
         }
     }
 
-    const KERNELS: [&str; 4] = [
+    const KERNELS: [&str; 7] = [
         include_str!("pages/6.1.txt"),
+        include_str!("pages/6.1-kaslr.txt"),
         include_str!("pages/6.12.txt"),
         include_str!("pages/6.12-16k.txt"),
+        include_str!("pages/6.12-64k.txt"),
+        include_str!("pages/6.12-64k-kaslr.txt"),
         include_str!("pages/7.3.txt"),
     ];
 
@@ -360,11 +363,36 @@ mod tests {
             found,
             [
                 (12, 48, [32, 64], 0xffff_fc00_0000_0000),
+                (12, 48, [32, 64], 0xffff_fc00_0000_0000),
                 (12, 48, [16, 64], 0xffff_fdff_c000_0000),
                 (14, 47, [32, 64], 0xffff_ffbf_c000_0000),
+                (16, 48, [16, 64], 0xffff_ffdf_c000_0000),
+                (16, 48, [16, 64], 0xffff_ffdf_c000_0000),
                 (12, 48, [16, 64], 0xffff_fdff_c000_0000),
             ]
         );
+    }
+
+    #[test]
+    fn a_kernel_that_shuffles_its_addresses_has_names() {
+        for (captured, moved) in [
+            (KERNELS[0], 0),
+            (KERNELS[1], 0x3678_9aa0_0000),
+            (KERNELS[4], 0),
+            (KERNELS[5], 0x2483_bb60_0000),
+        ] {
+            let kernel = Kernel::new(captured);
+            let stext = kernel.symbols.address("_stext").unwrap();
+            let names = kernel.symbols.names(Some(LOAD), &kernel.ram);
+            let name = names.name(stext.wrapping_add(moved) + 4);
+            assert_eq!(name.as_deref(), Some("_stext+0x4"), "{moved:#x}");
+            // Before the kernel knows, its addresses are what they were linked for.
+            let offset = kernel.symbols.address("kimage_voffset").unwrap();
+            let text = kernel.symbols.address("_text").unwrap();
+            kernel.store(LOAD + (offset - text), 0);
+            let names = kernel.symbols.names(Some(LOAD), &kernel.ram);
+            assert_eq!(names.name(stext).as_deref(), Some("_stext+0x0"));
+        }
     }
 
     #[test]

@@ -117,9 +117,9 @@ pub(super) fn block(checkers: &Checkers, finding: &Finding) -> String {
 /// The vCPU was stopped behind the block with the store. If that ended in a call, the innermost frame
 /// is the first instruction of a function that has done nothing yet.
 fn frames(text: &mut String, checkers: &Checkers, by: &By) -> std::fmt::Result {
-    let symbols = checkers.symbols.as_deref();
+    let names = checkers.names();
     let name = |index, address| {
-        let name = symbols.map(|it| match index {
+        let name = names.map(|it| match index {
             0 => it.name(address),
             _ => it.name_of_caller(address),
         });

@@ -1,6 +1,6 @@
 //! The guest kernel's symbols: from a `System.map`, or from the symbol table of a `vmlinux`.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -8,6 +8,9 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSymbol, SymbolKind};
+use stallbox_devices::GuestRam;
+
+use crate::stage1::read64;
 
 /// More than this is no symbol table of a kernel.
 const SYMBOLS_MAX: usize = 4_000_000;
@@ -18,6 +21,8 @@ pub struct SymbolSource {
     read: OnceCell<Option<Rc<Symbols>>>,
     /// Open already: a confined process opens no file.
     file: RefCell<Option<File>>,
+    /// Where the kernel was loaded.
+    load: Cell<Option<u64>>,
 }
 
 impl SymbolSource {
@@ -25,20 +30,30 @@ impl SymbolSource {
     pub fn ready(symbols: Rc<Symbols>) -> SymbolSource {
         SymbolSource {
             read: OnceCell::from(Some(symbols)),
-            file: RefCell::default(),
+            ..SymbolSource::default()
         }
     }
 
     /// Those in a file.
     pub fn file(file: File) -> SymbolSource {
         SymbolSource {
-            read: OnceCell::new(),
             file: RefCell::new(Some(file)),
+            ..SymbolSource::default()
         }
     }
 
-    /// The symbols, if there are any.
-    pub fn get(&self) -> Option<&Symbols> {
+    /// The kernel was loaded at this physical address.
+    pub fn kernel_loaded(&self, load: u64) {
+        self.load.set(Some(load));
+    }
+
+    /// Names for the addresses of the kernel that runs in this RAM, if there are symbols.
+    pub fn names(&self, ram: &GuestRam) -> Option<Names<'_>> {
+        let symbols = self.get()?;
+        Some(symbols.names(self.load.get(), ram))
+    }
+
+    fn get(&self) -> Option<&Symbols> {
         let read = || {
             let mut bytes = Vec::new();
             let mut file = self.file.take()?;
@@ -114,15 +129,25 @@ impl Symbols {
         Some(found.0)
     }
 
-    /// `function+0x1c`, if the address is within 1 MiB behind a symbol.
-    pub fn name(&self, address: u64) -> Option<String> {
-        self.name_by(address, address)
+    /// Names for the addresses of the kernel that was loaded at the physical address `load`, and runs in
+    /// this RAM.
+    pub fn names(&self, load: Option<u64>, ram: &GuestRam) -> Names<'_> {
+        Names {
+            symbols: self,
+            moved: load.map_or(0, |load| self.moved(load, ram)),
+        }
     }
 
-    /// The same for a return address: a function that is called for good can be the last of its
-    /// caller, and the return address then in the next one.
-    pub fn name_of_caller(&self, address: u64) -> Option<String> {
-        self.name_by(address, address.checked_sub(1)?)
+    /// How far from its symbols' addresses a kernel runs (KASLR). `kimage_voffset` is what its virtual
+    /// addresses have more than its physical ones; 0, and so no move, until it is up.
+    fn moved(&self, load: u64, ram: &GuestRam) -> u64 {
+        let offset = || {
+            let text = self.address("_text")?;
+            let at = self.address("kimage_voffset")?.wrapping_sub(text);
+            let offset = read64(ram, load.wrapping_add(at)).filter(|offset| *offset != 0)?;
+            Some(offset.wrapping_add(load).wrapping_sub(text))
+        };
+        offset().unwrap_or(0)
     }
 
     fn name_by(&self, address: u64, within: u64) -> Option<String> {
@@ -133,6 +158,29 @@ impl Symbols {
     }
 }
 
+/// What the addresses of a kernel that runs are called.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    symbols: &'a Symbols,
+    /// How far from its symbols' addresses the kernel runs.
+    moved: u64,
+}
+
+impl Names<'_> {
+    /// `function+0x1c`, if the address is within 1 MiB behind a symbol.
+    pub fn name(&self, address: u64) -> Option<String> {
+        let address = address.wrapping_sub(self.moved);
+        self.symbols.name_by(address, address)
+    }
+
+    /// The same for a return address: a function that is called for good can be the last of its
+    /// caller, and the return address then in the next one.
+    pub fn name_of_caller(&self, address: u64) -> Option<String> {
+        let address = address.wrapping_sub(self.moved);
+        self.symbols.name_by(address, address.checked_sub(1)?)
+    }
+}
+
 /// Mapping symbols (`$x`, `$d`) and labels of the assembler are no names.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('$') && !name.starts_with(".L")
@@ -140,6 +188,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
     use super::*;
 
     #[test]
@@ -148,12 +198,14 @@ mod tests {
             b"ffff800080010000 T first\nffff800080010100 t $x\nffff800080010200 T second\n",
         )
         .unwrap();
-        assert_eq!(symbols.name(0xffff_8000_8001_01fc).unwrap(), "first+0x1fc");
-        assert_eq!(symbols.name(0xffff_8000_8001_0200).unwrap(), "second+0x0");
-        let next = symbols.name_of_caller(0xffff_8000_8001_0200);
+        let ram = GuestRam::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 4096)]).unwrap());
+        let names = symbols.names(None, &ram);
+        assert_eq!(names.name(0xffff_8000_8001_01fc).unwrap(), "first+0x1fc");
+        assert_eq!(names.name(0xffff_8000_8001_0200).unwrap(), "second+0x0");
+        let next = names.name_of_caller(0xffff_8000_8001_0200);
         assert_eq!(next.unwrap(), "first+0x200");
-        assert_eq!(symbols.name(0xffff_8000_8000_ffff), None);
-        assert_eq!(symbols.name(0xffff_8000_9000_0000), None);
+        assert_eq!(names.name(0xffff_8000_8000_ffff), None);
+        assert_eq!(names.name(0xffff_8000_9000_0000), None);
         assert_eq!(symbols.address("second"), Some(0xffff_8000_8001_0200));
         assert!(Symbols::of_map(b"nonsense").is_err());
     }

@@ -296,7 +296,7 @@ impl Scene<'_> {
     }
 
     fn backtrace(&self, cpu: usize, core: &Core) -> Vec<Frame> {
-        let symbols = self.world.symbols.get();
+        let names = self.world.symbols.names(&self.world.ram);
         if core.el() == 0 {
             // A program's frames are not the kernel's business, nor its names ours.
             return vec![Frame {
@@ -315,9 +315,9 @@ impl Scene<'_> {
         let frames = caller.frames(&self.world.ram);
         let frame = |(index, &address): (usize, &u64)| Frame {
             address,
-            symbol: symbols.and_then(|symbols| match index {
-                0 => symbols.name(address),
-                _ => symbols.name_of_caller(address),
+            symbol: names.and_then(|names| match index {
+                0 => names.name(address),
+                _ => names.name_of_caller(address),
             }),
         };
         let mut frames: Vec<Frame> = frames.iter().enumerate().map(frame).collect();
