@@ -7,6 +7,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stallbox_tests::{Guest, Run, repository};
 
+use super::cli::bare_metal;
+
 /// The first page of the job stalls, and its answer is lost.
 fn lost_resume() -> Guest {
     ended_under(&repository("docs/fault-plans/lost-resume.toml"))
@@ -279,6 +281,47 @@ fn of_many_stalls_the_first_are_listed_and_the_rest_is_counted() {
             .unwrap()
             .len(),
         8,
+        "{run}"
+    );
+}
+
+/// Linux never does: one of its timers is always armed.
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "the host's time goes on, and may wake it")]
+fn a_guest_that_sleeps_for_ever_ends_and_says_where() {
+    // Assembled: movz x0, #0x900, lsl #16; mov w1, #'z'; strb w1, [x0]; mov w1, #'\n';
+    // strb w1, [x0]; wfi; b . - 4.
+    let code = [
+        0xd2a1_2000,
+        0x5280_0f41,
+        0x3900_0001,
+        0x5280_0141,
+        0x3900_0001,
+        0xd503_207f,
+        0x17ff_ffff,
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Image");
+    fs::write(&path, bare_metal(&code)).unwrap();
+    let guest = Guest::new().option("--kernel", &path).cpus(2);
+    let run = guest.run_raw(&["true"]).status(122);
+    says(
+        &run,
+        &[
+            "all CPUs of the guest sleep, and nothing will wake them",
+            "zip (StreamID 8): no queues, no job under way",
+            "SMMU: off, command queue PROD 0x0 CONS 0x0 (off)",
+            "vCPU 0: waits for an interrupt (WFI) at EL1, DAIF DAIF, PMR 0x0, group 1 disabled\n  #0 0x",
+            "vCPU 1: off\n",
+            "the console's last lines:\n  z\n",
+        ],
+    );
+    let outstanding = outstanding(&run);
+    assert_eq!(run.whole_summary()["outcome"], "asleep", "{run}");
+    let power = |vcpu: usize| outstanding["vcpus"][vcpu]["power"].clone();
+    assert_eq!(
+        (power(0), power(1)),
+        ("waiting".into(), "off".into()),
         "{run}"
     );
 }
