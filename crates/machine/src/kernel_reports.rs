@@ -119,7 +119,11 @@ const HEADS: &[Head] = &[
     Head(Kind::Ubsan, "UBSAN: ", &[" in "]),
     // kernel/watchdog.c, watchdog_timer_fn() and watchdog_hardlockup_check().
     Head(Kind::Lockup, "watchdog: BUG: soft lockup - CPU#", &[]),
-    Head(Kind::Lockup, "watchdog: CPU", &["detected hard LOCKUP"]),
+    Head(
+        Kind::Lockup,
+        "watchdog: ",
+        &["detected hard LOCKUP on cpu "],
+    ),
     // kernel/workqueue.c, wq_watchdog_timer_fn().
     Head(Kind::Lockup, "BUG: workqueue lockup - ", &[]),
     // kernel/rcu/tree_stall.h, print_other_cpu_stall() and print_cpu_stall(); kernel/rcu/tree_exp.h,
