@@ -1,9 +1,7 @@
 //! Fault plans at work: between the points of the models and the rules of a plan.
 //!
-//! The models ask ([`stallbox_smmu::Probe`], [`stallbox_devices::hisi::DeviceProbe`],
-//! [`stallbox_devices::test_engine::EngineProbe`]); here what
-//! they ask about becomes a [`Subject`], the [`Player`] says which rule takes it, and that becomes a
-//! verdict. What a rule makes happen elsewhere is done by a callback on the timeline, at the same
+//! The models ask ([`stallbox_smmu::Probe`], [`stallbox_devices::function::DeviceProbe`]); here what they
+//! ask about becomes a [`Subject`], the [`Player`] says which rule takes it, and that becomes a verdict. What a rule makes happen elsewhere is done by a callback on the timeline, at the same
 //! time but never inside the call of a model.
 
 mod device;
