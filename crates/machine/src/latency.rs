@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stallbox_timeline::{Dist, Sampler, Span};
 
 /// The built-in profile; a user's file replaces parts of it.
@@ -221,6 +221,72 @@ impl LatencyModel {
     }
 }
 
+/// A latency model by itself: what its files had is in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortableLatency {
+    instruction_ps: u64,
+    instruction_chosen: bool,
+    parts: BTreeMap<String, PortableDist>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortableDist {
+    dist: Dist,
+    /// Of a distribution from a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    samples_ns: Vec<f64>,
+}
+
+impl LatencyModel {
+    /// All of it, with nothing left in a file.
+    pub fn portable(&self) -> PortableLatency {
+        let portable = |dist: &Dist| PortableDist {
+            samples_ns: match dist {
+                Dist::File { samples_ns, .. } => samples_ns.to_vec(),
+                _ => Vec::new(),
+            },
+            dist: dist.clone(),
+        };
+        let parts = self.parts.iter();
+        PortableLatency {
+            instruction_ps: self.instruction.as_ps(),
+            instruction_chosen: self.instruction_chosen,
+            parts: parts
+                .map(|(part, dist)| (part.name().to_owned(), portable(dist)))
+                .collect(),
+        }
+    }
+
+    /// The model that [`LatencyModel::portable`] was made of.
+    pub fn from_portable(portable: PortableLatency) -> Result<LatencyModel> {
+        let mut parts = BTreeMap::new();
+        for (
+            name,
+            PortableDist {
+                mut dist,
+                samples_ns: samples,
+            },
+        ) in portable.parts
+        {
+            if let Dist::File { samples_ns, .. } = &mut dist {
+                *samples_ns = samples.into();
+            }
+            dist.check().with_context(|| format!("latency.{name}"))?;
+            parts.insert(Part::named(&name)?, dist);
+        }
+        if !(1..=1_000_000).contains(&portable.instruction_ps) {
+            bail!("instruction_ps is not between 1 and 1000000");
+        }
+        Ok(LatencyModel {
+            instruction: Span::from_ps(portable.instruction_ps),
+            instruction_chosen: portable.instruction_chosen,
+            parts,
+        })
+    }
+}
+
 /// The latency model at work: each part has a random stream of its own.
 pub struct Latency([Sampler; Part::ALL.len()]);
 
@@ -328,6 +394,26 @@ mod tests {
         let mut model = LatencyModel::built_in();
         model.apply(path.to_str().unwrap()).unwrap();
         assert_eq!(model.sampler(1).draw(Part::WalkStep), Span::from_ns(77));
+    }
+
+    #[test]
+    fn a_portable_model_is_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = folder.path().join("samples");
+        std::fs::write(&samples, "3.7\n80\n0.1\n").unwrap();
+        let mut model = LatencyModel::built_in();
+        let option = format!("walk_step=file:{}", samples.display());
+        model.apply(&option).unwrap();
+        let text = serde_json::to_string(&model.portable()).unwrap();
+        drop(folder);
+        let read = LatencyModel::from_portable(serde_json::from_str(&text).unwrap()).unwrap();
+        assert_eq!(read.portable(), model.portable());
+        for part in Part::ALL {
+            let (one, other) = (model.sampler(7), read.sampler(7));
+            for _ in 0..100 {
+                assert_eq!(one.draw(part), other.draw(part));
+            }
+        }
     }
 
     #[test]

@@ -13,4 +13,4 @@ mod tracer;
 
 pub use event::{AtcInvalidateStage, AtsAnswer, Event, FaultKind, PageResponseKind, Record};
 pub use latency::{Latencies, Quantiles};
-pub use tracer::{Summary, TraceError, Tracer};
+pub use tracer::{Emitted, Observer, Summary, TraceError, Tracer};

@@ -24,10 +24,32 @@ struct Inner {
 struct State {
     hash: Sha256,
     line: Vec<u8>,
+    observer: Option<Observer>,
     file: Option<Box<dyn Write>>,
     failed: Option<std::io::Error>,
     counts: Counts,
     device_faults: Latencies,
+}
+
+/// Told of each event, once it is in the hash.
+pub type Observer = Box<dyn FnMut(&Emitted<'_>)>;
+
+/// An event that was just emitted.
+pub struct Emitted<'a> {
+    /// Events so far, with this one.
+    pub events: u64,
+    /// When it happened.
+    pub time_ns: u64,
+    /// Its line in the trace.
+    pub line: &'a [u8],
+    hash: &'a Sha256,
+}
+
+impl Emitted<'_> {
+    /// The trace's hash up to this event.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +103,7 @@ impl Tracer {
         let state = State {
             hash: Sha256::new(),
             line: Vec::new(),
+            observer: None,
             file,
             failed: None,
             counts: Counts::default(),
@@ -105,6 +128,14 @@ impl Tracer {
         serde_json::to_writer(&mut state.line, &record).expect("events have no map with odd keys");
         state.line.push(b'\n');
         state.hash.update(&state.line);
+        if let Some(observer) = &mut state.observer {
+            observer(&Emitted {
+                events: state.counts.events,
+                time_ns: record.time_ns,
+                line: &state.line,
+                hash: &state.hash,
+            });
+        }
         if let Some(file) = &mut state.file
             && let Err(error) = file.write_all(&state.line)
         {
@@ -112,6 +143,11 @@ impl Tracer {
             state.failed = Some(error);
             state.file = None;
         }
+    }
+
+    /// Has `observer` told of each event from now on.
+    pub fn observe(&self, observer: Observer) {
+        self.0.state.borrow_mut().observer = Some(observer);
     }
 
     /// Whether the file could not be written.
