@@ -54,6 +54,34 @@ impl Files {
         })
     }
 
+    /// The files of a guest that was read before: a kernel, and all initial RAM disks one behind the other,
+    /// each with what a message calls it.
+    pub fn of(
+        kernel: (PathBuf, Vec<u8>),
+        initrd: Option<(PathBuf, Vec<u8>)>,
+        bootargs: Option<String>,
+    ) -> Result<Files> {
+        Kernel::parse(&kernel.0, &kernel.1)?;
+        let (initrd_path, initrd) = initrd.unzip();
+        Ok(Files {
+            kernel_path: kernel.0,
+            kernel: kernel.1,
+            initrd_path: initrd_path.unwrap_or_else(|| "/stallbox/command".into()),
+            initrd,
+            bootargs,
+        })
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &[u8] {
+        &self.kernel
+    }
+
+    /// Whether there is an initial RAM disk beside the command's.
+    pub fn has_initrd(&self) -> bool {
+        self.initrd.is_some()
+    }
+
     /// The initial RAM disks with the archives of added folders, without the command's.
     pub fn archives(&self) -> &[u8] {
         self.initrd.as_deref().unwrap_or_default()

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
-use stallbox_vmm::cli::{Action, Cli, PlanAction};
+use stallbox_vmm::cli::{Action, BundleAction, Cli, PlanAction};
 use stallbox_vmm::{control, image, measure, plan, run};
 
 fn main() -> ExitCode {
@@ -19,6 +19,8 @@ fn main() -> ExitCode {
     };
     let done = match &cli.action {
         Action::Run(args) => run::run(args),
+        Action::Replay(args) => run::replay(args),
+        Action::Bundle(BundleAction::Show(args)) => run::show(args),
         Action::Measure(args) => measure::run(args),
         Action::Inspect(args) => control::inspect(args),
         Action::Plan(PlanAction::Check(args)) => plan::check(args),

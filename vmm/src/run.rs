@@ -1,7 +1,9 @@
 //! `stallbox run`: boots a guest and tells how it went.
 
+mod bundle;
 mod configure;
 mod inputs;
+mod journal;
 mod outside;
 mod report;
 mod terminal;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use stallbox_bundle::Bundle;
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
@@ -25,30 +28,66 @@ use crate::control::Control;
 use crate::engine::{self, Engine};
 use crate::plan;
 use crate::signals;
+use bundle::Recording;
+use configure::Choices;
 use inputs::Inputs;
 use outside::Outside;
 use report::{Ended, Outputs};
 use terminal::Terminal;
 
+pub use bundle::{replay, show};
+
 /// Runs, and gives Stallbox's exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
-    let machine = configure::machine(args)?;
+    let machine = configure::machine(args, Choices::read(args)?)?;
     let guest = configure::guest(args)?;
-    let command = guest.command.is_some();
-    let told_to_end = signals::flag()?;
-    let mut outputs = Outputs::open(args, limit(args, &told_to_end))?;
+    let files = boot::Files::read(&guest, machine.memory_bytes)?;
+    let recording = args.record.is_some();
+    let recording = recording.then(|| Recording::of(args, &machine, &guest, &files));
     let inputs = args
         .summary
         .is_some()
         .then(|| Inputs::of(args, &machine, &guest));
-    let inputs = inputs.transpose()?;
-    let terminal = Terminal::open(!command)?;
+    let course = match recording.transpose()? {
+        Some(recording) => Course::Recorded(Box::new(recording)),
+        None => Course::New,
+    };
+    drive(args, &machine, &files, inputs.transpose()?, course)
+}
+
+/// What is special about a run.
+enum Course {
+    /// Nothing.
+    New,
+    /// A bundle is made of it.
+    Recorded(Box<Recording>),
+    /// It is that of a bundle.
+    Repeated(Box<Bundle>),
+}
+
+/// Runs what has been read.
+fn drive(
+    args: &RunArgs,
+    machine: &MachineConfig,
+    files: &boot::Files,
+    inputs: Option<Inputs>,
+    course: Course,
+) -> Result<u8> {
+    let script = args.script();
+    let command = script.is_some();
+    let told_to_end = signals::flag()?;
+    let mut outputs = Outputs::open(args, limit(args, &told_to_end))?;
+    let is_repeated = matches!(course, Course::Repeated(_));
+    let terminal = Terminal::open(!command && !is_repeated)?;
 
     if terminal.is_interactive() && !args.quiet {
         tell!("stallbox: Ctrl-A X leaves, Ctrl-A H tells all keys");
     }
 
-    let engine = engine::open(args.engine, &machine)?;
+    let engine = engine::open(args.engine, machine)?;
+    if !engine.is_repeatable() && !matches!(course, Course::New) {
+        bail!("--record: only --engine soft repeats a run");
+    }
     if !engine.is_repeatable() && args.seed.is_some() {
         tell!(
             "stallbox: with --engine {}, --seed repeats the draws of latencies and of the fault plan, \
@@ -57,12 +96,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         );
     }
     let console = outputs.console.clone().map(boxed);
-    let mut world = engine.world(&machine, console, outputs.trace().map(boxed))?;
-    world.symbols = configure::symbol_source(args, &machine);
-    let entry = boot::load(&world, &machine, &guest)?;
+    let mut world = engine.world(machine, console, outputs.trace().map(boxed))?;
+    world.symbols = configure::symbol_source(args, machine);
+    let entry = boot::place(&world, machine, files, &args.append, script.as_deref())?;
     world.symbols.kernel_loaded(entry.pc);
     world.checkers.kernel_loaded(entry.pc)?;
-    let control = control(args, &machine, &*engine, &world)?;
+    let control = control(args, machine, &*engine, &world, is_repeated)?;
+    let course = bundle::begin(course, &world);
     let started = Instant::now();
     let mut watch = Outside {
         control,
@@ -83,10 +123,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             .chain(outputs.trace())
             .collect(),
         remarks: stallbox_output::defer_remarks(),
+        has_places: engine.is_repeatable(),
+        place: None,
+        journal: course.journal(),
     };
     let request = world.timeline.yield_request().clone();
     watch.set_alarm(move || request.set());
-    let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    let mut vcpus = engine.vcpus(&world, machine, &entry)?;
     // The start has succeeded. Once the process is confined it could undo nothing.
     outputs.begin()?;
     if let Some(control) = &mut watch.control {
@@ -123,6 +166,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         outstanding,
         took: started.elapsed(),
     };
+    if let Some(bundle) = course.recorded(&world, &ended, &mut watch) {
+        outputs.record(&bundle);
+    }
     // What there is is written, however the run ended.
     outputs.fill(&*engine, &world, &*vcpus, &ended, inputs);
     let is_unheard = outputs.has_failed();
@@ -135,6 +181,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if let Some(failure) = failure {
         return Err(failure);
     }
+    course.compare(&world, &ended, !args.quiet)?;
     let mut status = ended.status;
     for failure in outputs.failures() {
         if !failure.is_unread() {
@@ -169,10 +216,11 @@ fn control(
     machine: &MachineConfig,
     engine: &dyn Engine,
     world: &World,
+    is_repeated: bool,
 ) -> Result<Option<Control>> {
     let control = args.control.as_deref().map(Control::listen).transpose()?;
     if let Some(rule) = plan::pausing_rule(&machine.plan) {
-        if control.is_none() {
+        if control.is_none() && !is_repeated {
             bail!("rule \"{rule}\" pauses the run, and without --control nobody can let it go on");
         }
         if !engine.is_repeatable() {

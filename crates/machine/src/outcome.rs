@@ -21,6 +21,8 @@ pub enum Outcome {
     StopAt,
     /// The user left.
     Quit,
+    /// A repetition went another way than the run that was recorded; where is told apart from this.
+    Diverged,
     /// What the guest prints, or the trace, cannot be written; which and why is told apart from this.
     Unheard,
 }
@@ -48,6 +50,7 @@ impl Outcome {
             Outcome::Panic => "panic",
             Outcome::Asleep => "asleep",
             Outcome::EndOfTime => "end-of-time",
+            Outcome::Diverged => "diverged",
             Outcome::Unheard => "unheard",
             Outcome::Timeout => "timeout",
             Outcome::StopAt => "stop-at",
@@ -64,7 +67,11 @@ impl Outcome {
             | Outcome::Timeout
             | Outcome::StopAt
             | Outcome::Quit => true,
-            Outcome::Command(_) | Outcome::PowerOff | Outcome::Reset | Outcome::Unheard => false,
+            Outcome::Command(_)
+            | Outcome::PowerOff
+            | Outcome::Reset
+            | Outcome::Diverged
+            | Outcome::Unheard => false,
         }
     }
 
@@ -78,7 +85,7 @@ impl Outcome {
             | Outcome::Reset
             | Outcome::Asleep
             | Outcome::EndOfTime => Outcome::NO_STATUS,
-            Outcome::Unheard => Outcome::ERROR,
+            Outcome::Diverged | Outcome::Unheard => Outcome::ERROR,
             Outcome::Panic => Outcome::PANIC,
             Outcome::Timeout | Outcome::StopAt => Outcome::TIMEOUT,
         }
@@ -87,7 +94,7 @@ impl Outcome {
     /// What to tell the user, unless all went as asked.
     pub fn complaint(&self, command: bool) -> Option<&'static str> {
         match self {
-            Outcome::Command(_) => None,
+            Outcome::Command(_) | Outcome::Diverged => None,
             Outcome::PowerOff | Outcome::Quit if !command => None,
             Outcome::PowerOff => Some(
                 "the guest switched off before the command's exit status arrived (an initramfs of \

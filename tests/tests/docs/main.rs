@@ -29,6 +29,7 @@ macro_rules! pages {
 }
 
 pages! {
+    bundles: "docs/bundles.md",
     checkers: "docs/checkers.md",
     fault_plans: "docs/fault-plans.md",
     hangs: "docs/hangs.md",

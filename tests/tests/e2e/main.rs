@@ -35,6 +35,7 @@ mod plans_gates;
 mod probe;
 mod programs;
 mod registers;
+mod replay;
 mod signals;
 mod smmu_properties;
 mod terminal;

@@ -26,7 +26,7 @@ fn pair() -> (File, File) {
 }
 
 /// Reads on until this is there.
-fn read_to(person: &mut File, prompt: &str) {
+pub(crate) fn read_to(person: &mut File, prompt: &str) {
     let (mut text, mut piece) = (String::new(), [0; 4096]);
     while !text.contains(prompt) {
         let length = person.read(&mut piece).expect("stallbox has ended");
@@ -35,7 +35,7 @@ fn read_to(person: &mut File, prompt: &str) {
 }
 
 /// Starts a guest on a terminal; the person's end of it is given.
-fn at_a_terminal(options: &[&OsStr]) -> (File, Child) {
+pub(crate) fn at_a_terminal(options: &[&OsStr]) -> (File, Child) {
     let (person, program) = pair();
     let another = || program.try_clone().expect("cannot share the terminal");
     let child = Command::new(stallbox())

@@ -1,6 +1,7 @@
 //! The command line: a file for each command, and `guest` for what several have in common.
 
 mod accel;
+mod bundle;
 mod guest;
 mod image;
 mod inspect;
@@ -11,6 +12,7 @@ mod run;
 use clap::{Parser, Subcommand};
 
 pub use accel::Accelerator;
+pub use bundle::{BundleAction, BundleShowArgs, ReplayArgs};
 pub use guest::GuestArgs;
 pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 pub use inspect::{InspectArgs, What};
@@ -38,6 +40,15 @@ pub enum Action {
     /// 124 the time limit was reached, 125 an error of Stallbox or of the command line, or its output
     /// could not be written, 141 nobody reads its output any more.
     Run(Box<RunArgs>),
+    /// Repeats a run that was recorded with `stallbox run --record`, and ends with its exit status.
+    ///
+    /// Exit status: 125 if it is not the same run, and as for `run`.
+    Replay(Box<ReplayArgs>),
+    /// Bundles: runs in one file.
+    ///
+    /// Exit status: 0, or 125 for an error.
+    #[command(subcommand)]
+    Bundle(BundleAction),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
     /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 122 a signal

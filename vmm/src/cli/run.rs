@@ -93,6 +93,13 @@ pub struct RunArgs {
     /// Writes what guest programs reported with --result, a JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
+    /// Writes a bundle: the run in one file, which `stallbox replay` repeats on any host
+    /// (docs/bundles.md). Only --engine soft repeats runs.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Puts kernel and initial RAM disks into the bundle.
+    #[arg(long, requires = "record")]
+    pub embed: bool,
     /// Ends the run after so many seconds of the host's time.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,

@@ -43,6 +43,22 @@ const REQUESTS_EACH_MAX: usize = 16;
 /// After so long a turn begins no further request.
 const TURN: Duration = Duration::from_millis(10);
 
+/// What becomes of requests that change the machine.
+pub enum Changes<'a> {
+    /// They are done, and told before.
+    Now(&'a mut dyn FnMut(&str)),
+    /// They wait: something in the machine is half done.
+    Later,
+    /// They are refused, for this reason.
+    Never(&'static str),
+}
+
+/// Does again what a request has done, when a run is repeated.
+pub fn repeat(line: &str, world: &World) {
+    // It has its answer.
+    let _ = request::answer(line, world, &Vec::new);
+}
+
 /// The socket, and who is connected.
 ///
 /// The socket's file stays when the run is over: a confined process removes none. The next run takes
@@ -57,6 +73,8 @@ pub struct Control {
     ready: Epoll,
     /// Keeps `ready` readable: the last turn has left something.
     left: EventFd,
+    /// A request waits until nothing is half done.
+    postponed: bool,
 }
 
 impl Control {
@@ -77,6 +95,7 @@ impl Control {
             clients: Vec::new(),
             ready,
             left,
+            postponed: false,
         })
     }
 
@@ -91,8 +110,18 @@ impl Control {
         self.ready.as_raw_fd()
     }
 
+    /// Whether a request waits that was to be done [`Changes::Later`].
+    pub fn has_postponed(&self) -> bool {
+        self.postponed
+    }
+
     /// Answers a portion of what has been asked. Never waits.
-    pub fn serve(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) {
+    pub fn serve(
+        &mut self,
+        world: &World,
+        vcpus: &dyn Fn() -> Vec<VcpuState>,
+        changes: Changes<'_>,
+    ) {
         let end = Instant::now() + TURN;
         // Each edge is told once; all sockets are looked at below, whatever it was.
         let mut edges = [EpollEvent::default(); CLIENTS_MAX + 2];
@@ -102,7 +131,7 @@ impl Control {
         for client in &mut self.clients {
             client.receive();
         }
-        let answered = self.answer(world, vcpus, end);
+        let answered = self.answer(world, vcpus, changes, end);
         if answered {
             // What was asked may have made tasks ready.
             let _ = world.timeline.try_run_ready();
@@ -153,7 +182,14 @@ impl Control {
     }
 
     /// Does requests, one of each client after the other; true if there were any.
-    fn answer(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>, end: Instant) -> bool {
+    fn answer(
+        &mut self,
+        world: &World,
+        vcpus: &dyn Fn() -> Vec<VcpuState>,
+        mut changes: Changes<'_>,
+        end: Instant,
+    ) -> bool {
+        self.postponed = false;
         let mut left = REQUESTS_MAX;
         let mut answered = false;
         for _ in 0..REQUESTS_EACH_MAX {
@@ -162,13 +198,30 @@ impl Control {
                 if left == 0 || Instant::now() >= end {
                     return answered;
                 }
-                if let Some(line) = client.next_line() {
-                    left -= 1;
-                    again = true;
-                    if !line.is_empty() {
-                        client.answer(&request::answer(&line, world, vcpus));
-                        answered = true;
+                let Some(line) = client.next_line() else {
+                    continue;
+                };
+                if request::changes(&line) {
+                    match &mut changes {
+                        Changes::Now(note) => note(&line),
+                        Changes::Later => {
+                            client.postpone(line);
+                            self.postponed = true;
+                            continue;
+                        }
+                        Changes::Never(why) => {
+                            left -= 1;
+                            again = true;
+                            client.answer(&request::refusal(world, why));
+                            continue;
+                        }
                     }
+                }
+                left -= 1;
+                again = true;
+                if !line.is_empty() {
+                    client.answer(&request::answer(&line, world, vcpus));
+                    answered = true;
                 }
             }
             if !again {

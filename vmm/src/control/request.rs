@@ -113,6 +113,25 @@ fn maybe_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     number(deserializer).map(Some)
 }
 
+/// Whether a line asks for something that changes the machine, and not only looks at it or holds it.
+pub(super) fn changes(line: &str) -> bool {
+    matches!(
+        serde_json::from_str(line),
+        Ok(Request::Open { .. }
+            | Request::Close { .. }
+            | Request::Marker { .. }
+            | Request::Enable { .. }
+            | Request::Disable { .. }
+            | Request::Inject { .. }
+            | Request::Now { .. })
+    )
+}
+
+/// The answer to a line that is not done, for this reason.
+pub(super) fn refusal(world: &World, why: &str) -> Value {
+    json!({ "ok": false, "time_ns": world.now().as_ns(), "error": why })
+}
+
 /// The answer to one line.
 pub(super) fn answer(line: &str, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) -> Value {
     let answered = serde_json::from_str(line)

@@ -23,6 +23,8 @@ pub(super) struct Served {
     /// What it has sent, from `input_at` on.
     input: Vec<u8>,
     input_at: usize,
+    /// A request that is to be done later, before those in `input`.
+    postponed: Option<String>,
     /// There is no end of line before.
     searched: usize,
     /// What it has not taken, from `output_at` on.
@@ -45,6 +47,7 @@ impl Served {
             stream,
             input: Vec::new(),
             input_at: 0,
+            postponed: None,
             searched: 0,
             output: Vec::new(),
             output_at: 0,
@@ -128,13 +131,16 @@ impl Served {
     }
 
     fn has_line(&self) -> bool {
-        self.input[self.searched..].contains(&b'\n')
+        self.postponed.is_some() || self.input[self.searched..].contains(&b'\n')
     }
 
     /// The next request, if it may be answered now; empty if there is nothing in the line.
     pub(super) fn next_line(&mut self) -> Option<String> {
         if !self.may_be_answered() {
             return None;
+        }
+        if self.postponed.is_some() {
+            return self.postponed.take();
         }
         let unsearched = &self.input[self.searched..];
         let Some(length) = unsearched.iter().position(|&byte| byte == b'\n') else {
@@ -150,6 +156,11 @@ impl Served {
             self.compact();
         }
         Some(line)
+    }
+
+    /// Has a request that [`Served::next_line`] gave come next again.
+    pub(super) fn postpone(&mut self, line: String) {
+        self.postponed = Some(line);
     }
 
     /// Forgets what was answered.

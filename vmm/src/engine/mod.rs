@@ -16,6 +16,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use stallbox_bundle::Place;
 use stallbox_firmware::boot::EntryState;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
@@ -79,6 +80,20 @@ pub trait Vcpus {
 
 /// Looks in from outside while the guest runs.
 pub trait Watch {
+    /// Called before each of the following: where the machine stands, if nothing is half done there and the
+    /// engine repeats runs. What changes the machine belongs to such a place.
+    fn stands_at(&mut self, _place: Option<Place>) {}
+
+    /// The next place at which to [`look`](Watch::look), of a run that is repeated.
+    fn next_place(&self) -> Option<Place> {
+        None
+    }
+
+    /// Whether something waits that belongs to a place where nothing is half done.
+    fn wants_place(&self) -> bool {
+        false
+    }
+
     /// Called often, at times that are the host's, in the midst of whatever the guest and its devices
     /// do; an outcome ends the run. A run in which nothing was changed by it goes on as if there had
     /// been none. `vcpus` tells how they stand, where the engine knows that while the machine runs.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use stallbox_aarch64::{Bus, BusError, Cpu, CpuConfig, Exit, Size};
+use stallbox_bundle::Place;
 use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_machine::World;
@@ -85,6 +86,10 @@ pub struct Soft<'a> {
     /// What was interrupted.
     under_way: Option<UnderWay>,
     steps_to_feed: u32,
+    /// Slices and jumps of time that have begun.
+    steps: u64,
+    /// Where to look next, of a run that is repeated.
+    place: Option<Place>,
     gap: Gap,
 }
 
@@ -146,6 +151,8 @@ impl<'a> Soft<'a> {
             last: 0,
             under_way: None,
             steps_to_feed: 0,
+            steps: 0,
+            place: None,
             gap: Gap::default(),
         }
     }
@@ -166,6 +173,7 @@ impl<'a> Soft<'a> {
     fn begin(&mut self, watch: &mut dyn Watch) -> Option<Outcome> {
         if self.steps_to_feed == 0 {
             self.steps_to_feed = STEPS_PER_FEED;
+            watch.stands_at(self.here());
             watch.feed(self.world);
         }
         self.steps_to_feed -= 1;
@@ -180,6 +188,7 @@ impl<'a> Soft<'a> {
         if let Some(event) = next_event
             && event <= now
         {
+            self.steps += 1;
             self.advance_to(event);
             return None;
         }
@@ -197,6 +206,7 @@ impl<'a> Soft<'a> {
             self.last = index;
         }
         let first = core.cpu.retired;
+        self.steps += 1;
         self.run_slice(Slice {
             index,
             start: now,
@@ -221,6 +231,7 @@ impl<'a> Soft<'a> {
         let pause_at = self.world.pause.is_due_at();
         let until = [next_event, pause_at].into_iter().flatten().min();
         let span = until.unwrap_or(Time::NEVER).since(timeline.now());
+        watch.stands_at(self.here());
         if watch.idle(self.world, span) {
             self.wake();
             return None;
@@ -228,9 +239,11 @@ impl<'a> Soft<'a> {
         let outcome = match (next_event, until) {
             (_, Some(Time::NEVER)) => Outcome::EndOfTime,
             (Some(event), Some(until)) if event == until => {
+                self.steps += 1;
                 self.advance_to(event);
                 return None;
             }
+            // Somebody wants to look: no step of the guest's.
             (_, Some(until)) => {
                 timeline.set_now(until);
                 return None;
@@ -270,6 +283,10 @@ impl<'a> Soft<'a> {
 
     fn run_slice(&mut self, mut slice: Slice) -> Option<Outcome> {
         let until = self.stop_in(&slice);
+        if until <= self.cores[slice.index].cpu.retired {
+            self.under_way = Some(UnderWay::Slice(slice));
+            return None;
+        }
         let core = &mut self.cores[slice.index];
         let begun = core.cpu.retired;
         let mut bus = CoreBus {
@@ -322,6 +339,16 @@ impl<'a> Soft<'a> {
     /// How many instructions the vCPU may have retired until the slice ends, or the run is to be
     /// paused: that is in the midst of the slice if all others are past that time.
     fn stop_in(&self, slice: &Slice) -> u64 {
+        let until = self.pause_in(slice);
+        let Some(place) = self.place.filter(|place| place.step == self.steps) else {
+            return until;
+        };
+        let others = self.retired_by_all() - self.cores[slice.index].cpu.retired;
+        until.min(place.retired.saturating_sub(others))
+    }
+
+    /// [`Soft::stop_in`], but for the place at which to look.
+    fn pause_in(&self, slice: &Slice) -> u64 {
         let Some(pause_at) = self.world.pause.is_due_at() else {
             return slice.last;
         };
@@ -336,6 +363,27 @@ impl<'a> Soft<'a> {
         let until = slice.first.saturating_add(until).min(slice.last);
         // A vCPU that has a turn moves on.
         until.max(self.cores[slice.index].cpu.retired + 1)
+    }
+
+    fn retired_by_all(&self) -> u64 {
+        self.cores.iter().map(|core| core.cpu.retired).sum()
+    }
+
+    /// Where the machine stands, unless something is half done.
+    fn here(&self) -> Option<Place> {
+        let half_done = self.world.timeline.is_unfinished() || self.world.is_unfinished();
+        (!half_done).then(|| Place {
+            step: self.steps,
+            retired: self.retired_by_all(),
+        })
+    }
+
+    /// Whether it is time to look, of a run that is repeated.
+    fn is_at_place(&self) -> bool {
+        let Some(place) = self.place else {
+            return false;
+        };
+        self.steps >= place.step && self.here().is_some_and(|here| here >= place)
     }
 
     /// Whether all of the machine has come to the time at which it is to be paused, or to end.
@@ -439,10 +487,16 @@ impl Soft<'_> {
         let timeline = &self.world.timeline;
         let was_unfinished = timeline.is_unfinished();
         self.tell_present();
+        watch.stands_at(self.here());
         let outcome = watch.look(self.world, &|| self.states());
+        self.place = watch.next_place();
         if timeline.is_unfinished() && !was_unfinished && self.under_way.is_none() {
             // What was asked for set something going.
             self.under_way = Some(UnderWay::Advance(timeline.now()));
+        }
+        if self.under_way.is_none() && self.board.any_signalled() {
+            // What was typed.
+            self.wake();
         }
         outcome
     }
@@ -460,8 +514,12 @@ impl Soft<'_> {
                 continue;
             }
             self.gap.begin();
-            while !self.world.pause.is_paused() {
-                if self.is_at_pause() {
+            // A machine that is paused has nothing half done.
+            while !self.world.pause.is_paused() || self.here().is_none() {
+                if self.is_at_place() {
+                    break;
+                }
+                if !self.world.pause.is_paused() && self.is_at_pause() {
                     let stop_at = self.world.pause.stop_at();
                     if stop_at.is_some_and(|stop_at| self.is_at(stop_at)) {
                         return Outcome::StopAt;
@@ -472,7 +530,7 @@ impl Soft<'_> {
                 if let Some(outcome) = self.step(watch) {
                     return outcome;
                 }
-                if request.is_set() {
+                if request.is_set() || watch.wants_place() && self.here().is_some() {
                     break;
                 }
             }
@@ -491,7 +549,7 @@ impl Vcpus for Soft<'_> {
     }
 
     fn retired(&self) -> Option<u64> {
-        Some(self.cores.iter().map(|core| core.cpu.retired).sum())
+        Some(self.retired_by_all())
     }
 
     fn longest_gap(&self) -> Duration {

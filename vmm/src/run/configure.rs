@@ -4,7 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use stallbox_bundle::Bundle;
+use stallbox_faultplan::Plan;
 use stallbox_machine::check::{CheckConfig, SymbolSource, Symbols};
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::latency::LatencyModel;
@@ -14,13 +16,42 @@ use crate::config::GuestConfig;
 use crate::plan;
 
 /// Seed of a run that names none.
-const DEFAULT_SEED: u64 = 1;
+pub const DEFAULT_SEED: u64 = 1;
+
+/// What options name files for.
+pub struct Choices {
+    plan: Plan,
+    latency: LatencyModel,
+}
+
+impl Choices {
+    /// Reads the files.
+    pub fn read(args: &RunArgs) -> Result<Choices> {
+        let plan = args.plan.as_deref().map(plan::read).transpose()?;
+        Ok(Choices {
+            plan: plan.unwrap_or_default(),
+            latency: LatencyModel::with(&args.guest.latency)?,
+        })
+    }
+
+    /// Takes them from a bundle.
+    pub fn recorded(bundle: &Bundle) -> Result<Choices> {
+        let plan = bundle.plan.as_deref().map(Plan::parse).transpose();
+        let latency = serde_json::from_value(bundle.latency.clone());
+        Ok(Choices {
+            plan: plan.context("the plan in it")?.unwrap_or_default(),
+            latency: latency
+                .map_err(anyhow::Error::new)
+                .and_then(LatencyModel::from_portable)
+                .context("the latency model in it")?,
+        })
+    }
+}
 
 /// The machine.
-pub fn machine(args: &RunArgs) -> Result<MachineConfig> {
+pub fn machine(args: &RunArgs, choices: Choices) -> Result<MachineConfig> {
     let (accelerator, test_engine) = args.accelerators()?;
-    let plan = args.plan.as_deref().map(plan::read).transpose()?;
-    let plan = plan.unwrap_or_default();
+    let Choices { plan, latency } = choices;
     let mut smmu = plan.smmu.clone();
     for more in &args.smmu {
         if let Err(key) = smmu.add(more.clone()) {
@@ -38,7 +69,7 @@ pub fn machine(args: &RunArgs) -> Result<MachineConfig> {
         smmu_httu: args.guest.smmu_httu,
         smmu_msi: args.smmu_irq == "msi",
         smmu,
-        latency: LatencyModel::with(&args.guest.latency)?,
+        latency,
         seed: args.seed.unwrap_or(DEFAULT_SEED),
         kaslr_seed: args.kaslr_seed,
         plan,

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use stallbox_bundle::{Bundle, Content};
 use stallbox_machine::config::MachineConfig;
 
 use crate::boot::Files;
@@ -113,6 +114,33 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// Of a run that is repeated.
+    pub fn repeated(args: &RunArgs, bundle: &Bundle) -> Inputs {
+        let named = |content: &Content| Named {
+            path: content.paths.join(", "),
+            sha256: content.sha256.clone(),
+        };
+        let plan = args.plan.as_deref().zip(bundle.plan.as_ref());
+        Inputs {
+            version: env!("CARGO_PKG_VERSION"),
+            arguments: bundle.arguments.clone(),
+            command: args.script(),
+            kernel: named(&bundle.kernel),
+            initramfs: bundle.initramfs.iter().map(named).collect(),
+            added: None,
+            append: args.append.clone(),
+            plan: plan.map(|(path, text)| Named {
+                path: path.display().to_string(),
+                sha256: hex(&Sha256::digest(text)),
+            }),
+            latency: Vec::new(),
+            seed: args.seed.unwrap_or(super::configure::DEFAULT_SEED),
+            kaslr_seed: args.kaslr_seed,
+        }
+    }
+}
+
 impl Named {
     fn of(path: &Path) -> Result<Named> {
         Ok(Named {
@@ -122,7 +150,7 @@ impl Named {
     }
 }
 
-fn hex(digest: &[u8]) -> String {
+pub fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use stallbox_bundle::{Input, Place};
 use stallbox_machine::World;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::vcpu::VcpuState;
 use stallbox_output::{Outlet, tell};
 use stallbox_timeline::{Span, Time};
 
+use super::journal::Journal;
 use super::terminal::{KEYS, Key, STUCK, Terminal};
-use crate::control::Control;
+use crate::control::{Changes, Control};
 use crate::engine::Watch;
 
 /// The user, and the host's clock.
@@ -34,6 +36,12 @@ pub struct Outside {
     pub outlets: Vec<Outlet>,
     /// Standard error.
     pub remarks: Outlet,
+    /// Whether the engine tells where the machine stands.
+    pub has_places: bool,
+    /// Where it stands, if nothing is half done.
+    pub place: Option<Place>,
+    /// What becomes of what comes from outside.
+    pub journal: Journal,
 }
 
 /// How long to wait for what is written to be read until the next look.
@@ -65,16 +73,34 @@ impl Outside {
         self.quit || self.told_to_end.load(Ordering::Relaxed)
     }
 
+    /// Where the machine stands, if what comes from outside may change it now.
+    fn open_place(&self, world: &World) -> Option<Place> {
+        let half_done = world.timeline.is_unfinished() || world.is_unfinished();
+        self.place.filter(|_| !half_done)
+    }
+
     /// Serves the control socket.
     fn answer(&mut self, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) {
-        if let Some(control) = &mut self.control {
-            control.serve(world, vcpus);
+        let place = self.open_place(world);
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        if let Journal::Replay(_) = self.journal {
+            let why = "a run that is repeated takes nothing from outside but what was recorded";
+            return control.serve(world, vcpus, Changes::Never(why));
         }
+        if self.has_places && place.is_none() {
+            return control.serve(world, vcpus, Changes::Later);
+        }
+        let mut inputs = Vec::new();
+        let mut note = |line: &str| inputs.push(Input::Request(line.to_owned()));
+        control.serve(world, vcpus, Changes::Now(&mut note));
+        self.journal.note(place, world, inputs);
     }
 
     /// Passes keys on; true if there were any.
     fn type_keys(&mut self, world: &World) -> bool {
-        if self.holds_input(world) {
+        if self.holds_input(world) || self.journal.is_replay() {
             return false;
         }
         let kept = std::mem::take(&mut self.kept);
@@ -93,7 +119,11 @@ impl Outside {
             Key::Quit => self.quit = true,
             Key::Help => tell!("{KEYS}"),
             Key::Stuck => tell!("{STUCK}"),
-            Key::Bytes(bytes) => world.console_port.enqueue(&bytes),
+            Key::Bytes(bytes) => {
+                world.console_port.enqueue(&bytes);
+                let inputs = vec![Input::Keys(bytes)];
+                self.journal.note(self.place, world, inputs);
+            }
         }
     }
 
@@ -158,13 +188,25 @@ impl Watch for Outside {
         if world.is_unheard() || self.outlets.iter().any(Outlet::has_failed) {
             return Some(Outcome::Unheard);
         }
-        if self.is_held() {
+        if let Some(outcome) = self.journal.follow(self.place, world) {
+            return Some(outcome);
+        }
+        let may_type = !self.has_places || self.open_place(world).is_some();
+        if self.is_held() || !may_type {
             self.keep_keys();
         } else if self.terminal.is_interactive() {
             self.type_keys(world);
         }
         self.answer(world, vcpus);
-        while world.pause.is_paused() && !self.has_quit() {
+        if self.journal.is_replay() && self.control.is_none() {
+            // Nobody could let it go on.
+            world.pause.set_paused(false);
+        }
+        // A machine in which something is half done comes to rest first.
+        while world.pause.is_paused()
+            && !self.has_quit()
+            && (!self.has_places || self.open_place(world).is_some())
+        {
             std::thread::sleep(PAUSE_INTERVAL);
             if has_passed(self.deadline) {
                 return Some(Outcome::Timeout);
@@ -183,6 +225,18 @@ impl Watch for Outside {
         if !self.terminal.is_interactive() {
             self.type_keys(world);
         }
+    }
+
+    fn stands_at(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    fn next_place(&self) -> Option<Place> {
+        self.journal.next_place()
+    }
+
+    fn wants_place(&self) -> bool {
+        !self.kept.is_empty() || self.control.as_ref().is_some_and(Control::has_postponed)
     }
 
     fn input(&self, world: &World) -> Option<RawFd> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
+use stallbox_bundle::Bundle;
 use stallbox_machine::World;
 use stallbox_machine::kernel_reports::{KernelReport, KernelReports};
 use stallbox_machine::outcome::Outcome;
@@ -168,6 +169,7 @@ pub struct Outputs {
     trace: Option<OutputFile>,
     summary: Option<OutputFile>,
     results: Option<OutputFile>,
+    record: Option<OutputFile>,
 }
 
 impl Outputs {
@@ -184,6 +186,7 @@ impl Outputs {
             trace: open(&args.trace, "--trace")?,
             summary: open(&args.summary, "--summary")?,
             results: open(&args.results, "--results")?,
+            record: open(&args.record, "--record")?,
         })
     }
 
@@ -194,13 +197,18 @@ impl Outputs {
 
     /// The guest is about to start.
     pub fn begin(&mut self) -> Result<(), OutputError> {
-        let mut files = [&mut self.trace, &mut self.summary, &mut self.results];
+        let mut files = [
+            &mut self.trace,
+            &mut self.summary,
+            &mut self.results,
+            &mut self.record,
+        ];
         let mut files = files.iter_mut().filter_map(|file| file.as_mut());
         files.try_for_each(OutputFile::begin)
     }
 
     fn files(&self) -> impl Iterator<Item = &OutputFile> {
-        let files = [&self.trace, &self.summary, &self.results];
+        let files = [&self.trace, &self.summary, &self.results, &self.record];
         files.into_iter().flatten()
     }
 
@@ -221,6 +229,15 @@ impl Outputs {
         let console = console.and_then(Result::err).map(stdout_error);
         let files = self.files().filter_map(|file| file.finish().err());
         console.into_iter().chain(files).collect()
+    }
+
+    /// Writes the bundle.
+    pub fn record(&self, bundle: &Bundle) {
+        // The outlet keeps why it cannot be written.
+        let _ = self
+            .record
+            .as_ref()
+            .map(|file| file.fill(|out| stallbox_bundle::write(bundle, out)));
     }
 
     /// Fills all of them, and writes what is read at once.
