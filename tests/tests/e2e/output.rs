@@ -324,11 +324,14 @@ fn files_that_nobody_reads_do_not_hold_up_the_time_limit() {
 
 #[test]
 fn a_fifo_that_nobody_opens_is_told() {
+    let _ = image();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     drop(full_fifo(&path));
     let output = Command::new(stallbox())
-        .args(["run", "--kernel", "/dev/null", "--timeout", "1", "--trace"])
+        .arg("run")
+        .args(ENGINE)
+        .args(["--timeout", "1", "--trace"])
         .arg(&path)
         .args(["--", "true"])
         .output()
