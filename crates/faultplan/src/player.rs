@@ -14,7 +14,8 @@ use crate::rule::{Rule, Subject};
 
 /// A plan with its state. Rules can be added to it, never removed; one can be switched off.
 pub struct Player {
-    seed: u64,
+    /// What rules that are added draw from.
+    seed: Cell<u64>,
     rules: RefCell<Vec<Rc<Active>>>,
     /// For each point, its rules in order.
     by_point: RefCell<[There; Point::ALL.len()]>,
@@ -55,6 +56,8 @@ struct Active {
     rule: Rc<Rule>,
     on: Cell<bool>,
     matched: Cell<u64>,
+    /// Takes the match of this number alone.
+    only: Cell<Option<u64>>,
     fired: Cell<u64>,
     /// When it fired first.
     first: Cell<Option<Time>>,
@@ -93,7 +96,7 @@ impl Player {
     /// A plan at its beginning. `seed` counts if the plan has none.
     pub fn new(plan: &Plan, seed: u64) -> Player {
         let player = Player {
-            seed: plan.seed.unwrap_or(seed),
+            seed: Cell::new(plan.seed.unwrap_or(seed)),
             rules: RefCell::default(),
             by_point: RefCell::default(),
             markers: RefCell::default(),
@@ -111,8 +114,7 @@ impl Player {
         if rules.len() >= RULES_MAX {
             return false;
         }
-        // A stream for each rule: one draw more in one does not shift those of another.
-        let stream = format!("plan {} {}", rules.len(), rule.name);
+        let stream = stream(rules.len(), &rule);
         let active = {
             let markers = self.markers.borrow();
             let told =
@@ -128,13 +130,14 @@ impl Player {
             Rc::new(Active {
                 on: Cell::new(rule.enabled),
                 matched: Cell::new(0),
+                only: Cell::default(),
                 fired: Cell::new(0),
                 first: Cell::default(),
-                rng: RefCell::new(seeded(self.seed, &stream)),
+                rng: RefCell::new(seeded(self.seed.get(), &stream)),
                 delay: rule
                     .delay
                     .clone()
-                    .map(|dist| Sampler::new(dist, self.seed, &format!("{stream} delay"))),
+                    .map(|dist| Sampler::new(dist, self.seed.get(), &delays(&stream))),
                 after: Cell::new(rule.when.after_marker.is_none() || told(&rule.when.after_marker)),
                 over: Cell::new(told(&rule.when.before_marker) || over),
                 since: Cell::new(since),
@@ -241,6 +244,31 @@ impl Player {
         named.inspect(|active| active.on.set(on)).count()
     }
 
+    /// From now on all rules draw as those of a plan at its beginning do for `seed`, whatever seed the
+    /// plan has.
+    pub fn reseed(&self, seed: u64) {
+        self.seed.set(seed);
+        for (index, active) in self.rules.borrow().iter().enumerate() {
+            let stream = stream(index, &active.rule);
+            *active.rng.borrow_mut() = seeded(seed, &stream);
+            if let Some(delay) = &active.delay {
+                delay.reseed(seed, &delays(&stream));
+            }
+        }
+    }
+
+    /// From now on the rules of that name count what matches from 1, and take the `nth` alone (none, if
+    /// it is 0), instead of what `nth`, `every`, `times` and `probability` say: how many rules there are.
+    pub fn take_only(&self, name: &str, nth: u64) -> usize {
+        let rules = self.rules.borrow();
+        let named = rules.iter().filter(|active| active.rule.name == name);
+        let begin = |active: &&Rc<Active>| {
+            active.matched.set(0);
+            active.only.set(Some(nth));
+        };
+        named.inspect(begin).count()
+    }
+
     /// All rules with their counts, in order.
     pub fn counts(&self) -> Vec<RuleCount> {
         let rules = self.rules.borrow();
@@ -280,22 +308,25 @@ impl Active {
             && self.is_long_enough_after(now)
             && when.from_ns.is_none_or(|from| ns >= from)
             && when.until_ns.is_none_or(|until| ns < until)
-            && when.times.is_none_or(|times| self.fired.get() < times);
+            && (self.only.get().is_some()
+                || when.times.is_none_or(|times| self.fired.get() < times));
         if !in_time {
             return None;
         }
         let number = self.matched.get() + 1;
         self.matched.set(number);
-        let due = match (when.nth, when.every) {
-            (None, None) => true,
-            (Some(nth), None) => number == nth,
-            (None, Some(every)) => number.is_multiple_of(every),
-            (Some(nth), Some(every)) => number >= nth && (number - nth).is_multiple_of(every),
+        let due = match (self.only.get(), when.nth, when.every) {
+            (Some(only), ..) => number == only,
+            (None, None, None) => true,
+            (None, Some(nth), None) => number == nth,
+            (None, None, Some(every)) => number.is_multiple_of(every),
+            (None, Some(nth), Some(every)) => number >= nth && (number - nth).is_multiple_of(every),
         };
         if !due {
             return None;
         }
-        if let Some(probability) = when.probability
+        if self.only.get().is_none()
+            && let Some(probability) = when.probability
             && unit(&mut self.rng.borrow_mut()) >= probability
         {
             return None;
@@ -309,6 +340,15 @@ impl Active {
             delay: self.delay.as_ref().map_or(Span::ZERO, Sampler::draw),
         })
     }
+}
+
+/// A stream for each rule: one draw more in one does not shift those of another.
+fn stream(index: usize, rule: &Rule) -> String {
+    format!("plan {index} {}", rule.name)
+}
+
+fn delays(stream: &str) -> String {
+    format!("{stream} delay")
 }
 
 /// Uniform in [0, 1), 53 bits.

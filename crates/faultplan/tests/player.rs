@@ -73,6 +73,46 @@ fn a_plan_s_seed_beats_the_run_s() {
 }
 
 #[test]
+fn draws_go_on_as_another_seed_has_them_from_its_beginning() {
+    let text = "seed = 9\n[[rule]]\nat = 'translation'\nmatch.probability = 0.5\n\
+                do.delay = { dist = 'uniform', min_ns = 1, max_ns = 1000 }";
+    let draw = |player: &Player| {
+        let drawn = (0..64).map(|_| player.ask(Time::ZERO, &read(0)));
+        drawn.map(|it| it.map(|it| it.delay)).collect::<Vec<_>>()
+    };
+    let of_three = Player::new(&plan(&text.replace("seed = 9", "seed = 3")), 1);
+    let player = player(text);
+    let of_nine = draw(&player);
+    player.reseed(3);
+    assert_eq!(draw(&player), draw(&of_three));
+    player.reseed(9);
+    assert_eq!(draw(&player), of_nine);
+}
+
+#[test]
+fn a_rule_can_be_told_which_match_to_take() {
+    let player = player(
+        "[[rule]]\nname = 'one'\nat = 'translation'\nmatch = { every = 2, times = 1, probability = 0.5 }\n\
+         do.abort = true",
+    );
+    let taken = || {
+        (1..=10)
+            .filter(|_| ask(&player, &read(0)))
+            .collect::<Vec<_>>()
+    };
+    taken();
+    for nth in [1, 7, 10] {
+        assert_eq!(player.take_only("one", nth), 1);
+        assert_eq!(taken(), [nth]);
+        assert_eq!(player.counts()[0].matched, 10);
+    }
+    player.take_only("one", 0);
+    assert!(taken().is_empty());
+    assert_eq!(player.counts()[0].matched, 10);
+    assert_eq!(player.take_only("two", 1), 0);
+}
+
+#[test]
 fn who_where_and_how_are_matched() {
     for (matches, fits) in [
         ("stream = 8", true),

@@ -291,6 +291,13 @@ impl LatencyModel {
 pub struct Latency([Sampler; Part::ALL.len()]);
 
 impl Latency {
+    /// From now on draws as a model at its beginning does for `seed`.
+    pub(crate) fn reseed(&self, seed: u64) {
+        for part in Part::ALL {
+            self.0[part as usize].reseed(seed, part.name());
+        }
+    }
+
     /// The next draw of `part`.
     pub fn draw(&self, part: Part) -> Span {
         self.0[part as usize].draw()

@@ -84,6 +84,9 @@ pub struct World {
     pub control: Rc<Control>,
     /// The guest kernel's symbols, for backtraces.
     pub symbols: SymbolSource,
+    latency: Rc<Latency>,
+    /// The seed of draws from here on, until the engine has taken it.
+    reseeded: Cell<Option<u64>>,
     interrupts: Rc<dyn InterruptController>,
     mmio: Bus<MmioAddress, Block>,
     unmodelled: UnmodelledRegisters,
@@ -174,6 +177,8 @@ impl World {
             smmu,
             pause,
             symbols: SymbolSource::default(),
+            latency: latency.clone(),
+            reseeded: Cell::default(),
             interrupts,
             mmio: Bus::new(),
             unmodelled: UnmodelledRegisters::default(),
@@ -275,6 +280,19 @@ impl World {
             };
             self.map("pcie-window", region, device);
         }
+    }
+
+    /// From now on latencies and the fault plan draw as they do from the beginning with `seed`. The engine
+    /// learns of it by [`World::take_reseeded`].
+    pub fn reseed(&self, seed: u64) {
+        self.latency.reseed(seed);
+        self.faults.player().reseed(seed);
+        self.reseeded.set(Some(seed));
+    }
+
+    /// The seed that the engine's own draws are to go on with, once after each [`World::reseed`].
+    pub fn take_reseeded(&self) -> Option<u64> {
+        self.reseeded.take()
     }
 
     /// The machine's present: all vCPUs that run are there, or past it, and so are the devices.

@@ -242,6 +242,11 @@ impl Sampler {
         }
     }
 
+    /// From now on draws as if it had been made for `seed` and `stream`.
+    pub fn reseed(&self, seed: u64, stream: &str) {
+        *self.rng.borrow_mut() = seeded(seed, stream);
+    }
+
     /// The next draw.
     pub fn draw(&self) -> Span {
         self.dist.sample(&mut self.rng.borrow_mut())

@@ -147,6 +147,8 @@ fn what_was_asked_for_over_the_socket_is_done_again() {
     let guest = Guest::new().cpus(2).option("--record", recorded.path());
     let run = paused_under(PLAN, guest, JOB, |socket| {
         ask(socket, &["enable", "off"]);
+        ask(socket, &["seed", "7"]);
+        ask(socket, &["only", "off", "3"]);
         ask(socket, &["resume", "2000"]);
         thread::sleep(Duration::from_millis(100));
         ask(socket, &["marker", "here"]);
@@ -160,7 +162,7 @@ fn what_was_asked_for_over_the_socket_is_done_again() {
         .iter()
         .map(|turn| turn.inputs.len())
         .sum::<usize>();
-    assert_eq!(requests, 3, "{:?}\n{run}", bundle.turns);
+    assert_eq!(requests, 5, "{:?}\n{run}", bundle.turns);
     recorded.replays(&[], 0);
     // One that comes later makes it another run.
     recorded.change(|bundle| {

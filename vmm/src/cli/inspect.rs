@@ -115,6 +115,20 @@ pub enum What {
         /// Its name.
         rule: String,
     },
+    /// Goes on with the draws of this seed: latencies, the fault plan, the schedule.
+    Seed {
+        /// The seed.
+        #[arg(value_parser = number)]
+        seed: String,
+    },
+    /// Has a rule take one match, counted from now on, and no other.
+    Only {
+        /// Its name.
+        rule: String,
+        /// Which match: 1 is the next; 0 is none.
+        #[arg(value_parser = number)]
+        nth: String,
+    },
     /// Adds the rules of a fault plan.
     Inject {
         /// The plan: a file, or its text.

@@ -172,6 +172,8 @@ fn request(what: &What) -> Value {
         What::Marker { name } => json!({ "do": "marker", "name": name }),
         What::Enable { rule } => json!({ "do": "enable", "rule": rule }),
         What::Disable { rule } => json!({ "do": "disable", "rule": rule }),
+        What::Seed { seed } => json!({ "do": "seed", "seed": seed }),
+        What::Only { rule, nth } => json!({ "do": "only", "rule": rule, "nth": nth }),
         What::Inject { plan } => {
             // What cannot be read is refused by the machine as no plan; its text may be given too.
             let text = std::fs::read_to_string(plan).unwrap_or_else(|_| plan.clone());

@@ -75,6 +75,17 @@ pub(super) enum Request {
     Disable {
         rule: String,
     },
+    /// All draws from now on are those of this seed.
+    Seed {
+        #[serde(deserialize_with = "number")]
+        seed: u64,
+    },
+    /// A rule takes one match, counted from now on, and no other.
+    Only {
+        rule: String,
+        #[serde(deserialize_with = "number")]
+        nth: u64,
+    },
     /// Adds the rules of a plan.
     Inject {
         plan: String,
@@ -122,6 +133,8 @@ pub(super) fn changes(line: &str) -> bool {
             | Request::Marker { .. }
             | Request::Enable { .. }
             | Request::Disable { .. }
+            | Request::Seed { .. }
+            | Request::Only { .. }
             | Request::Inject { .. }
             | Request::Now { .. })
     )
@@ -249,6 +262,15 @@ fn perform(request: Request, world: &World, vcpus: &dyn Fn() -> Vec<VcpuState>) 
         Request::Disable { rule } => {
             check_rule(world, &rule)?;
             effect(&Effect::Disable(rule))
+        }
+        Request::Seed { seed } => {
+            world.reseed(seed);
+            Ok(json!("draws are those of the seed from now on"))
+        }
+        Request::Only { rule, nth } => {
+            check_rule(world, &rule)?;
+            let rules = faults.player().take_only(&rule, nth);
+            Ok(json!(format!("{rules} told")))
         }
         Request::Inject { plan } => {
             let rules = parse(world, &plan)?;
