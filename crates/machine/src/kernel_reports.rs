@@ -11,14 +11,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Reports of which the text is kept.
 const REPORTS_MAX: usize = 32;
-/// Lines kept of each.
-const LINES_MAX: usize = 16;
-/// So many lines of the kernel behind its head a report is over, if it does not say so itself.
+/// Lines kept of each, with its call trace; and so many lines of the kernel behind its head a report is over, if it
+/// does not say so itself.
 const SPAN: usize = 80;
+/// Lines of each that a summary shows.
+const LINES_SHOWN: usize = 16;
 /// Heads that are remembered, to know them again.
 const KNOWN_MAX: usize = 1024;
 
@@ -206,8 +207,8 @@ const HEADS: &[Head] = &[
 
 /// What the second half of an oops begins with (arch/arm64/kernel/traps.c, `__die`).
 const DIE: &str = "Internal error: ";
-/// The end of a report (kernel/panic.c, `print_oops_end_marker`).
-const END: &str = "---[ end trace ";
+/// The end of a report (kernel/panic.c, `print_oops_end_marker` and `panic`).
+const END: [&str; 2] = ["---[ end trace ", "---[ end Kernel panic "];
 
 fn kind_of(text: &str) -> Option<Kind> {
     let fits = |head: &&Head| {
@@ -224,8 +225,13 @@ pub struct KernelReport {
     pub kind: Kind,
     /// The devices' time at its first line.
     pub time_ns: u64,
-    /// Its first lines, without what the kernel puts before each.
+    /// Its lines, 80 at most, without what the kernel puts before each. A summary shows the first 16.
+    #[serde(serialize_with = "shown")]
     pub lines: Vec<String>,
+}
+
+fn shown<S: Serializer>(lines: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    lines[..lines.len().min(LINES_SHOWN)].serialize(serializer)
 }
 
 /// What was reported so far.
@@ -279,7 +285,9 @@ impl KernelReports {
             self.open = None;
             return None;
         }
-        if text.starts_with(DIE) && self.open.is_some() {
+        // An oops after a panic is another one.
+        let dies = self.open.as_ref().is_some_and(|it| it.kind != Kind::Panic);
+        if text.starts_with(DIE) && dies {
             self.goes_on(text);
             return None;
         }
@@ -304,10 +312,10 @@ impl KernelReports {
     fn goes_on(&mut self, text: &str) {
         let Some(open) = &mut self.open else { return };
         open.lines += 1;
-        let over = text.starts_with(END) || open.lines >= SPAN || open.kind == Kind::Panic;
+        let over = END.iter().any(|end| text.starts_with(end)) || open.lines >= SPAN;
         if let Some(index) = open.index
             && let lines = &mut self.kept[index].lines
-            && lines.len() < LINES_MAX
+            && lines.len() < SPAN
             && !text.trim().is_empty()
         {
             lines.push(text.to_owned());

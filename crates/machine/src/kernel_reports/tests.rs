@@ -319,6 +319,25 @@ fn a_bug_and_the_oops_that_it_ends_in_are_one_report_and_the_panic_another() {
 }
 
 #[test]
+fn a_report_has_its_call_trace() {
+    // The end of Linux 6.12's, as a module called panic().
+    let console = [
+        "[    0.040454] Kernel panic - not syncing: as asked for",
+        "[    0.040457] CPU: 0 UID: 0 PID: 38 Comm: insmod Tainted: G           O       6.12.107 #1 ",
+        "[    0.040467] Call trace:",
+        "[    0.040486]  panic+0x380/0x394",
+        "[    0.040496]  provoke+0x58/0x80 [provoke]",
+        "[    0.040540] ---[ end Kernel panic - not syncing: as asked for ]---",
+        "[    0.040541] more",
+    ];
+    let reports = read(&console);
+    assert_eq!(kinds(&reports), [Kind::Panic]);
+    let lines = &reports.kept()[0].lines;
+    assert_eq!(lines[4], " provoke+0x58/0x80 [provoke]");
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
 fn no_guest_fills_the_host_s_memory() {
     let mut reports = KernelReports::default();
     for index in 0..5000 {
@@ -333,7 +352,13 @@ fn no_guest_fills_the_host_s_memory() {
     for index in 0..100 {
         long.line(&format!("[    1.000001] {index}"), 0);
     }
-    assert_eq!(long.kept()[0].lines.len(), LINES_MAX);
+    let report = &long.kept()[0];
+    assert_eq!(report.lines.len(), SPAN);
+    let summary = serde_json::to_value(report).unwrap();
+    assert_eq!(
+        summary["lines"].as_array().unwrap()[..],
+        report.lines[..LINES_SHOWN]
+    );
     assert!(long.open.is_none());
 }
 
