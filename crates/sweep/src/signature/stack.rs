@@ -9,7 +9,7 @@ use super::words::bare;
 /// A frame of a kernel's call trace: `f+0x10/0x20 [module buildid] (P)`, before 4.13 with `[<address>]` in front.
 static FRAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^\s*(?:\? +)?(?:\[<[0-9a-f]+>\] +)?([A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[[^\]]*\])?(?: \([A-Z]+\))?\s*$",
+        r"^\s*(?:\? +)?(?:\[<[0-9a-f]+>\] +)?([A-Za-z_][\w.$]*)\+0x([0-9a-f]+)/0x[0-9a-f]+(?: \[[^\]]*\])?(?: \(([A-Z]+)\))?\s*$",
     )
     .expect("it is one")
 });
@@ -205,6 +205,8 @@ const WAITING: &[&str] = &[
     "__switch_to",
     "schedule",
     "wait",
+    "msleep",
+    "usleep_",
     "_lock",
     "mutex_",
     "completion",
@@ -288,13 +290,21 @@ fn whole(lines: &[String]) -> Vec<String> {
     let _ = from.by_ref().find(is_trace);
     let mut stack = frames(from);
     if let Some(pc) = register(lines, "pc : ") {
-        if stack.is_empty() {
-            stack.extend(register(lines, "lr : "));
-        }
-        if !stack.contains(&pc) {
+        if stack.first() != Some(&pc) {
             stack.insert(0, pc);
         }
+        // A function that calls none has no frame record, and its caller is in the link register alone. In one that has
+        // called others, that leads back into itself.
+        if let Some(caller) = register(lines, "lr : ")
+            && !stack.contains(&caller)
+        {
+            stack.insert(1, caller);
+        }
+    } else if stack.is_empty() {
+        stack.extend(register(lines, "lr : "));
     }
+    // How deep a recursion was is chance.
+    stack.dedup();
     stack
 }
 
@@ -316,6 +326,9 @@ fn frames<'a>(lines: impl Iterator<Item = &'a String>) -> Vec<String> {
         .skip_while(marks)
         .filter(|line| !NOWHERE.is_match(line))
         .map_while(|line| FRAME.captures(line))
+        // Behind a call that does not come back another function may begin, and the kernel names that one. What called is not
+        // known then. Only where an exception was taken the beginning of a function is meant.
+        .filter(|it| &it[2] != "0" || it.get(3).is_some_and(|mark| mark.as_str().contains('P')))
         .map(|it| bare(&it[1]).to_owned())
         .collect()
 }

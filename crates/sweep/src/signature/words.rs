@@ -9,7 +9,7 @@ static VARYING: LazyLock<Regex> = LazyLock::new(|| {
     let function = r"(?P<function>[A-Za-z_][\w.]*)\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?(?: \[[^\]]*\])?";
     let task = r"(?P<task>[^\s/]+(?:/[\w:+-]+)?/[0-9]+(?:/0x[0-9a-f]+)?)(?P<behind>\s|[:,)]|$)";
     let address = r"\b(?:0x[0-9a-fA-F]+|[0-9a-f]{8,})\b";
-    let number = r"\b[0-9]+(?:\.[0-9]+)?(?P<unit>s|ms|us|ns)?\b";
+    let number = r"\b[0-9]+(?:\.[0-9]+)?(?P<unit> ?(?:s|ms|us|ns|seconds))?\b";
     Regex::new(&format!(
         "{function}|{task}|(?P<address>{address})|(?P<number>{number})"
     ))
@@ -28,8 +28,8 @@ pub(super) fn settled(text: &str) -> String {
         if found.name("address").is_some() {
             return "X".to_owned();
         }
-        let unit = found.name("unit").map_or("", |unit| unit.as_str());
-        format!("N{unit}")
+        // The unit, too, can be another one for another time.
+        found.name("unit").map_or("N", |_| "T").to_owned()
     });
     printable(&replaced)
 }
@@ -79,7 +79,8 @@ mod tests {
                 "Attempted to kill init! exitcode=X",
             ),
             ("on unknown-block(0,0)", "on unknown-block(N,N)"),
-            ("CPU#1 stuck for 26s!", "CPU#N stuck for Ns!"),
+            ("CPU#1 stuck for 26s!", "CPU#N stuck for T!"),
+            ("no answer for 955 ms", "no answer for T"),
             ("pfn:4123a at ffff800080d78488", "pfn:4123a at X"),
             ("in el1h_64_irq+0x6c/0x70 [mod 0123abcd]", "in el1h_64_irq"),
             ("ct_kernel_exit.constprop.0+0xa0/0xb0", "ct_kernel_exit"),
