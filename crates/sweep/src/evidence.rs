@@ -12,7 +12,8 @@ pub struct Evidence {
     pub outcome: String,
     /// Stallbox's exit status for it, if the process came that far.
     pub status: Option<u8>,
-    /// Whether a command was asked for: without one, a guest that switches itself off has done all that it should.
+    /// Whether a command was asked for: without one, a guest that switches itself off has done all that
+    /// it should.
     pub command: bool,
     /// What the kernel reported, of the kinds of which the run fails.
     pub kernel_reports: Vec<KernelReport>,
@@ -33,7 +34,8 @@ pub struct KernelReport {
     pub kind: String,
     /// The time of its first line.
     pub time_ns: u64,
-    /// Its lines, without what the kernel puts before each. With the call trace in them the signature has frames.
+    /// Its lines, without what the kernel puts before each. With the call trace in them the signature has
+    /// frames.
     pub lines: Vec<String>,
 }
 

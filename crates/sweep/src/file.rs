@@ -25,7 +25,7 @@ pub enum ResultsError {
     },
     /// It does not begin as one.
     #[error(
-        "{file}: these are no results of a sweep: the first line is no JSON object with \"stallbox-sweep\""
+        "{file}: these are no results of a sweep: its first line is no JSON object with \"stallbox-sweep\""
     )]
     Other {
         /// The file.
@@ -300,7 +300,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_is_read_panics(at in any::<prop::sample::Index>(), bytes in prop::collection::vec(any::<u8>(), 0..8)) {
+        fn nothing_that_is_read_panics(
+            at in any::<prop::sample::Index>(),
+            bytes in prop::collection::vec(any::<u8>(), 0..8),
+        ) {
             let mut good = text(&sweep()).into_bytes();
             let at = at.index(good.len());
             good.splice(at..(at + bytes.len()).min(good.len()), bytes);

@@ -30,7 +30,8 @@ impl Group {
 }
 
 impl Sweep {
-    /// The ways in which runs failed, the most frequent first, and of those that are equally frequent the one with the lowest number.
+    /// The ways in which runs failed, the most frequent first, and of those that are equally frequent the
+    /// one with the lowest number.
     pub fn groups(&self) -> Vec<Group> {
         let mut by_signature: BTreeMap<&Signature, Vec<usize>> = BTreeMap::new();
         for (index, run) in self.runs.iter().enumerate() {

@@ -1,9 +1,10 @@
 //! Results for continuous integration: JUnit XML.
 //!
-//! There is no standard. What is written is what Jenkins (junit-plugin, `SuiteResult` and `CaseResult`) and GitLab
-//! (*Unit test reports*) read: `testsuite` and `testcase` with `name`, `classname` and `time`, `failure` or `error` with
-//! `message` and `type`, `system-out`. A case is known again from one report to the next by `classname` and `name`, so these are the
-//! same each time. `time` is the guest's: the same sweep makes the same file.
+//! There is no standard. What is written is what Jenkins (junit-plugin, `SuiteResult` and `CaseResult`)
+//! and GitLab (*Unit test reports*) read: `testsuite` and `testcase` with `name`, `classname` and `time`,
+//! `failure` or `error` with `message` and `type`, `system-out`. A case is known again from one report to
+//! the next by `classname` and `name`, so these are the same each time. `time` is the guest's: the same
+//! sweep makes the same file.
 
 use std::error::Error;
 use std::io::Write;
@@ -19,7 +20,8 @@ use crate::{Run, Sweep, Verdict};
 pub struct JunitError(#[source] Box<dyn Error + Send + Sync>);
 
 impl Sweep {
-    /// Writes JUnit XML. `name` tells this sweep from others of the same job, as `nightly.zipabuse`: cases are `stallbox.NAME`'s.
+    /// Writes JUnit XML. `name` tells this sweep from others of the same job, as `nightly.zipabuse`:
+    /// cases are `stallbox.NAME`'s.
     pub fn junit(&self, name: &str, mut to: impl Write) -> Result<(), JunitError> {
         let mut suite = TestSuite::new(format!("stallbox.{name}"));
         let header = &self.header;
@@ -116,8 +118,8 @@ mod tests {
 
     type Names = &'static [&'static str];
 
-    /// Attributes and children that the schema of Jenkins' xUnit plugin (junit-10.xsd, which is that of Maven's Surefire and what both
-    /// forges read) knows, the required ones first.
+    /// Attributes and children that the schema of Jenkins' xUnit plugin (junit-10.xsd, which is that of
+    /// Maven's Surefire and what both forges read) knows, the required ones first.
     const SCHEMA: [(&str, Names, Names, Names); 8] = [
         (
             "testsuites",

@@ -19,8 +19,8 @@ pub struct Header {
     pub format: u32,
     /// The version of Stallbox, and so of its models.
     pub version: String,
-    /// The command line behind `stallbox`, without what is not the same for each shard and each host: `--shard`, `--jobs`
-    /// and the files that are written.
+    /// The command line behind `stallbox`, without what is not the same for each shard and each host:
+    /// `--shard`, `--jobs` and the files that are written.
     pub arguments: Vec<String>,
     /// SHA-256 of each file that decides the runs, by what it is: `kernel`, `initramfs`, `plan` and so on.
     pub inputs: BTreeMap<String, String>,
@@ -52,7 +52,8 @@ pub struct Begin {
 pub enum Varied {
     /// In the seed of everything that is drawn: their numbers are the seeds.
     Seeds(Seeds),
-    /// In the place at which a rule acts: the first that it matches, the second, and so on. Their numbers count the places from 1.
+    /// In the place at which a rule acts: the first that it matches, the second, and so on. Their numbers
+    /// count the places from 1.
     Places {
         /// The rule's name.
         rule: String,
@@ -127,7 +128,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// What `evidence` says of run `number`. Time, events, trace, place and bundle are for the caller to fill in.
+    /// What `evidence` says of run `number`. Time, events, trace, place and bundle are for the caller to
+    /// fill in.
     pub fn new(number: u64, evidence: &Evidence) -> Run {
         let verdict = Verdict::of(evidence);
         let passed = verdict == Verdict::Passed;
@@ -190,9 +192,10 @@ impl Header {
 }
 
 impl Sweep {
-    /// A sweep of runs that may come in any order. What one after the other would not have run is left out
-    /// (behind the last failure of `until_failures`), and so are the names of bundles that are not needed
-    /// ([`Sweep::surplus_bundles`]): the same runs make the same sweep, however many were under way at a time.
+    /// A sweep of runs that may come in any order. What one after the other would not have run is left
+    /// out (behind the last failure of `until_failures`), and so are the names of bundles that are not
+    /// needed ([`Sweep::surplus_bundles`]): the same runs make the same sweep, however many were under
+    /// way at a time.
     pub fn new(header: Header, runs: Vec<Run>) -> Sweep {
         let mut sweep = Sweep { header, runs };
         sweep.runs.sort_by_key(|run| run.number);
@@ -227,8 +230,8 @@ impl Sweep {
         first.into_values().collect()
     }
 
-    /// The bundles among `runs` that a sweep of them does not need: there is one of a run of the same kind with a lower number, or
-    /// the sweep was over before.
+    /// The bundles among `runs` that a sweep of them does not need: there is one of a run of the same
+    /// kind with a lower number, or the sweep was over before.
     pub fn surplus_bundles(&self, runs: &[Run]) -> Vec<String> {
         let needed: BTreeSet<&String> = self
             .runs

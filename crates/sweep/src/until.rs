@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Tells when enough runs have failed. Runs are given by their positions among the runs of the sweep or shard (0, 1, 2...); that they are
-/// begun in this order is all that is asked of the caller.
+/// Tells when enough runs have failed. Runs are given by their positions among the runs of the sweep or
+/// shard (0, 1, 2...); that they are begun in this order is all that is asked of the caller.
 #[derive(Clone, Debug)]
 pub struct UntilFailures {
     failures_max: u64,
@@ -35,12 +35,14 @@ impl UntilFailures {
         }
     }
 
-    /// Whether the sweep is over: of the runs without a gap from the first on, enough have failed. What is still under way is not needed.
+    /// Whether the sweep is over: of the runs without a gap from the first on, enough have failed. What
+    /// is still under way is not needed.
     pub fn is_over(&self) -> bool {
         self.failures >= self.failures_max
     }
 
-    /// Whether another run is of use: not, if enough have failed already and only earlier ones have to end yet.
+    /// Whether another run is of use: not, if enough have failed already and only earlier ones have to
+    /// end yet.
     pub fn wants_more(&self) -> bool {
         let ahead = self.ahead.values().filter(|failed| **failed).count() as u64;
         self.failures + ahead < self.failures_max

@@ -76,8 +76,8 @@ fn in_function(title: &str, frames: Vec<String>) -> Described {
     Described { title, frames }
 }
 
-/// A title that says in which function, or, if that is not known, in which line of the source. A line moves with each change
-/// of the file, so it is the second choice.
+/// A title that says in which function, or, if that is not known, in which line of the source. A line
+/// moves with each change of the file, so it is the second choice.
 fn at(title: &str, head: &str, lines: &[String]) -> Described {
     let named = stack::function(head);
     let frames = stack::of_kernel(lines, named.as_deref(), Taken::Where);
@@ -90,7 +90,8 @@ fn at(title: &str, head: &str, lines: &[String]) -> Described {
     in_function(title, frames)
 }
 
-/// The condition that `WARN_ON()` was about, which CONFIG_DEBUG_BUGVERBOSE_DETAILED adds: `WARNING: [condition] file:line at function`.
+/// The condition that `WARN_ON()` was about, which CONFIG_DEBUG_BUGVERBOSE_DETAILED adds: `WARNING:
+/// [condition] file:line at function`.
 fn about(head: &str) -> String {
     let rest = head.strip_prefix("WARNING: [");
     let condition = rest.and_then(|rest| rest.split_once("] "));

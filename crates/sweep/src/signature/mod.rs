@@ -1,8 +1,9 @@
 //! Signatures: by what a failure is known again.
 //!
-//! Which of several reports a signature is made of: the first. What follows is often a consequence: an oops of
-//! a use after free, a panic of an oops, warnings of locks that were never given back. syzkaller, whose titles of
-//! bugs kernel engineers know, does the same (pkg/report/linux.go, `findFirstOops`), and the titles here are close to its own.
+//! Which of several reports a signature is made of: the first. What follows is often a consequence: an
+//! oops of a use after free, a panic of an oops, warnings of locks that were never given back. syzkaller,
+//! whose titles of bugs kernel engineers know, does the same (pkg/report/linux.go, `findFirstOops`), and
+//! the titles here are close to its own.
 
 mod kernel;
 mod stack;
@@ -116,7 +117,8 @@ impl Signature {
     }
 }
 
-/// The first report. Of one time the checker's comes first: it sees what is done to memory, and the kernel what became of it.
+/// The first report. Of one time the checker's comes first: it sees what is done to memory, and the
+/// kernel what became of it.
 fn first(evidence: &Evidence) -> Option<First<'_>> {
     let kernel = evidence.kernel_reports.iter().min_by_key(|it| it.time_ns);
     let check = evidence.check_reports.iter().min_by_key(|it| it.time_ns);

@@ -6,7 +6,8 @@ use regex::Regex;
 
 use super::words::bare;
 
-/// A frame of a kernel's call trace: `f+0x10/0x20 [module buildid] (P)`, before 4.13 with `[<address>]` in front.
+/// A frame of a kernel's call trace: `f+0x10/0x20 [module buildid] (P)`, before 4.13 with `[<address>]`
+/// in front.
 static FRAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"^\s*(?:\? +)?(?:\[<[0-9a-f]+>\] +)?([A-Za-z_][\w.$]*)\+0x([0-9a-f]+)/0x[0-9a-f]+(?: \[[^\]]*\])?(?: \(([A-Z]+)\))?\s*$",
@@ -293,8 +294,8 @@ fn whole(lines: &[String]) -> Vec<String> {
         if stack.first() != Some(&pc) {
             stack.insert(0, pc);
         }
-        // A function that calls none has no frame record, and its caller is in the link register alone. In one that has
-        // called others, that leads back into itself.
+        // A function that calls none has no frame record, and its caller is in the link register alone.
+        // In one that has called others, that leads back into itself.
         if let Some(caller) = register(lines, "lr : ")
             && !stack.contains(&caller)
         {
@@ -326,8 +327,9 @@ fn frames<'a>(lines: impl Iterator<Item = &'a String>) -> Vec<String> {
         .skip_while(marks)
         .filter(|line| !NOWHERE.is_match(line))
         .map_while(|line| FRAME.captures(line))
-        // Behind a call that does not come back another function may begin, and the kernel names that one. What called is not
-        // known then. Only where an exception was taken the beginning of a function is meant.
+        // Behind a call that does not come back another function may begin, and the kernel names that
+        // one. What called is not known then. Only where an exception was taken the beginning of a
+        // function is meant.
         .filter(|it| &it[2] != "0" || it.get(3).is_some_and(|mark| mark.as_str().contains('P')))
         .map(|it| bare(&it[1]).to_owned())
         .collect()

@@ -578,7 +578,6 @@ proptest! {
         address in 0xffff_8000_0000_0000_u64..=u64::MAX,
         pid in 1..99_999_u32,
         cpu in 0..8_u32,
-        micros in 0..999_999_u32,
     ) {
         let regex = |text: &str| regex::Regex::new(text).unwrap();
         let address = format!("{address:016x}");
@@ -588,14 +587,14 @@ proptest! {
             (regex(r"\+0x[1-9a-f][0-9a-f]*/0x[0-9a-f]+"), "+0x1c/0x4d8".into()),
             (regex(r"(\bPID: |\b(?:insmod|sh|holder)[/:]|pid:)[0-9]+"), format!("${{1}}{pid}")),
             (regex(r"(CPU: |CPU#)[0-9]+"), format!("${{1}}{cpu}")),
-            // In order, as they are told apart by them.
-            (regex(r"^\[( *[0-9]+)\.([0-9]{6})"), format!("[1${{1}}.${{2}}][{micros}")),
         ];
         let all: Vec<_> = CAPTURED.into_iter().chain(WHOLE).collect();
         for section in all[kernel].1.split("\n== ").skip(1) {
             let (name, console) = section.split_once('\n').unwrap();
             let changed: Vec<String> = console.lines().map(|line| {
-                changes[..4].iter().fold(line.to_owned(), |line, (what, by)| what.replace_all(&line, by).into_owned())
+                changes.iter().fold(line.to_owned(), |line, (what, by)| {
+                    what.replace_all(&line, by).into_owned()
+                })
             }).collect();
             let lines = changed.iter().map(String::as_str);
             prop_assert_eq!(signature(lines), signature(console.lines()), "{}", name);
@@ -603,8 +602,15 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_a_guest_says_panics(kind in 0..16_usize, lines in prop::collection::vec(any::<String>(), 0..6), cut in 0..200_usize) {
-        let kinds = ["panic", "oops", "bug", "kasan", "kmsan", "kfence", "kcsan", "ubsan", "warn", "lockdep", "rcu-stall", "lockup", "hung-task", "irq", "other", ""];
+    fn nothing_that_a_guest_says_panics(
+        kind in 0..16_usize,
+        lines in prop::collection::vec(any::<String>(), 0..6),
+        cut in 0..200_usize,
+    ) {
+        let kinds = [
+            "panic", "oops", "bug", "kasan", "kmsan", "kfence", "kcsan", "ubsan", "warn", "lockdep",
+            "rcu-stall", "lockup", "hung-task", "irq", "other", "",
+        ];
         let text: String = CAPTURED[kind % 4].1.chars().skip(cut * 20).take(300).collect();
         let lines = lines.into_iter().chain(text.lines().map(String::from)).collect();
         let evidence = Evidence {

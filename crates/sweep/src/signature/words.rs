@@ -34,8 +34,8 @@ pub(super) fn settled(text: &str) -> String {
     printable(&replaced)
 }
 
-/// A function's name without what the compiler adds (`.isra.0`, `.constprop.0`, `.part.0`, `.cold`, `.llvm.1`) and
-/// without the mark of arm64's code that runs at any address.
+/// A function's name without what the compiler adds (`.isra.0`, `.constprop.0`, `.part.0`, `.cold`,
+/// `.llvm.1`) and without the mark of arm64's code that runs at any address.
 pub(super) fn bare(function: &str) -> &str {
     let name = function.split('.').next().unwrap_or(function);
     name.strip_prefix("__pi_").unwrap_or(name)
