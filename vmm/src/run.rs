@@ -18,7 +18,6 @@ use stallbox_bundle::Bundle;
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
-use stallbox_machine::outstanding::Outstanding;
 use stallbox_output::{Outlet, tell};
 
 use crate::boot;
@@ -39,15 +38,16 @@ pub use bundle::{replay, show};
 
 /// Runs, and gives Stallbox's exit status.
 pub fn run(args: &RunArgs) -> Result<u8> {
-    let machine = configure::machine(args, Choices::read(args)?)?;
-    let guest = configure::guest(args)?;
+    let machine = configure::machine(&args.machine, Choices::read(&args.machine)?)?;
+    let guest = configure::guest(&args.machine)?;
     let files = boot::Files::read(&guest, machine.memory_bytes)?;
     let recording = args.record.is_some();
-    let recording = recording.then(|| Recording::of(args, &machine, &guest, &files));
+    let recording =
+        recording.then(|| Recording::of(&args.machine, &machine, &guest, &files, args.embed));
     let inputs = args
         .summary
         .is_some()
-        .then(|| Inputs::of(args, &machine, &guest));
+        .then(|| Inputs::of(&args.machine, &machine, &guest));
     let course = match recording.transpose()? {
         Some(recording) => Course::Recorded(Box::new(recording)),
         None => Course::New,
@@ -73,12 +73,11 @@ fn drive(
     inputs: Option<Inputs>,
     course: Course,
 ) -> Result<u8> {
-    let script = args.script();
-    let command = script.is_some();
+    let script = args.machine.script();
     let told_to_end = signals::flag()?;
     let mut outputs = Outputs::open(args, limit(args, &told_to_end))?;
     let is_repeated = matches!(course, Course::Repeated(_));
-    let terminal = Terminal::open(!command && !is_repeated)?;
+    let terminal = Terminal::open(script.is_none() && !is_repeated)?;
 
     if terminal.is_interactive() && !args.quiet {
         tell!("stallbox: Ctrl-A X leaves, Ctrl-A H tells all keys");
@@ -88,7 +87,7 @@ fn drive(
     if !engine.is_repeatable() && !matches!(course, Course::New) {
         bail!("--record: only --engine soft repeats a run");
     }
-    if !engine.is_repeatable() && args.seed.is_some() {
+    if !engine.is_repeatable() && args.machine.seed.is_some() {
         tell!(
             "stallbox: with --engine {}, --seed repeats the draws of latencies and of the fault plan, \
              but not when they are made; only the soft engine repeats a run",
@@ -97,8 +96,14 @@ fn drive(
     }
     let console = outputs.console.clone().map(boxed);
     let mut world = engine.world(machine, console, outputs.trace().map(boxed))?;
-    world.symbols = configure::symbol_source(args, machine);
-    let entry = boot::place(&world, machine, files, &args.append, script.as_deref())?;
+    world.symbols = configure::symbol_source(&args.machine, machine);
+    let entry = boot::place(
+        &world,
+        machine,
+        files,
+        &args.machine.append,
+        script.as_deref(),
+    )?;
     world.symbols.kernel_loaded(entry.pc);
     world.checkers.kernel_loaded(entry.pc)?;
     let control = control(args, machine, &*engine, &world, is_repeated)?;
@@ -107,8 +112,8 @@ fn drive(
     let mut watch = Outside {
         control,
         // Only our own init says when it is ready. A person waits for the prompt.
-        hold_input: args.guest.initrd.is_none()
-            && args.guest.kernel.is_none()
+        hold_input: args.machine.guest.initrd.is_none()
+            && args.machine.guest.kernel.is_none()
             && !terminal.is_interactive(),
         terminal,
         deadline: args.timeout.map(|timeout| started + timeout),
@@ -143,29 +148,10 @@ fn drive(
     }
 
     let (outcome, failure) = match vcpus.run(&mut watch) {
-        Ok(outcome) => (Some(world.concluded(outcome)), None),
+        Ok(outcome) => (Some(outcome), None),
         Err(failure) => (None, Some(failure)),
     };
-    let is_cut_off = outcome.as_ref().is_some_and(Outcome::is_cut_off);
-    let outstanding = is_cut_off.then(|| {
-        world.checkers.cut_off();
-        Outstanding::gather(&world, vcpus.states())
-    });
-    world.checkers.finish();
-    let kernel_failed = args.fail_on.is_failed_by(&world.console.reports());
-    let status = outcome.as_ref().map(|outcome| outcome.status(command));
-    let ended = Ended {
-        status: match status.unwrap_or(Outcome::ERROR) {
-            0 if world.checkers.reports() > 0 => Outcome::REPORTED,
-            0 if kernel_failed => Outcome::KERNEL_REPORTED,
-            status => status,
-        },
-        outcome,
-        command,
-        kernel_failed,
-        outstanding,
-        took: started.elapsed(),
-    };
+    let ended = Ended::conclude(&world, &*vcpus, outcome, &args.machine, started.elapsed());
     if let Some(bundle) = course.recorded(&world, &ended, &mut watch) {
         outputs.record(&bundle);
     }
@@ -231,7 +217,7 @@ fn control(
         bail!("--paused: only --engine soft can be paused");
     }
     world.pause.set_paused(args.paused);
-    world.pause.set_stop_at(args.stop_at);
+    world.pause.set_stop_at(args.machine.stop_at);
     world.pause.set_possible(engine.is_repeatable());
     if control.is_some() {
         confine::allow_answers();

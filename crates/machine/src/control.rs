@@ -8,9 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use stallbox_devices::serial::ConsoleOut;
+use stallbox_timeline::YieldRequest;
 use stallbox_trace::{Event, Tracer};
 
 use crate::faults::Faults;
+use crate::pause::Pause;
 
 /// A line is cut here; results are long.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -24,6 +26,9 @@ const MARKER_CHARS_MAX: usize = 64;
 pub struct Control {
     tracer: Tracer,
     faults: Rc<Faults>,
+    pause: Rc<Pause>,
+    /// Has the engine look at whether it is paused, behind the guest's very next instructions.
+    request: YieldRequest,
     line: RefCell<Vec<u8>>,
     ready_ns: Cell<Option<u64>>,
     exit: Cell<Option<u8>>,
@@ -31,10 +36,17 @@ pub struct Control {
 }
 
 impl Control {
-    pub(super) fn new(tracer: Tracer, faults: Rc<Faults>) -> Rc<Control> {
+    pub(super) fn new(
+        tracer: Tracer,
+        faults: Rc<Faults>,
+        pause: Rc<Pause>,
+        request: YieldRequest,
+    ) -> Rc<Control> {
         Rc::new(Control {
             tracer,
             faults,
+            pause,
+            request,
             line: RefCell::default(),
             ready_ns: Cell::default(),
             exit: Cell::default(),
@@ -62,6 +74,12 @@ impl Control {
         self.results.borrow().len()
     }
 
+    fn pause_at(&self, marker: &str) {
+        if self.pause.marker(marker) {
+            self.request.set();
+        }
+    }
+
     fn end_line(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim();
@@ -70,6 +88,7 @@ impl Control {
             self.tracer.emit(Event::Marker {
                 name: "ready".into(),
             });
+            self.pause_at("ready");
         } else if let Some(status) = line.strip_prefix("exit ") {
             // A status is one byte; what else a guest may write is not a status.
             self.exit.set(status.parse().ok());
@@ -85,6 +104,7 @@ impl Control {
             let name: String = name.trim().chars().take(MARKER_CHARS_MAX).collect();
             self.tracer.emit(Event::Marker { name: name.clone() });
             self.faults.marker(&name);
+            self.pause_at(&name);
         } else {
             log::debug!("ttyS1: {line}");
         }

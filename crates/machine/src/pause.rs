@@ -1,6 +1,6 @@
 //! Whether the machine stands still, for somebody to look at it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use stallbox_timeline::Time;
 
@@ -12,6 +12,8 @@ pub struct Pause {
     at: Cell<Option<Time>>,
     /// When the run is to end.
     stop_at: Cell<Option<Time>>,
+    /// The marker of the guest's at which it is to stand still.
+    marker: RefCell<Option<String>>,
     possible: Cell<bool>,
 }
 
@@ -31,6 +33,21 @@ impl Pause {
     pub fn run_until(&self, until: Time) {
         self.paused.set(false);
         self.at.set(Some(until));
+    }
+
+    /// Stops the run where the guest next tells this marker (`ready` is init's): at the same instruction
+    /// in each run.
+    pub fn stop_at_marker(&self, name: &str) {
+        *self.marker.borrow_mut() = Some(name.to_owned());
+    }
+
+    /// The guest tells a marker. True if the run is to stop for it, at once.
+    pub(crate) fn marker(&self, name: &str) -> bool {
+        let awaited = self.marker.borrow_mut().take_if(|it| it == name).is_some();
+        if awaited {
+            self.set_paused(true);
+        }
+        awaited
     }
 
     /// When an engine that can stand still is to do so.

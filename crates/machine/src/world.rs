@@ -167,7 +167,12 @@ impl World {
         let mut world = World {
             console_port: Rc::new(Serial::new(line, Box::new(console::Port(console.clone())))),
             console,
-            control: Control::new(tracer.clone(), faults.clone()),
+            control: Control::new(
+                tracer.clone(),
+                faults.clone(),
+                pause.clone(),
+                timeline.yield_request().clone(),
+            ),
             faults,
             checkers,
             timeline,

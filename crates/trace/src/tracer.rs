@@ -24,7 +24,7 @@ struct Inner {
 struct State {
     hash: Sha256,
     line: Vec<u8>,
-    observer: Option<Observer>,
+    observers: Vec<Observer>,
     file: Option<Box<dyn Write>>,
     failed: Option<std::io::Error>,
     counts: Counts,
@@ -103,7 +103,7 @@ impl Tracer {
         let state = State {
             hash: Sha256::new(),
             line: Vec::new(),
-            observer: None,
+            observers: Vec::new(),
             file,
             failed: None,
             counts: Counts::default(),
@@ -128,7 +128,7 @@ impl Tracer {
         serde_json::to_writer(&mut state.line, &record).expect("events have no map with odd keys");
         state.line.push(b'\n');
         state.hash.update(&state.line);
-        if let Some(observer) = &mut state.observer {
+        for observer in &mut state.observers {
             observer(&Emitted {
                 events: state.counts.events,
                 time_ns: record.time_ns,
@@ -147,7 +147,7 @@ impl Tracer {
 
     /// Has `observer` told of each event from now on.
     pub fn observe(&self, observer: Observer) {
-        self.0.state.borrow_mut().observer = Some(observer);
+        self.0.state.borrow_mut().observers.push(observer);
     }
 
     /// Whether the file could not be written.

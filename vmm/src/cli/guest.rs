@@ -8,7 +8,7 @@ use stallbox_guest_images as guest_images;
 use stallbox_machine::config::HardwareUpdate;
 
 /// Options of everything that boots a guest.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct GuestArgs {
     /// One of the images that `stallbox image list` shows. Without it, the project's stock one.
     #[arg(long, value_name = "NAME", conflicts_with = "kernel")]

@@ -21,7 +21,7 @@ use super::outside::Outside;
 use super::report::Ended;
 use super::{Course, drive};
 use crate::boot::Files;
-use crate::cli::{Action, BundleShowArgs, Cli, ReplayArgs, RunArgs};
+use crate::cli::{Action, BundleShowArgs, Cli, MachineArgs, ReplayArgs, RunArgs};
 use crate::config::{EngineKind, GuestConfig};
 
 /// What a bundle has of a run before it begins.
@@ -35,10 +35,11 @@ pub(super) struct Recording {
 
 impl Recording {
     pub(super) fn of(
-        args: &RunArgs,
+        args: &MachineArgs,
         machine: &MachineConfig,
         guest: &GuestConfig,
         files: &Files,
+        embed: bool,
     ) -> Result<Recording> {
         let arguments = std::env::args_os().skip(1);
         let arguments = arguments.map(|argument| {
@@ -51,7 +52,6 @@ impl Recording {
                 .with_context(|| format!("cannot read the fault plan {} (--plan)", path.display()))
         });
         let initrds: Vec<PathBuf> = guest.initrd.iter().chain(&guest.added).cloned().collect();
-        let embed = args.embed;
         Ok(Recording {
             arguments: arguments.collect::<Result<_>>()?,
             kernel: content(std::slice::from_ref(&guest.kernel), files.kernel(), embed),
@@ -216,11 +216,11 @@ fn options(bundle: &Bundle, args: &ReplayArgs) -> Result<RunArgs> {
     run.timeout = args.timeout;
     run.unconfined = args.unconfined;
     run.quiet = args.quiet;
-    run.check.extend(args.check.iter().cloned());
-    run.symbols = args.symbols.clone().or(run.symbols);
+    run.machine.check.extend(args.check.iter().cloned());
+    run.machine.symbols = args.symbols.clone().or(run.machine.symbols);
     if args.kernel.is_some() {
-        run.guest.image = None;
-        run.guest.kernel = args.kernel.clone();
+        run.machine.guest.image = None;
+        run.machine.guest.kernel = args.kernel.clone();
     }
     Ok(*run)
 }
@@ -276,13 +276,13 @@ pub fn replay(args: &ReplayArgs) -> Result<u8> {
     }
     let run = options(&bundle, args).with_context(named)?;
     let choices = Choices::recorded(&bundle).with_context(named)?;
-    let machine = configure::machine(&run, choices)?;
+    let machine = configure::machine(&run.machine, choices)?;
     let kernel = resolve(
         "kernel",
         &bundle.kernel,
         args.kernel.as_deref(),
         "--kernel",
-        || Ok(std::fs::read(configure::guest(&run)?.kernel)?),
+        || Ok(std::fs::read(configure::guest(&run.machine)?.kernel)?),
     )?;
     let initramfs = bundle.initramfs.as_ref().map(|recorded| {
         resolve(
@@ -291,18 +291,18 @@ pub fn replay(args: &ReplayArgs) -> Result<u8> {
             args.initrd.as_deref(),
             "--initrd",
             || {
-                let guest = configure::guest(&run)?;
+                let guest = configure::guest(&run.machine)?;
                 Ok(Files::read(&guest, machine.memory_bytes)?
                     .archives()
                     .to_vec())
             },
         )
     });
-    let files = Files::of(kernel, initramfs.transpose()?, run.bootargs.clone())?;
+    let files = Files::of(kernel, initramfs.transpose()?, run.machine.bootargs.clone())?;
     let inputs = run
         .summary
         .is_some()
-        .then(|| Inputs::repeated(&run, &bundle));
+        .then(|| Inputs::repeated(&run.machine, &bundle));
     drive(
         &run,
         &machine,

@@ -11,7 +11,7 @@ use stallbox_machine::check::{CheckConfig, SymbolSource, Symbols};
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::latency::LatencyModel;
 
-use crate::cli::RunArgs;
+use crate::cli::MachineArgs;
 use crate::config::GuestConfig;
 use crate::plan;
 
@@ -26,7 +26,7 @@ pub struct Choices {
 
 impl Choices {
     /// Reads the files.
-    pub fn read(args: &RunArgs) -> Result<Choices> {
+    pub fn read(args: &MachineArgs) -> Result<Choices> {
         let plan = args.plan.as_deref().map(plan::read).transpose()?;
         Ok(Choices {
             plan: plan.unwrap_or_default(),
@@ -49,7 +49,7 @@ impl Choices {
 }
 
 /// The machine.
-pub fn machine(args: &RunArgs, choices: Choices) -> Result<MachineConfig> {
+pub fn machine(args: &MachineArgs, choices: Choices) -> Result<MachineConfig> {
     let (accelerator, test_engine) = args.accelerators()?;
     let Choices { plan, latency } = choices;
     let mut smmu = plan.smmu.clone();
@@ -78,7 +78,7 @@ pub fn machine(args: &RunArgs, choices: Choices) -> Result<MachineConfig> {
     })
 }
 
-fn check_config(args: &RunArgs) -> Result<CheckConfig> {
+fn check_config(args: &MachineArgs) -> Result<CheckConfig> {
     let mut config = CheckConfig::default();
     for text in &args.check {
         config.add(text)?;
@@ -87,7 +87,7 @@ fn check_config(args: &RunArgs) -> Result<CheckConfig> {
 }
 
 /// The symbols that the user named; with our own kernel and a checker on, those beside it.
-fn symbols(args: &RunArgs) -> Result<Option<Rc<Symbols>>> {
+fn symbols(args: &MachineArgs) -> Result<Option<Rc<Symbols>>> {
     let beside = || {
         let wanted = !args.check.is_empty();
         wanted.then(|| symbols_beside(args)).flatten()
@@ -98,7 +98,7 @@ fn symbols(args: &RunArgs) -> Result<Option<Rc<Symbols>>> {
 }
 
 /// The symbols beside our own kernel.
-fn symbols_beside(args: &RunArgs) -> Option<PathBuf> {
+fn symbols_beside(args: &MachineArgs) -> Option<PathBuf> {
     if args.guest.kernel.is_some() {
         return None;
     }
@@ -108,7 +108,7 @@ fn symbols_beside(args: &RunArgs) -> Option<PathBuf> {
 }
 
 /// The same for the backtraces of a guest that hangs, which need them at the end only.
-pub fn symbol_source(args: &RunArgs, machine: &MachineConfig) -> SymbolSource {
+pub fn symbol_source(args: &MachineArgs, machine: &MachineConfig) -> SymbolSource {
     if let Some(symbols) = &machine.symbols {
         return SymbolSource::ready(symbols.clone());
     }
@@ -117,7 +117,7 @@ pub fn symbol_source(args: &RunArgs, machine: &MachineConfig) -> SymbolSource {
 }
 
 /// What it boots.
-pub fn guest(args: &RunArgs) -> Result<GuestConfig> {
+pub fn guest(args: &MachineArgs) -> Result<GuestConfig> {
     let (kernel, initrd) = args.guest.files()?;
     Ok(GuestConfig {
         kernel,

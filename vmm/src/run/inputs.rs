@@ -11,7 +11,7 @@ use stallbox_bundle::{Bundle, Content};
 use stallbox_machine::config::MachineConfig;
 
 use crate::boot::Files;
-use crate::cli::RunArgs;
+use crate::cli::MachineArgs;
 use crate::config::GuestConfig;
 
 /// The inputs.
@@ -86,7 +86,7 @@ impl Inputs {
     }
 
     /// Reads the files, which a confined process cannot.
-    pub fn of(args: &RunArgs, machine: &MachineConfig, guest: &GuestConfig) -> Result<Inputs> {
+    pub fn of(args: &MachineArgs, machine: &MachineConfig, guest: &GuestConfig) -> Result<Inputs> {
         let latency = |option: &String| Latency {
             sha256: hash(Path::new(option)).ok(),
             option: option.clone(),
@@ -116,7 +116,7 @@ impl Inputs {
 
 impl Inputs {
     /// Of a run that is repeated.
-    pub fn repeated(args: &RunArgs, bundle: &Bundle) -> Inputs {
+    pub fn repeated(args: &MachineArgs, bundle: &Bundle) -> Inputs {
         let named = |content: &Content| Named {
             path: content.paths.join(", "),
             sha256: content.sha256.clone(),

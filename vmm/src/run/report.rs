@@ -15,7 +15,7 @@ use stallbox_output::{Outlet, OutputError, stdout_error, tell};
 use stallbox_trace::Summary;
 
 use super::inputs::Inputs;
-use crate::cli::RunArgs;
+use crate::cli::{MachineArgs, RunArgs};
 use crate::engine::{Engine, Vcpus};
 use crate::output::OutputFile;
 
@@ -106,6 +106,38 @@ impl Case {
 }
 
 impl Ended {
+    /// The run is over: the engine has failed, or ended with `outcome`. Checkers say their last.
+    pub fn conclude(
+        world: &World,
+        vcpus: &dyn Vcpus,
+        outcome: Option<Outcome>,
+        args: &MachineArgs,
+        took: Duration,
+    ) -> Ended {
+        let command = args.script().is_some();
+        let outcome = outcome.map(|outcome| world.concluded(outcome));
+        let is_cut_off = outcome.as_ref().is_some_and(Outcome::is_cut_off);
+        let outstanding = is_cut_off.then(|| {
+            world.checkers.cut_off();
+            Outstanding::gather(world, vcpus.states())
+        });
+        world.checkers.finish();
+        let kernel_failed = args.fail_on.is_failed_by(&world.console.reports());
+        let status = outcome.as_ref().map(|outcome| outcome.status(command));
+        Ended {
+            status: match status.unwrap_or(Outcome::ERROR) {
+                0 if world.checkers.reports() > 0 => Outcome::REPORTED,
+                0 if kernel_failed => Outcome::KERNEL_REPORTED,
+                status => status,
+            },
+            outcome,
+            command,
+            kernel_failed,
+            outstanding,
+            took,
+        }
+    }
+
     /// Whether somebody, or something, outside the guest has ended the run, and so waits for its end.
     pub fn is_cut_short(&self) -> bool {
         let by_host = [Outcome::Timeout, Outcome::Quit, Outcome::Unheard];
