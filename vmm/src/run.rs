@@ -1,11 +1,11 @@
 //! `stallbox run`: boots a guest and tells how it went.
 
-mod bundle;
-mod configure;
+pub(crate) mod bundle;
+pub(crate) mod configure;
 mod inputs;
-mod journal;
+pub(crate) mod journal;
 mod outside;
-mod report;
+pub(crate) mod report;
 mod terminal;
 
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use stallbox_bundle::Bundle;
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
@@ -42,8 +42,16 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let guest = configure::guest(&args.machine)?;
     let files = boot::Files::read(&guest, machine.memory_bytes)?;
     let recording = args.record.is_some();
-    let recording =
-        recording.then(|| Recording::of(&args.machine, &machine, &guest, &files, args.embed));
+    let recording = recording.then(|| {
+        Recording::of(
+            &args.machine,
+            &machine,
+            &guest,
+            &files,
+            arguments()?,
+            args.embed,
+        )
+    });
     let inputs = args
         .summary
         .is_some()
@@ -55,8 +63,22 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     drive(args, &machine, &files, inputs.transpose()?, course)
 }
 
+/// The command line behind `stallbox`, for a bundle.
+pub(crate) fn arguments() -> Result<Vec<String>> {
+    let arguments = std::env::args_os().skip(1);
+    let utf8 = arguments.map(|argument| {
+        argument.into_string().map_err(|argument| {
+            anyhow!(
+                "{} is not UTF-8, as arguments in a bundle are",
+                argument.to_string_lossy()
+            )
+        })
+    });
+    utf8.collect()
+}
+
 /// What is special about a run.
-enum Course {
+pub(crate) enum Course {
     /// Nothing.
     New,
     /// A bundle is made of it.
@@ -152,7 +174,8 @@ fn drive(
         Err(failure) => (None, Some(failure)),
     };
     let ended = Ended::conclude(&world, &*vcpus, outcome, &args.machine, started.elapsed());
-    if let Some(bundle) = course.recorded(&world, &ended, &mut watch) {
+    let journal = std::mem::take(&mut watch.journal);
+    if let Some(bundle) = course.recorded(&world, &ended, journal, watch.place) {
         outputs.record(&bundle);
     }
     // What there is is written, however the run ended.

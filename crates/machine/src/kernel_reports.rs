@@ -442,6 +442,11 @@ impl FailOn {
         Ok(set)
     }
 
+    /// Whether a run fails of this.
+    pub fn has(self, kind: Kind) -> bool {
+        self.0 & kind.bit() != 0
+    }
+
     /// Whether a run fails of one of these.
     pub fn is_failed_by(self, reports: &KernelReports) -> bool {
         reports.counts().any(|(kind, _)| self.0 & kind.bit() != 0)

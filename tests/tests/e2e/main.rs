@@ -38,6 +38,7 @@ mod registers;
 mod replay;
 mod signals;
 mod smmu_properties;
+mod sweep;
 mod terminal;
 mod test_engine;
 mod uacce;

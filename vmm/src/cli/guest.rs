@@ -62,7 +62,8 @@ impl GuestArgs {
     }
 }
 
-fn parse_size(text: &str) -> Result<u64> {
+/// A number of bytes with K, M or G.
+pub(super) fn parse_bytes(text: &str) -> Result<u64> {
     let unit_at = text
         .trim_end_matches(|c: char| c.is_ascii_alphabetic())
         .len();
@@ -77,10 +78,16 @@ fn parse_size(text: &str) -> Result<u64> {
     let number: u64 = digits
         .parse()
         .context("write a number with K, M or G, as in 512M")?;
-    let bytes = number
+    number
         .checked_mul(1 << shift)
-        .filter(|bytes| *bytes <= stallbox_firmware::layout::RAM_BYTES_MAX)
-        .context("more than the memory map holds (255G)")?;
+        .context("more than 64 bits hold")
+}
+
+fn parse_size(text: &str) -> Result<u64> {
+    let bytes = parse_bytes(text)?;
+    if bytes > stallbox_firmware::layout::RAM_BYTES_MAX {
+        bail!("more than the memory map holds (255G)");
+    }
     if bytes < 64 << 20 || bytes % (2 << 20) != 0 {
         bail!("RAM must be at least 64M and a multiple of 2M");
     }

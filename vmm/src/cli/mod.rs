@@ -9,6 +9,7 @@ mod machine;
 mod measure;
 mod plan;
 mod run;
+mod sweep;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +22,7 @@ pub use machine::MachineArgs;
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::RunArgs;
+pub use sweep::{MergeArgs, RunsArgs, SweepAction, SweepArgs};
 
 /// An arm64 machine for device page faults.
 #[derive(Debug, Parser)]
@@ -51,6 +53,11 @@ pub enum Action {
     /// Exit status: 0, or 125 for an error.
     #[command(subcommand)]
     Bundle(BundleAction),
+    /// Many runs from one place, each with draws of its own.
+    ///
+    /// Exit status: 0 all have passed, 1 some have failed, 122 a signal ended it half way, 125 an error of
+    /// Stallbox or of the command line. With 122, what was done is told and written.
+    Sweep(Box<SweepArgs>),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
     /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 122 a signal

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Parser};
 
 use super::machine::MachineArgs;
+use super::{Action, Cli};
 use crate::config::EngineKind;
 
 /// Options of `stallbox run`.
@@ -49,6 +50,20 @@ pub struct RunArgs {
     /// Does not show the guest's console.
     #[arg(long)]
     pub quiet: bool,
+}
+
+impl RunArgs {
+    /// The options of a run of this machine with nothing else asked for.
+    ///
+    /// # Panics
+    /// If `run` had an option that must be given.
+    pub fn of(machine: MachineArgs) -> RunArgs {
+        let cli = Cli::try_parse_from(["stallbox", "run"]).expect("run needs no options");
+        let Action::Run(run) = cli.action else {
+            unreachable!("run is run");
+        };
+        RunArgs { machine, ..*run }
+    }
 }
 
 /// A time limit: a year, and as short as somebody may mean it.

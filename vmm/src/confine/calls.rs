@@ -119,6 +119,26 @@ const OFFSPRING: &[i64] = &[
     libc::SYS_vfork,
 ];
 
+/// Children, each of which gets a thread of its own and confines itself further.
+const CHILDREN: &[i64] = &[
+    libc::SYS_waitid,
+    libc::SYS_wait4,
+    libc::SYS_pidfd_open,
+    // To children alone, as long as Landlock knows scopes.
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_getppid,
+    libc::SYS_memfd_create,
+    libc::SYS_ftruncate,
+    libc::SYS_dup3,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
+    libc::SYS_prlimit64,
+    libc::SYS_seccomp,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+];
+
 /// Requests of `ioctl` on the terminal.
 const TERMINAL: &[u64] = &[
     libc::TCGETS,
@@ -139,8 +159,11 @@ const VCPU_IOCTLS: &[u64] = &[
 const DEVICE_IOCTLS: &[u64] = &[kvm::IRQ_LINE, kvm::SIGNAL_MSI];
 
 /// What is refused with an error number instead of the process's end.
-pub(super) fn refused() -> Result<Rules> {
-    let mut rules = rules(&[BY_NAME, OFFSPRING]);
+pub(super) fn refused(role: Role) -> Result<Rules> {
+    let mut rules = match role {
+        Role::ForkServer => rules(&[BY_NAME]),
+        _ => rules(&[BY_NAME, OFFSPRING]),
+    };
     // fstat(3) of the C library: a descriptor and no name.
     let named = condition(3, SeccompCmpOp::MaskedEq(libc::AT_EMPTY_PATH as u64), 0)?;
     add(&mut rules, libc::SYS_newfstatat, vec![named])?;
@@ -151,6 +174,8 @@ pub(super) fn refused() -> Result<Rules> {
 pub(super) fn allowed(role: Role) -> Result<Rules> {
     let (calls, ioctls): (&[&[i64]], &[&[u64]]) = match role {
         Role::Soft | Role::Lead | Role::Guest => (&[ALWAYS, WORLD], &[TERMINAL]),
+        // Whether standard error is a terminal.
+        Role::ForkServer => (&[ALWAYS, WORLD, CHILDREN], &[&[libc::TCGETS]]),
         Role::Devices => (&[ALWAYS, WORLD, DEVICES], &[TERMINAL, DEVICE_IOCTLS]),
         Role::Vcpu => (&[ALWAYS], &[VCPU_IOCTLS]),
         Role::Ticker => (&[ALWAYS, SLEEP], &[]),
@@ -173,8 +198,20 @@ pub(super) fn allowed(role: Role) -> Result<Rules> {
     add(&mut rules, libc::SYS_mmap, vec![not_executable()?])?;
     add(&mut rules, libc::SYS_mprotect, vec![not_executable()?])?;
     // abort(3), and the signal that takes a vCPU out of the guest.
-    let to_ourselves = equal(0, std::process::id().into())?;
-    add(&mut rules, libc::SYS_tgkill, vec![to_ourselves])?;
+    if role == Role::ForkServer {
+        // Its children's, too, of whom nobody knows the numbers yet.
+        rules.insert(libc::SYS_tgkill, Vec::new());
+        for option in [
+            libc::PR_SET_PDEATHSIG,
+            libc::PR_SET_NO_NEW_PRIVS,
+            libc::PR_SET_NAME,
+        ] {
+            add(&mut rules, libc::SYS_prctl, vec![equal(0, option as u64)?])?;
+        }
+    } else {
+        let to_ourselves = equal(0, std::process::id().into())?;
+        add(&mut rules, libc::SYS_tgkill, vec![to_ourselves])?;
+    }
     Ok(rules)
 }
 
@@ -255,7 +292,7 @@ mod tests {
 
     #[test]
     fn threads_and_files_are_refused() {
-        let rules = refused().unwrap();
+        let rules = refused(Role::Soft).unwrap();
         for number in [libc::SYS_clone, libc::SYS_clone3, libc::SYS_openat] {
             assert!(rules[&number].is_empty(), "{number}");
         }

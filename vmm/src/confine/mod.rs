@@ -44,6 +44,8 @@ pub enum Role {
     Soft,
     /// A measurement's thread that leads the others, prints and writes.
     Lead,
+    /// The thread of a process that forks children with a machine each.
+    ForkServer,
     /// One of a measurement's threads that run guests with the soft engine.
     Guest,
     /// The kvm engine's thread that owns the devices.
@@ -58,6 +60,7 @@ impl Role {
     fn name(self) -> &'static str {
         match self {
             Role::Soft | Role::Lead => "main",
+            Role::ForkServer => "fork server's",
             Role::Guest => "guest",
             Role::Devices => "device",
             Role::Vcpu => "vCPU",
@@ -92,7 +95,7 @@ pub fn thread(role: Role) -> Result<()> {
     violation::name_thread(role.name());
     // The kernel obeys the strictest of all filters. This one comes first: it is in force while
     // the second is installed, which is the last time that seccomp(2) may be called.
-    install(calls::refused()?, SeccompAction::Allow, REFUSE)?;
+    install(calls::refused(role)?, SeccompAction::Allow, REFUSE)?;
     let mut allowed = calls::allowed(role)?;
     if !matches!(role, Role::Vcpu | Role::Ticker) && ANSWERS.load(Ordering::SeqCst) {
         calls::add_answers(&mut allowed)?;
@@ -100,6 +103,11 @@ pub fn thread(role: Role) -> Result<()> {
     install(allowed, SeccompAction::Trap, SeccompAction::Allow)?;
     THREAD_CONFINED.set(true);
     Ok(())
+}
+
+/// This process was forked by a confined one, and is to be confined further: it makes no children.
+pub fn again() {
+    THREAD_CONFINED.set(false);
 }
 
 const REFUSE: SeccompAction = SeccompAction::Errno(libc::EACCES as u32);

@@ -47,6 +47,18 @@ pub fn start() -> Result<()> {
     Ok(())
 }
 
+/// Calls `fork`, while the thread holds no lock that would be locked for ever in the copy.
+pub fn hold<T>(fork: impl FnOnce() -> T) -> T {
+    let _runs = runs();
+    fork()
+}
+
+/// Starts the thread anew, in a process that was forked without it.
+pub fn restart() -> Result<()> {
+    runs().ticks = false;
+    start()
+}
+
 fn tick() {
     // What fails here fails for the thread that owns the world, too, which says so.
     if confine::thread(confine::Role::Ticker).is_err() {

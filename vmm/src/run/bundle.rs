@@ -1,6 +1,7 @@
 //! Bundles of runs: made by `--record`, repeated by `stallbox replay`, told by `stallbox bundle show`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -8,7 +9,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use sha2::{Digest, Sha256};
-use stallbox_bundle::{Bundle, Chain, Content, End, Input};
+use stallbox_bundle::{Bundle, Chain, Content, End, Input, Place};
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
@@ -17,7 +18,6 @@ use stallbox_output::{print, tell};
 use super::configure::{self, Choices};
 use super::inputs::{Inputs, hex};
 use super::journal::{self, Difference, Journal, Script};
-use super::outside::Outside;
 use super::report::Ended;
 use super::{Course, drive};
 use crate::boot::Files;
@@ -25,7 +25,7 @@ use crate::cli::{Action, BundleShowArgs, Cli, MachineArgs, ReplayArgs, RunArgs};
 use crate::config::{EngineKind, GuestConfig};
 
 /// What a bundle has of a run before it begins.
-pub(super) struct Recording {
+pub(crate) struct Recording {
     arguments: Vec<String>,
     kernel: Content,
     initramfs: Option<Content>,
@@ -34,26 +34,21 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn of(
+    pub(crate) fn of(
         args: &MachineArgs,
         machine: &MachineConfig,
         guest: &GuestConfig,
         files: &Files,
+        arguments: Vec<String>,
         embed: bool,
     ) -> Result<Recording> {
-        let arguments = std::env::args_os().skip(1);
-        let arguments = arguments.map(|argument| {
-            argument.into_string().map_err(|argument| {
-                anyhow!("--record: {} is not UTF-8", argument.to_string_lossy())
-            })
-        });
         let plan = args.plan.as_deref().map(|path| {
             std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the fault plan {} (--plan)", path.display()))
         });
         let initrds: Vec<PathBuf> = guest.initrd.iter().chain(&guest.added).cloned().collect();
         Ok(Recording {
-            arguments: arguments.collect::<Result<_>>()?,
+            arguments,
             kernel: content(std::slice::from_ref(&guest.kernel), files.kernel(), embed),
             initramfs: files
                 .has_initrd()
@@ -61,6 +56,22 @@ impl Recording {
             plan: plan.transpose()?,
             latency: serde_json::to_value(machine.latency.portable())?,
         })
+    }
+}
+
+impl Recording {
+    /// SHA-256 of what decides the run beside the command line, by name.
+    pub(crate) fn inputs(&self) -> BTreeMap<String, String> {
+        let text = |text: &str| hex(&Sha256::digest(text.as_bytes()));
+        let mut inputs = BTreeMap::from([
+            ("kernel".to_owned(), self.kernel.sha256.clone()),
+            ("latency".to_owned(), text(&self.latency.to_string())),
+        ]);
+        let initramfs = self.initramfs.as_ref();
+        inputs.extend(initramfs.map(|it| ("initramfs".to_owned(), it.sha256.clone())));
+        let plan = self.plan.as_deref();
+        inputs.extend(plan.map(|it| ("plan".to_owned(), text(it))));
+        inputs
     }
 }
 
@@ -77,14 +88,14 @@ fn content(paths: &[PathBuf], bytes: &[u8], embed: bool) -> Content {
 }
 
 /// A [`Course`] while the machine runs.
-pub(super) enum Running {
+pub(crate) enum Running {
     New,
     Recorded(Box<Recording>, Rc<RefCell<Chain>>),
     Repeated(Box<Bundle>, Difference),
 }
 
 /// The machine is about to run.
-pub(super) fn begin(course: Course, world: &World) -> Running {
+pub(crate) fn begin(course: Course, world: &World) -> Running {
     match course {
         Course::New => Running::New,
         Course::Recorded(recording) => {
@@ -100,7 +111,7 @@ pub(super) fn begin(course: Course, world: &World) -> Running {
 
 impl Running {
     /// What is to become of what comes from outside.
-    pub(super) fn journal(&self) -> Journal {
+    pub(crate) fn journal(&self) -> Journal {
         match self {
             Running::New => Journal::None,
             Running::Recorded(..) => Journal::Record(Vec::new()),
@@ -113,16 +124,17 @@ impl Running {
     }
 
     /// The bundle, of a run that is recorded.
-    pub(super) fn recorded(
+    pub(crate) fn recorded(
         &self,
         world: &World,
         ended: &Ended,
-        watch: &mut Outside,
+        journal: Journal,
+        place: Option<Place>,
     ) -> Option<Bundle> {
         let Running::Recorded(recording, chain) = self else {
             return None;
         };
-        let turns = match std::mem::take(&mut watch.journal) {
+        let turns = match journal {
             Journal::Record(turns) => turns,
             Journal::None | Journal::Replay(_) => Vec::new(),
         };
@@ -146,13 +158,13 @@ impl Running {
                 trace_hash: summary.trace_hash,
                 events: summary.events,
                 time_ns: world.now().as_ns(),
-                place: watch.place,
+                place,
             },
         })
     }
 
     /// Tells whether a repetition was the recorded run.
-    pub(super) fn compare(&self, world: &World, ended: &Ended, shown: bool) -> Result<()> {
+    pub(crate) fn compare(&self, world: &World, ended: &Ended, shown: bool) -> Result<()> {
         let Running::Repeated(bundle, difference) = self else {
             return Ok(());
         };
@@ -202,8 +214,11 @@ fn options(bundle: &Bundle, args: &ReplayArgs) -> Result<RunArgs> {
     let line = [String::from("stallbox")].into_iter();
     let cli = Cli::try_parse_from(line.chain(bundle.arguments.iter().cloned()))
         .map_err(|refusal| anyhow!("this Stallbox refuses its command line: {refusal}"))?;
-    let Action::Run(mut run) = cli.action else {
-        bail!("its command line is that of another command than run");
+    let mut run = match cli.action {
+        Action::Run(run) => run,
+        // One run of many: what sets it apart is in the journal.
+        Action::Sweep(sweep) => Box::new(RunArgs::of(sweep.machine)),
+        _ => bail!("its command line is that of another command than run or sweep"),
     };
     run.engine = EngineKind::Soft;
     run.record = None;

@@ -84,7 +84,7 @@ impl Script {
 }
 
 /// Does what came from outside, as it was done at first.
-fn perform(inputs: &[Input], world: &World) {
+pub(crate) fn perform(inputs: &[Input], world: &World) {
     for input in inputs {
         match input {
             Input::Keys(bytes) => world.console_port.enqueue(bytes),

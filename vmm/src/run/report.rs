@@ -151,7 +151,7 @@ impl Ended {
     }
 
     /// Why the status is not 0.
-    fn message(&self, world: &World) -> Option<String> {
+    pub fn message(&self, world: &World) -> Option<String> {
         if self.status == 0 {
             return None;
         }

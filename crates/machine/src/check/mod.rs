@@ -27,7 +27,7 @@ mod tlb;
 mod watch;
 mod withheld;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::{Rc, Weak};
 
 use anyhow::{Result, bail};
@@ -93,6 +93,20 @@ pub struct Checkers {
     changes: RefCell<Changes>,
     pages: OnceCell<pages::Pages>,
     counts: [Cell<u32>; 5],
+    kept: RefCell<Vec<Kept>>,
+}
+
+/// A report that was shown.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The checker's name.
+    pub checker: &'static str,
+    /// The devices' time.
+    pub time_ns: u64,
+    /// In a few words.
+    pub title: String,
+    /// What was shown.
+    pub block: String,
 }
 
 impl Checkers {
@@ -126,6 +140,7 @@ impl Checkers {
             changes: RefCell::default(),
             pages: OnceCell::new(),
             counts: Default::default(),
+            kept: RefCell::default(),
             symbols,
         })
     }
@@ -344,8 +359,20 @@ impl Checkers {
             output: finding.output,
         });
         if count.get() <= REPORTS_MAX {
-            remark(report::block(self, finding));
+            let block = report::block(self, finding);
+            self.kept.borrow_mut().push(Kept {
+                checker: finding.check.name(),
+                time_ns: self.now().as_ns(),
+                title: finding.what.clone(),
+                block: block.clone(),
+            });
+            remark(block);
         }
+    }
+
+    /// The reports that were shown, in order.
+    pub fn kept(&self) -> Ref<'_, [Kept]> {
+        Ref::map(self.kept.borrow(), Vec::as_slice)
     }
 
     /// The context descriptor of an address space, as it is in memory.

@@ -45,6 +45,35 @@ fn with_pasid(pasid: Option<u32>) -> String {
     pasid.map_or_else(|| "no PASID".to_owned(), |pasid| format!("PASID {pasid}"))
 }
 
+impl Outstanding {
+    /// In a few words for each thing that waits, without numbers that are others in each run: what tells one
+    /// hang from another.
+    pub fn kinds(&self) -> Vec<String> {
+        let stall = |stall: &Stall| {
+            let what = match (stall.record, stall.answers.last()) {
+                (_, Some(took)) => format!("its {} {}", subject(took), fate(took)),
+                (Entry::NotWritten, None) => "its event record not written".to_owned(),
+                (Entry::Unread, None) => "its event record not read".to_owned(),
+                (Entry::Lost, None) => "its event record lost".to_owned(),
+                (Entry::Read, None) => "its event record read".to_owned(),
+            };
+            format!("a stall of {}, {what}", stall.device)
+        };
+        let mut kinds: Vec<String> = self.stalls.shown.iter().map(stall).collect();
+        if self.page_requests.count > 0 {
+            kinds.push("a page request group without response".to_owned());
+        }
+        if self.atc_invalidations.count > 0 {
+            kinds.push("an ATC invalidation not completed".to_owned());
+        }
+        let waits = self.gates.iter().filter(|gate| gate.waiting > 0);
+        kinds.extend(waits.map(|gate| format!("something at gate \"{}\"", gate.gate)));
+        let next = self.next_command.iter();
+        kinds.extend(next.map(|command| format!("{command} not executed")));
+        kinds
+    }
+}
+
 /// What became of something that a rule took.
 fn fate(took: &Took) -> String {
     let rule = format!("rule \"{}\"", took.rule);

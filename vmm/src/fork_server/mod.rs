@@ -1,0 +1,104 @@
+//! Fork servers: a process boots a guest, stops it where it is told, and forks a child for each run that is
+//! to go on from there.
+//!
+//! The command is one process, each fork server another, each run a third. The command decides what
+//! runs, and writes files; fork servers and runs are confined as any run is (a fork server may fork).
+//! Whoever dies takes along those it has forked.
+
+mod protocol;
+mod station;
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::checkpoint::{self, Child, Side};
+use crate::cli::MachineArgs;
+pub use protocol::{Died, Found, Message, Order, Report};
+
+/// What a fork server is to do.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The machine.
+    pub machine: MachineArgs,
+    /// The command line that bundles have.
+    pub arguments: Vec<String>,
+    /// Where children begin.
+    pub from: From,
+    /// How long the way there may take, in the host's time.
+    pub boot_limit: Option<Duration>,
+    /// How long a child may take from there, in the host's time.
+    pub run_limit: Option<Duration>,
+    /// As much memory as a child may allocate beyond the guest's RAM.
+    pub memory_limit: u64,
+    /// Whether children that fail send a bundle.
+    pub bundles: bool,
+    /// The rule of which a child tells what it took first.
+    pub rule: Option<String>,
+    /// Without confinement.
+    pub unconfined: bool,
+}
+
+/// Where children begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Before the first instruction.
+    Start,
+    /// Where the guest tells this marker; `ready` is init's.
+    Marker(String),
+}
+
+/// A fork server. When this is dropped, it and its children are gone.
+pub struct ForkServer {
+    orders: File,
+    messages: File,
+    process: Child,
+}
+
+impl ForkServer {
+    /// Starts one. This process must have no other threads.
+    pub fn start(spec: &Spec) -> Result<ForkServer> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe");
+        let (order_end, orders) = pipe()?;
+        let (messages, message_end) = pipe()?;
+        match checkpoint::fork().context("cannot start a process")? {
+            Side::Parent(process) => Ok(ForkServer {
+                orders: orders.into(),
+                messages: messages.into(),
+                process,
+            }),
+            Side::Child => {
+                // Otherwise it would never see that its parent has gone.
+                drop((orders, messages));
+                station::serve(spec, order_end.into(), message_end.into())
+            }
+        }
+    }
+
+    /// Tells it to do something.
+    pub fn tell(&self, order: &Order) -> io::Result<()> {
+        protocol::send(&self.orders, order, &[])
+    }
+
+    /// What it tells next, with a bundle; none if that takes longer than `limit`. An error if it has ended.
+    pub fn next(&self, limit: Duration) -> Result<Option<(Message, Vec<u8>)>> {
+        let mut fds = [PollFd::new(&self.messages, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).context("a time limit")?;
+        match poll(&mut fds, Some(&limit)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
+            polled => polled.context("poll")?,
+        };
+        let received = protocol::receive(&self.messages);
+        match received.context("cannot read what the fork server tells")? {
+            Some(message) => Ok(Some(message)),
+            None => {
+                let ended = self.process.wait().context("waitid")?;
+                anyhow::bail!("the fork server {ended}");
+            }
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The fork server's own process, and that of each child.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Resource, Rlimit, getrlimit, setpgid, setrlimit};
+use rustix::stdio::dup2_stderr;
+use serde_json::json;
+use stallbox_bundle::{Input, Place};
+use stallbox_machine::World;
+use stallbox_machine::check::Kept;
+use stallbox_machine::outcome::Outcome;
+use stallbox_machine::outstanding::Outstanding;
+use stallbox_machine::vcpu::VcpuState;
+
+use super::protocol::{self, Died, Found, Message, Order, Report};
+use super::{From, Spec};
+use crate::boot;
+use crate::checkpoint::{self, Child, Ended, Side};
+use crate::config::EngineKind;
+use crate::confine;
+use crate::engine::{self, Vcpus, Watch, ticker};
+use crate::plan;
+use crate::run::bundle::{self, Recording, Running};
+use crate::run::configure::{self, Choices};
+use crate::run::journal::{self, Journal};
+use crate::run::{self, Course};
+
+/// Of what a child says on standard error, so much is told.
+const REMARKS_MAX: u64 = 64 << 10;
+/// A child that does not keep its own time limit is killed so much later.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Is the fork server, and is gone.
+pub(super) fn serve(spec: &Spec, orders: File, messages: File) -> ! {
+    // Keys that end what is in the foreground are the command's to see.
+    let _ = setpgid(None, None);
+    let told = match run(spec, &orders, &messages) {
+        Ok(Some(missed)) => Message::Missed(Box::new(missed)),
+        Ok(None) => checkpoint::leave(0),
+        Err(error) => Message::Failed(format!("{error:#}")),
+    };
+    let sent = protocol::send(&messages, &told, &[]);
+    checkpoint::leave(sent.is_err().into())
+}
+
+/// Runs the guest to where children begin, and forks them. Gives how the run ended, if it never came there.
+/// A child does not return.
+fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
+    let args = &spec.machine;
+    let machine = configure::machine(args, Choices::read(args)?)?;
+    if let Some(rule) = plan::pausing_rule(&machine.plan) {
+        bail!("rule \"{rule}\" pauses the run, and nobody could let it go on here");
+    }
+    if let Some(rule) = &spec.rule
+        && !machine.plan.rules.iter().any(|it| it.name == *rule)
+    {
+        bail!("the plan has no rule \"{rule}\"");
+    }
+    let guest = configure::guest(args)?;
+    let files = boot::Files::read(&guest, machine.memory_bytes)?;
+    let recording = Recording::of(
+        args,
+        &machine,
+        &guest,
+        &files,
+        spec.arguments.clone(),
+        false,
+    )?;
+    let engine = engine::open(EngineKind::Soft, &machine)?;
+    let mut world = engine.world(&machine, None, None)?;
+    world.symbols = configure::symbol_source(args, &machine);
+    let script = args.script();
+    let entry = boot::place(&world, &machine, &files, &args.append, script.as_deref())?;
+    world.symbols.kernel_loaded(entry.pc);
+    world.checkers.kernel_loaded(entry.pc)?;
+    world.pause.set_possible(true);
+    world.pause.set_stop_at(args.stop_at);
+    match &spec.from {
+        From::Start => world.pause.set_paused(true),
+        From::Marker(name) => world.pause.stop_at_marker(name),
+    }
+    let inputs = recording.inputs();
+    let course = bundle::begin(Course::Recorded(Box::new(recording)), &world);
+    let mut vcpus = engine.vcpus(&world, &machine, &entry)?;
+    let memory = data_bytes()?.saturating_add(spec.memory_limit);
+    ticker::start()?;
+    if !spec.unconfined {
+        confine::process()?;
+        confine::thread(confine::Role::ForkServer)?;
+    }
+    let injection = Rc::<RefCell<Option<String>>>::default();
+    let mut station = Station {
+        spec,
+        orders,
+        messages,
+        memory,
+        deadline: spec.boot_limit.map(|limit| Instant::now() + limit),
+        children: Vec::new(),
+        waiting: VecDeque::new(),
+        inputs,
+        has_served: false,
+        child: None,
+        place: None,
+        journal: course.journal(),
+        injection: injection.clone(),
+    };
+    if let Some(rule) = &spec.rule {
+        // Until then it takes nothing, or it might break the way there.
+        let request = json!({ "do": "only", "rule": rule, "nth": 0 }).to_string();
+        let inputs = vec![Input::Request(request)];
+        journal::perform(&inputs, &world);
+        let start = Place {
+            step: 0,
+            retired: 0,
+        };
+        station.journal.note(Some(start), &world, inputs);
+    }
+    let outcome = vcpus.run(&mut station);
+    if station.child.is_none() && station.has_served {
+        return Ok(None);
+    }
+    let report = report(&world, &*vcpus, outcome, &mut station, &course);
+    match station.child {
+        None => report.map(|(report, _)| Some(report)),
+        Some(child) => child.end(report),
+    }
+}
+
+/// Concludes the run: how it ended, and its bundle.
+fn report(
+    world: &World,
+    vcpus: &dyn Vcpus,
+    outcome: Result<Outcome>,
+    station: &mut Station<'_>,
+    course: &Running,
+) -> Result<(Report, Vec<u8>)> {
+    let outcome = outcome?;
+    let took = Duration::ZERO;
+    let args = &station.spec.machine;
+    let ended = run::report::Ended::conclude(world, vcpus, Some(outcome), args, took);
+    if station.child.is_some() {
+        // To its own standard error, which is told.
+        run::report::tell(&ended, true, world);
+    }
+    let mut bundle = Vec::new();
+    if station.spec.bundles && ended.status != 0 {
+        let journal = std::mem::take(&mut station.journal);
+        if let Some(made) = course.recorded(world, &ended, journal, station.place) {
+            stallbox_bundle::write(&made, &mut bundle)?;
+        }
+    }
+    let summary = world.tracer.summary();
+    let reports = world.console.reports();
+    let counts = world.faults.player().counts();
+    let report = Report {
+        outcome: ended
+            .outcome
+            .as_ref()
+            .map_or("error", Outcome::name)
+            .to_owned(),
+        status: ended.status,
+        command: ended.command,
+        message: ended.message(world),
+        kernel_reports: reports
+            .kept()
+            .iter()
+            .filter(|report| args.fail_on.has(report.kind))
+            .map(|report| Found {
+                kind: report.kind.name().to_owned(),
+                time_ns: report.time_ns,
+                title: String::new(),
+                lines: report.lines.clone(),
+            })
+            .collect(),
+        check_reports: world.checkers.kept().iter().map(found).collect(),
+        under_way: ended
+            .outstanding
+            .iter()
+            .flat_map(Outstanding::kinds)
+            .collect(),
+        time_ns: world.now().as_ns(),
+        instructions: vcpus.retired().unwrap_or_default(),
+        events: summary.events,
+        trace_hash: summary.trace_hash,
+        results: world.control.results(),
+        console: world.console.last_lines(),
+        matched: counts
+            .iter()
+            .map(|count| (count.rule.name.clone(), count.matched))
+            .collect(),
+        injection: station.injection.borrow().clone(),
+    };
+    Ok((report, bundle))
+}
+
+fn found(kept: &Kept) -> Found {
+    Found {
+        kind: kept.checker.to_owned(),
+        time_ns: kept.time_ns,
+        title: kept.title.clone(),
+        lines: kept.block.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// What this process may write to: all that RLIMIT_DATA is about (mm/mmap.c, may_expand_vm).
+fn data_bytes() -> Result<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").context("/proc/self/statm")?;
+    let data = statm.split_whitespace().nth(5);
+    let pages = data.and_then(|it| it.parse::<u64>().ok());
+    let pages = pages.context("/proc/self/statm does not tell the data's size")?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+/// Watches the run: first the fork server's, then, in a child, the child's.
+struct Station<'a> {
+    spec: &'a Spec,
+    orders: &'a File,
+    messages: &'a File,
+    /// As much as a child may have to write to.
+    memory: u64,
+    deadline: Option<Instant>,
+    children: Vec<Ward>,
+    /// Asked for, and not begun.
+    waiting: VecDeque<(u64, Vec<String>)>,
+    inputs: BTreeMap<String, String>,
+    has_served: bool,
+    /// This process is one.
+    child: Option<Own>,
+    place: Option<Place>,
+    journal: Journal,
+    injection: Rc<RefCell<Option<String>>>,
+}
+
+/// A child of this process.
+struct Ward {
+    id: u64,
+    process: Child,
+    files: Own,
+    /// It is killed then.
+    deadline: Option<Instant>,
+    killed: Option<Died>,
+}
+
+/// Where a child writes, and its parent reads.
+struct Own {
+    report: File,
+    remarks: File,
+}
+
+impl Own {
+    fn new() -> Result<Own> {
+        let file = |name| memfd_create(name, MemfdFlags::CLOEXEC).context("memfd_create");
+        Ok(Own {
+            report: file(c"stallbox-report")?.into(),
+            remarks: file(c"stallbox-remarks")?.into(),
+        })
+    }
+
+    /// The child's run is over.
+    fn end(mut self, report: Result<(Report, Vec<u8>)>) -> ! {
+        let written = match report {
+            Ok((report, bundle)) => protocol::send(&mut self.report, &report, &bundle),
+            Err(error) => {
+                let _ = writeln!(self.remarks, "stallbox: {error:#}");
+                checkpoint::leave(Outcome::ERROR.into())
+            }
+        };
+        checkpoint::leave(match written {
+            Ok(()) => 0,
+            Err(_) => Outcome::ERROR.into(),
+        })
+    }
+}
+
+impl Ward {
+    /// What has become of it, once it has ended.
+    fn gather(mut self) -> (Message, Vec<u8>) {
+        let ended = self.process.wait();
+        let mut remarks = Vec::new();
+        let _ = self.files.remarks.seek(SeekFrom::Start(0));
+        let _ = (&self.files.remarks)
+            .take(REMARKS_MAX)
+            .read_to_end(&mut remarks);
+        let mut report = None;
+        if let Ok(Ended::Status(0)) = ended {
+            let _ = self.files.report.seek(SeekFrom::Start(0));
+            report = protocol::receive(&self.files.report).ok().flatten();
+        }
+        let died = match (&report, ended, self.killed) {
+            (Some(_), ..) => None,
+            (None, _, Some(why)) => Some(why),
+            (None, Ok(Ended::Signal(signal)), None) => Some(Died::Signal(signal)),
+            (None, Ok(Ended::Status(status)), None) => Some(Died::Status(status)),
+            (None, Err(_), None) => Some(Died::Status(Outcome::ERROR.into())),
+        };
+        let (report, bundle) = report.unzip();
+        let message = Message::Done {
+            id: self.id,
+            died,
+            report: report.map(Box::new),
+            remarks: String::from_utf8_lossy(&remarks).into_owned(),
+        };
+        (message, bundle.unwrap_or_default())
+    }
+}
+
+impl Station<'_> {
+    /// Forks children until the run is to end, or this is one of them.
+    fn serve(&mut self, world: &World) -> Result<Option<Outcome>> {
+        if !self.has_served {
+            self.has_served = true;
+            let time_ns = world.now().as_ns();
+            let inputs = self.inputs.clone();
+            let ready = Message::Ready { time_ns, inputs };
+            protocol::send(self.messages, &ready, &[])?;
+        }
+        loop {
+            if let Some((id, requests)) = self.waiting.pop_front() {
+                if self.fork(id, world, requests)? {
+                    return Ok(None);
+                }
+                // As long as there are orders, they come first.
+            } else {
+                self.wait()?;
+            }
+            if !self.is_asked()? {
+                continue;
+            }
+            let Some((order, _)) = protocol::receive(self.orders)? else {
+                return Ok(Some(Outcome::Quit));
+            };
+            match order {
+                Order::Kill { id } => {
+                    self.waiting.retain(|(it, _)| *it != id);
+                    self.kill(|child| child.id == id, Died::Killed);
+                }
+                Order::Run { id, requests } => self.waiting.push_back((id, requests)),
+            }
+        }
+    }
+
+    /// Waits until there is an order, and tells meanwhile of children that have ended.
+    fn wait(&mut self) -> Result<()> {
+        let due = self
+            .children
+            .iter()
+            .filter_map(|child| child.deadline)
+            .min();
+        let limit = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let limit = limit.map(rustix::event::Timespec::try_from).transpose()?;
+        let mut fds = vec![PollFd::new(self.orders, PollFlags::IN)];
+        let children = self.children.iter();
+        fds.extend(children.map(|child| PollFd::new(&child.process, PollFlags::IN)));
+        match poll(&mut fds, limit.as_ref()) {
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            polled => polled.context("poll")?,
+        };
+        let ended: Vec<bool> = fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        for index in (0..ended.len()).rev().filter(|&index| ended[index]) {
+            let (message, bundle) = self.children.remove(index).gather();
+            protocol::send(self.messages, &message, &bundle)?;
+        }
+        let now = Instant::now();
+        let is_late = |child: &Ward| child.deadline.is_some_and(|due| due <= now);
+        self.kill(is_late, Died::Late);
+        Ok(())
+    }
+
+    fn kill(&mut self, which: impl Fn(&Ward) -> bool, why: Died) {
+        for child in self.children.iter_mut().filter(|child| which(child)) {
+            child.killed = Some(why);
+            child.deadline = None;
+            child.process.kill();
+        }
+    }
+
+    fn is_asked(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(self.orders, PollFlags::IN)];
+        let now = rustix::event::Timespec::default();
+        match poll(&mut fds, Some(&now)) {
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            polled => Ok(polled.context("poll")? > 0),
+        }
+    }
+
+    /// Forks a child; true in it.
+    fn fork(&mut self, id: u64, world: &World, requests: Vec<String>) -> Result<bool> {
+        let files = Own::new()?;
+        match checkpoint::fork() {
+            Ok(Side::Parent(process)) => {
+                let limit = self.spec.run_limit;
+                self.children.push(Ward {
+                    id,
+                    process,
+                    files,
+                    deadline: limit.map(|limit| Instant::now() + limit + GRACE),
+                    killed: None,
+                });
+                Ok(false)
+            }
+            Ok(Side::Child) => {
+                if let Err(error) = self.become_child(&files, world, requests) {
+                    files.end(Err(error));
+                }
+                self.child = Some(files);
+                Ok(true)
+            }
+            // There may be room for it once another has ended.
+            Err(_) if !self.children.is_empty() => {
+                self.waiting.push_front((id, requests));
+                self.wait()?;
+                Ok(false)
+            }
+            Err(error) => Err(error).context("cannot start a process"),
+        }
+    }
+
+    /// This process is a child now: it belongs to itself, and does what it was made for.
+    fn become_child(&mut self, files: &Own, world: &World, requests: Vec<String>) -> Result<()> {
+        for sibling in std::mem::take(&mut self.children) {
+            sibling.process.disown();
+        }
+        dup2_stderr(files.remarks.as_fd()).context("dup2")?;
+        let limit = Rlimit {
+            current: Some(self.memory),
+            ..getrlimit(Resource::Data)
+        };
+        setrlimit(Resource::Data, limit).context("setrlimit")?;
+        checkpoint::begin()?;
+        self.deadline = self.spec.run_limit.map(|limit| Instant::now() + limit);
+        if let Some(rule) = self.spec.rule.clone() {
+            self.watch_rule(world, &rule);
+        }
+        let inputs: Vec<Input> = requests.into_iter().map(Input::Request).collect();
+        journal::perform(&inputs, world);
+        self.journal.note(self.place, world, inputs);
+        world.pause.set_paused(false);
+        Ok(())
+    }
+
+    /// Keeps the first event of a rule's.
+    fn watch_rule(&self, world: &World, rule: &str) {
+        let kept = self.injection.clone();
+        let named = format!("\"rule\":{}", json!(rule));
+        world.tracer.observe(Box::new(move |emitted| {
+            let mut kept = kept.borrow_mut();
+            if kept.is_none() {
+                let line = String::from_utf8_lossy(emitted.line);
+                *kept = line.contains(&named).then(|| line.trim_end().to_owned());
+            }
+        }));
+    }
+}
+
+impl Watch for Station<'_> {
+    fn stands_at(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    fn look(&mut self, world: &World, _vcpus: &dyn Fn() -> Vec<VcpuState>) -> Option<Outcome> {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Some(Outcome::Timeout);
+        }
+        let half_done = world.timeline.is_unfinished() || world.is_unfinished();
+        if self.child.is_some() || !world.pause.is_paused() || half_done || self.place.is_none() {
+            return None;
+        }
+        match self.serve(world) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                // Unless whoever would be told has gone.
+                let told = Message::Failed(format!("{error:#}"));
+                let _ = protocol::send(self.messages, &told, &[]);
+                Some(Outcome::Quit)
+            }
+        }
+    }
+}

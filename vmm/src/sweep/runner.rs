@@ -1,0 +1,163 @@
+//! Many runs from one place: as many at a time as there are CPUs, their ends in order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::fork_server::{Died, ForkServer, Message, Order, Report, Spec};
+
+/// How often to look at what else there is to do.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// A fork server that ends so often, with no run done in between, is not started again.
+const STARTS_MAX: u32 = 3;
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// How its process ended, if that was not by itself with a report.
+    pub died: Option<Died>,
+    /// How the run ended.
+    pub report: Option<Box<Report>>,
+    /// What was told on its standard error.
+    pub remarks: String,
+    /// Its bundle, if it has failed.
+    pub bundle: Vec<u8>,
+}
+
+/// Runs, begun one after the other.
+pub struct Runner {
+    spec: Spec,
+    server: Option<ForkServer>,
+    /// The machine's time where runs begin, and what it was made of.
+    begins: Option<(u64, BTreeMap<String, String>)>,
+    /// Begun, and not done.
+    running: BTreeMap<u64, Vec<String>>,
+    /// Done, but not handed out yet.
+    done: BTreeMap<u64, Done>,
+    /// Starts without a run done.
+    starts: u32,
+}
+
+impl Runner {
+    /// A runner; its fork server boots meanwhile.
+    pub fn new(spec: Spec) -> Result<Runner> {
+        let mut runner = Runner {
+            spec,
+            server: None,
+            begins: None,
+            running: BTreeMap::new(),
+            done: BTreeMap::new(),
+            starts: 0,
+        };
+        runner.start()?;
+        Ok(runner)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.starts += 1;
+        self.server = Some(ForkServer::start(&self.spec)?);
+        Ok(())
+    }
+
+    /// The machine's time where runs begin, once it is there, and SHA-256 of what it was made of.
+    pub fn begins(&self) -> Option<&(u64, BTreeMap<String, String>)> {
+        self.begins.as_ref()
+    }
+
+    /// How many have begun and are not done.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Begins a run, which does these requests first. Those are numbered in ascending order.
+    pub fn begin(&mut self, number: u64, requests: Vec<String>) -> Result<()> {
+        self.running.insert(number, requests.clone());
+        self.tell(number, requests)
+    }
+
+    fn tell(&mut self, id: u64, requests: Vec<String>) -> Result<()> {
+        let server = self.server.as_ref().context("there is no fork server")?;
+        // One that has gone is noticed when it is listened to.
+        let _ = server.tell(&Order::Run { id, requests });
+        Ok(())
+    }
+
+    /// Waits a moment, and takes what has ended meanwhile.
+    pub fn wait(&mut self) -> Result<()> {
+        let server = self.server.as_ref().context("there is no fork server")?;
+        match server.next(INTERVAL) {
+            Ok(None) => Ok(()),
+            Ok(Some((Message::Ready { time_ns, inputs }, _))) => {
+                self.begins = Some((time_ns, inputs));
+                Ok(())
+            }
+            Ok(Some((Message::Failed(why), _))) => bail!(why),
+            Ok(Some((Message::Missed(report), _))) => bail!(
+                "the guest did not come to where the runs begin (--from): {}{}",
+                report
+                    .message
+                    .unwrap_or_else(|| "its command ended before".to_owned()),
+                last_lines(&report.console)
+            ),
+            Ok(Some((
+                Message::Done {
+                    id,
+                    died,
+                    report,
+                    remarks,
+                },
+                bundle,
+            ))) => {
+                self.starts = 0;
+                self.running.remove(&id);
+                self.done.insert(
+                    id,
+                    Done {
+                        died,
+                        report,
+                        remarks,
+                        bundle,
+                    },
+                );
+                Ok(())
+            }
+            Err(error) => self.restart(error),
+        }
+    }
+
+    /// The fork server has gone, and its children with it: the runs that were under way begin again.
+    fn restart(&mut self, error: anyhow::Error) -> Result<()> {
+        if self.starts >= STARTS_MAX {
+            return Err(error);
+        }
+        self.server = None;
+        self.start()?;
+        for (number, requests) in self.running.clone() {
+            self.tell(number, requests)?;
+        }
+        Ok(())
+    }
+
+    /// The next run in order that is done: all with lower numbers were handed out.
+    pub fn take(&mut self) -> Option<(u64, Done)> {
+        let (&first, _) = self.done.first_key_value()?;
+        let is_next = self
+            .running
+            .first_key_value()
+            .is_none_or(|(&it, _)| it > first);
+        is_next.then(|| self.done.pop_first()).flatten()
+    }
+}
+
+fn last_lines(console: &[String]) -> String {
+    let mut text = String::new();
+    for line in console {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("; the console's last lines:{text}")
+}
