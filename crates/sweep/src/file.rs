@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use serde::Deserialize;
 
-use crate::{Header, Run, Seeds, Sweep};
+use crate::{Header, RUNS_MAX, Run, Seeds, Sweep};
 
 /// The format's number.
 pub const FORMAT: u32 = 1;
@@ -84,6 +84,14 @@ impl<I: Iterator<Item = u64>> Checked<'_, I> {
             let all = self.all.shortened(8);
             return Err(format!("run {number} is none of those of this file: {all}"));
         }
+        // Whoever puts shards together copies it by this name.
+        if let Some(bundle) = &run.bundle
+            && (bundle.is_empty() || bundle.starts_with('.') || bundle.contains(['/', '\0']))
+        {
+            return Err(format!(
+                "{bundle:?} is no name of a file beside the results"
+            ));
+        }
         if run.passed() && run.signature.is_some() {
             return Err(format!("run {number} has passed, and has a signature"));
         }
@@ -114,6 +122,12 @@ impl Sweep {
             return Err(ResultsError::Format { file, format });
         }
         let header: Header = lines.parse(&first)?;
+        let count = header.varied.numbers().len();
+        if count > RUNS_MAX {
+            return Err(lines.error(format!(
+                "{count} are more than the {RUNS_MAX} runs that a sweep may have"
+            )));
+        }
         let numbers = header.numbers();
         let mut checked = Checked {
             all: &numbers,
@@ -279,6 +293,17 @@ mod tests {
                 .contains("line 1: the range 5..0 has nothing in it")
         );
         assert!(why(&good[..good.len() - 5]).contains("line 6: it has no end"));
+        let outside = changed("\"f-1.sbx\"", "\"../f.sbx\"");
+        assert!(outside.contains("line 3: \"../f.sbx\" is no name of a file beside the results"));
+        let places = r#"{"places":{"rule":"r","count":18446744073709551615}}"#;
+        let many = changed(
+            r#"{"seeds":"0..5"}"#,
+            &format!("{places},\"shard\":\"1/2\""),
+        );
+        assert!(
+            many.contains("line 1: 18446744073709551615 are more than"),
+            "{many}"
+        );
         assert!(why(&format!("{good}[5]\n")).contains("line 7: it is no JSON object"));
         let long = format!("{good}\"{}\"\n", "x".repeat(1 << 20));
         assert!(why(&long).contains("line 7: it is longer than the 1 MiB"));

@@ -16,7 +16,8 @@ impl Sweep {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = self.summarise(&mut text);
-        text
+        // Names and messages may come from a file: none of them commands the terminal.
+        text.replace(|it: char| it.is_control() && it != '\n', "?")
     }
 
     fn summarise(&self, text: &mut String) -> std::fmt::Result {
@@ -29,6 +30,9 @@ impl Sweep {
         let verdicts: Vec<String> = verdicts
             .map(|(verdict, count)| format!("{count} {verdict}"))
             .collect();
+        if let Some(shard) = self.header.shard {
+            write!(text, "shard {shard}: ")?;
+        }
         writeln!(
             text,
             "{} from \"{}\" at {} ns: {}",
@@ -236,6 +240,21 @@ mod tests {
             summary.contains("all of them are the same run: nothing in it is drawn"),
             "{summary}"
         );
+    }
+
+    #[test]
+    fn a_shard_says_so_and_nothing_commands_the_terminal() {
+        let mut shard = header("0..4");
+        shard.shard = Some("2/2".parse().unwrap());
+        let mut failed = warned(1, "f");
+        failed.message = Some("\u{1b}]0;title\u{7}".into());
+        let summary = Sweep::new(shard, vec![failed, passed(3)]).summary();
+        assert!(
+            summary.starts_with("shard 2/2: 2 runs from \"ready\""),
+            "{summary}"
+        );
+        assert!(summary.contains("seed 1: ?]0;title?\n"), "{summary}");
+        assert!(!summary.contains("no result"), "{summary}");
     }
 
     #[test]
