@@ -88,9 +88,7 @@ impl<I: Iterator<Item = u64>> Checked<'_, I> {
         if let Some(bundle) = &run.bundle
             && (bundle.is_empty() || bundle.starts_with('.') || bundle.contains(['/', '\0']))
         {
-            return Err(format!(
-                "{bundle:?} is no name of a file beside the results"
-            ));
+            return Err(format!("{bundle:?} is no name of a file"));
         }
         if run.passed() && run.signature.is_some() {
             return Err(format!("run {number} has passed, and has a signature"));
@@ -294,7 +292,7 @@ mod tests {
         );
         assert!(why(&good[..good.len() - 5]).contains("line 6: it has no end"));
         let outside = changed("\"f-1.sbx\"", "\"../f.sbx\"");
-        assert!(outside.contains("line 3: \"../f.sbx\" is no name of a file beside the results"));
+        assert!(outside.contains("line 3: \"../f.sbx\" is no name of a file"));
         let places = r#"{"places":{"rule":"r","count":18446744073709551615}}"#;
         let many = changed(
             r#"{"seeds":"0..5"}"#,

@@ -21,7 +21,6 @@ mod seeds;
 mod shrink;
 mod signature;
 mod summary;
-mod until;
 
 pub use evidence::{CheckReport, Death, Evidence, KernelReport, Verdict};
 pub use file::{FORMAT, ResultsError};
@@ -33,4 +32,3 @@ pub use results::{Begin, CONSOLE_LINES, Header, PlaceInfo, Run, Sweep, Varied};
 pub use seeds::{RUNS_MAX, Seeds, SeedsError, Shard, ShardError};
 pub use shrink::{Candidate, Dimension, Shrink, Tried};
 pub use signature::{FRAMES_MAX, Signature};
-pub use until::UntilFailures;

@@ -78,7 +78,7 @@ fn list(shards: &[Shard]) -> String {
 pub struct Merged {
     /// The whole sweep, as one machine would have run it.
     pub sweep: Sweep,
-    /// Its bundles: beside which of the given results each is, and its name.
+    /// Its bundles: of which of the given results each is, and its name.
     pub bundles: Vec<(usize, String)>,
 }
 

@@ -40,7 +40,7 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Begin {
-    /// What the guest said there: `ready`, or a marker.
+    /// What the guest said there: `ready`, or a marker; `start`, if nothing.
     pub at: String,
     /// The devices' time there.
     pub time_ns: u64,
@@ -122,7 +122,7 @@ pub struct Run {
     /// The console's last lines, if it did not pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub console: Vec<String>,
-    /// The bundle that repeats it, if it is the first of its kind: the name of a file beside the results.
+    /// The bundle that repeats it, if it is the first of its kind: the name of a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
 }
@@ -194,8 +194,8 @@ impl Header {
 impl Sweep {
     /// A sweep of runs that may come in any order. What one after the other would not have run is left
     /// out (behind the last failure of `until_failures`), and so are the names of bundles that are not
-    /// needed ([`Sweep::surplus_bundles`]): the same runs make the same sweep, however many were under
-    /// way at a time.
+    /// needed, because a run of the same kind with a lower number has one: the same runs make the same
+    /// sweep, however many were under way at a time.
     pub fn new(header: Header, runs: Vec<Run>) -> Sweep {
         let mut sweep = Sweep { header, runs };
         sweep.runs.sort_by_key(|run| run.number);
@@ -228,19 +228,6 @@ impl Sweep {
             }
         }
         first.into_values().collect()
-    }
-
-    /// The bundles among `runs` that a sweep of them does not need: there is one of a run of the same
-    /// kind with a lower number, or the sweep was over before.
-    pub fn surplus_bundles(&self, runs: &[Run]) -> Vec<String> {
-        let needed: BTreeSet<&String> = self
-            .runs
-            .iter()
-            .filter_map(|run| run.bundle.as_ref())
-            .collect();
-        let given = runs.iter().filter_map(|run| run.bundle.as_ref());
-        let surplus: BTreeSet<&String> = given.filter(|bundle| !needed.contains(bundle)).collect();
-        surplus.into_iter().cloned().collect()
     }
 
     /// The numbers of the runs that should be there and are not: the sweep was cut short.
@@ -368,7 +355,6 @@ pub(crate) mod tests {
             .filter_map(|run| run.bundle.as_deref())
             .collect();
         assert_eq!(bundles, ["f-0.sbx", "g-1.sbx"]);
-        assert_eq!(sweep.surplus_bundles(&runs), ["f-4.sbx"]);
         assert!(sweep.missing().is_empty());
     }
 
@@ -387,7 +373,6 @@ pub(crate) mod tests {
         let sweep = Sweep::new(until.clone(), runs.clone());
         assert!(sweep.runs.iter().map(|run| run.number).eq(0..4));
         assert!(sweep.missing().is_empty());
-        assert_eq!(sweep.surplus_bundles(&runs), ["f-3.sbx", "h-5.sbx"]);
         let cut = Sweep::new(until, vec![passed(0), warned(3, "f")]);
         assert_eq!(cut.missing().to_string(), "1..3,4..1000");
     }

@@ -428,7 +428,7 @@ Call trace:
     );
     is(
         "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b",
-        "kernel panic: Attempted to kill init! exitcode=X",
+        "kernel panic: Attempted to kill init! exitcode=ADDR",
         &[],
     );
 }
@@ -526,16 +526,16 @@ fn what_has_no_report_is_told_by_its_end() {
         ),
         ("reset", 122, "the guest asked for a reset"),
         ("panic", 121, "kernel panic"),
-        ("asleep", 122, "hung: all CPUs sleep: read of X, tag N"),
+        ("asleep", 122, "hung: all CPUs sleep: read of ADDR, tag NUM"),
         (
             "stop-at",
             124,
-            "hung: time limit (--stop-at): read of X, tag N",
+            "hung: time limit (--stop-at): read of ADDR, tag NUM",
         ),
         (
             "timeout",
             124,
-            "hung: time limit (--timeout): read of X, tag N",
+            "hung: time limit (--timeout): read of ADDR, tag NUM",
         ),
         ("unheard", 125, "lost: unheard"),
     ] {

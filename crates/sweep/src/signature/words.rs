@@ -26,10 +26,10 @@ pub(super) fn settled(text: &str) -> String {
             return format!("TASK{}", &found["behind"]);
         }
         if found.name("address").is_some() {
-            return "X".to_owned();
+            return "ADDR".to_owned();
         }
         // The unit, too, can be another one for another time.
-        found.name("unit").map_or("N", |_| "T").to_owned()
+        found.name("unit").map_or("NUM", |_| "TIME").to_owned()
     });
     printable(&replaced)
 }
@@ -76,12 +76,12 @@ mod tests {
             ("kworker/u8:3/45 is here", "TASK is here"),
             (
                 "Attempted to kill init! exitcode=0x0000000b",
-                "Attempted to kill init! exitcode=X",
+                "Attempted to kill init! exitcode=ADDR",
             ),
-            ("on unknown-block(0,0)", "on unknown-block(N,N)"),
-            ("CPU#1 stuck for 26s!", "CPU#N stuck for T!"),
-            ("no answer for 955 ms", "no answer for T"),
-            ("pfn:4123a at ffff800080d78488", "pfn:4123a at X"),
+            ("on unknown-block(0,0)", "on unknown-block(NUM,NUM)"),
+            ("CPU#1 stuck for 26s!", "CPU#NUM stuck for TIME!"),
+            ("no answer for 955 ms", "no answer for TIME"),
+            ("pfn:4123a at ffff800080d78488", "pfn:4123a at ADDR"),
             ("in el1h_64_irq+0x6c/0x70 [mod 0123abcd]", "in el1h_64_irq"),
             ("ct_kernel_exit.constprop.0+0xa0/0xb0", "ct_kernel_exit"),
             ("a\u{1b}[1m  b\tc\r", "a [1m b c"),
