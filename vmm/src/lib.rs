@@ -24,5 +24,6 @@ pub mod measure;
 mod output;
 pub mod plan;
 pub mod run;
+pub mod shrink;
 mod signals;
 pub mod sweep;

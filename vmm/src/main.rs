@@ -10,7 +10,7 @@ use clap::Parser;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
 use stallbox_vmm::cli::{Action, BundleAction, Cli, PlanAction};
-use stallbox_vmm::{control, image, measure, plan, run, sweep};
+use stallbox_vmm::{control, image, measure, plan, run, shrink, sweep};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Action::Replay(args) => run::replay(args),
         Action::Bundle(BundleAction::Show(args)) => run::show(args),
         Action::Sweep(args) => sweep::sweep(args),
+        Action::Shrink(args) => shrink::shrink(args),
         Action::Measure(args) => measure::run(args),
         Action::Inspect(args) => control::inspect(args),
         Action::Plan(PlanAction::Check(args)) => plan::check(args),

@@ -16,8 +16,8 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::slice;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 pub use outlet::{GRACE, LIMIT_BYTES, Outlet, drain, wait};
 
@@ -105,8 +105,17 @@ pub fn stdout() -> Outlet {
 
 /// Standard error of this process.
 fn stderr() -> Outlet {
-    static STDERR: OnceLock<Outlet> = OnceLock::new();
-    STDERR.get_or_init(Outlet::stderr).clone()
+    let mut stderr = STDERR.lock().unwrap_or_else(PoisonError::into_inner);
+    stderr.get_or_insert_with(Outlet::stderr).clone()
+}
+
+static STDERR: Mutex<Option<Outlet>> = Mutex::new(None);
+
+/// Standard error is another file from now on, in a process that was forked. What was written to the old one,
+/// and not taken yet, is its parent's to write.
+pub fn stderr_was_replaced() {
+    *STDERR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    DEFERRED.store(false, Ordering::Relaxed);
 }
 
 /// What went wrong with standard output.

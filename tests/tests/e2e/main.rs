@@ -36,6 +36,7 @@ mod probe;
 mod programs;
 mod registers;
 mod replay;
+mod shrink;
 mod signals;
 mod smmu_properties;
 mod sweep;

@@ -13,12 +13,9 @@ pub struct ReplayArgs {
     /// The bundle, of `stallbox run --record`.
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// The kernel, if it is not in the bundle, and not where it was.
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// The same of the initial RAM disk.
-    #[arg(long, value_name = "FILE")]
-    pub initrd: Option<PathBuf>,
+    /// What it booted.
+    #[command(flatten)]
+    pub files: FilesArgs,
     /// Live control, as for `run`; requests that change the machine are refused.
     #[arg(long, value_name = "SOCKET")]
     pub control: Option<PathBuf>,
@@ -49,6 +46,17 @@ pub struct ReplayArgs {
     /// Does not show the guest's console.
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// Where a recorded run's files are now.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FilesArgs {
+    /// The kernel, if it is not in the bundle, and not where it was.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The same of the initial RAM disk.
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
 }
 
 /// What to do with bundles.

@@ -9,12 +9,13 @@ mod machine;
 mod measure;
 mod plan;
 mod run;
+mod shrink;
 mod sweep;
 
 use clap::{Parser, Subcommand};
 
 pub use accel::Accelerator;
-pub use bundle::{BundleAction, BundleShowArgs, ReplayArgs};
+pub use bundle::{BundleAction, BundleShowArgs, FilesArgs, ReplayArgs};
 pub use guest::GuestArgs;
 pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
 pub use inspect::{InspectArgs, What};
@@ -22,6 +23,7 @@ pub use machine::MachineArgs;
 pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::RunArgs;
+pub use shrink::ShrinkArgs;
 pub use sweep::{MergeArgs, RunsArgs, SweepAction, SweepArgs};
 
 /// An arm64 machine for device page faults.
@@ -58,6 +60,11 @@ pub enum Action {
     /// Exit status: 0 all have passed, 1 some have failed, 122 a signal ended it half way, 125 an error of
     /// Stallbox or of the command line. With 122, what was done is told and written.
     Sweep(Box<SweepArgs>),
+    /// Makes a recorded failure smaller: fewer rules, a shorter command, fewer vCPUs, less memory.
+    ///
+    /// Exit status: 0, 122 a signal ended it half way (what was found is written), 125 an error of Stallbox or of
+    /// the command line, or a run that does not fail.
+    Shrink(ShrinkArgs),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
     /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 122 a signal

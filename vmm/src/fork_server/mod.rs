@@ -15,9 +15,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+use stallbox_bundle::Bundle;
 
 use crate::checkpoint::{self, Child, Side};
-use crate::cli::MachineArgs;
+use crate::cli::{FilesArgs, MachineArgs};
 pub use protocol::{Died, Found, Message, Order, Report};
 
 /// What a fork server is to do.
@@ -25,6 +26,8 @@ pub use protocol::{Died, Found, Message, Order, Report};
 pub struct Spec {
     /// The machine.
     pub machine: MachineArgs,
+    /// What was recorded, if it is made of that and not of the files that the options name.
+    pub recorded: Option<(Bundle, FilesArgs)>,
     /// The command line that bundles have.
     pub arguments: Vec<String>,
     /// Where children begin.

@@ -56,7 +56,11 @@ pub(super) fn serve(spec: &Spec, orders: File, messages: File) -> ! {
 /// A child does not return.
 fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
     let args = &spec.machine;
-    let machine = configure::machine(args, Choices::read(args)?)?;
+    let choices = match &spec.recorded {
+        None => Choices::read(args)?,
+        Some((bundle, _)) => Choices::recorded(bundle)?,
+    };
+    let machine = configure::machine(args, choices)?;
     if let Some(rule) = plan::pausing_rule(&machine.plan) {
         bail!("rule \"{rule}\" pauses the run, and nobody could let it go on here");
     }
@@ -65,16 +69,19 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
     {
         bail!("the plan has no rule \"{rule}\"");
     }
-    let guest = configure::guest(args)?;
-    let files = boot::Files::read(&guest, machine.memory_bytes)?;
-    let recording = Recording::of(
-        args,
-        &machine,
-        &guest,
-        &files,
-        spec.arguments.clone(),
-        false,
-    )?;
+    let (files, recording) = match &spec.recorded {
+        None => {
+            let guest = configure::guest(args)?;
+            let files = boot::Files::read(&guest, machine.memory_bytes)?;
+            let arguments = spec.arguments.clone();
+            let recording = Recording::of(args, &machine, &guest, &files, arguments, false)?;
+            (files, recording)
+        }
+        Some((recorded, named)) => (
+            bundle::files(recorded, args, named)?,
+            Recording::again(recorded, spec.arguments.clone()),
+        ),
+    };
     let engine = engine::open(EngineKind::Soft, &machine)?;
     let mut world = engine.world(&machine, None, None)?;
     world.symbols = configure::symbol_source(args, &machine);
@@ -430,6 +437,7 @@ impl Station<'_> {
             sibling.process.disown();
         }
         dup2_stderr(files.remarks.as_fd()).context("dup2")?;
+        stallbox_output::stderr_was_replaced();
         let limit = Rlimit {
             current: Some(self.memory),
             ..getrlimit(Resource::Data)

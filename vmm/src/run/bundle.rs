@@ -21,8 +21,9 @@ use super::journal::{self, Difference, Journal, Script};
 use super::report::Ended;
 use super::{Course, drive};
 use crate::boot::Files;
-use crate::cli::{Action, BundleShowArgs, Cli, MachineArgs, ReplayArgs, RunArgs};
+use crate::cli::{Action, BundleShowArgs, Cli, FilesArgs, MachineArgs, ReplayArgs, RunArgs};
 use crate::config::{EngineKind, GuestConfig};
+use crate::fork_server::From;
 
 /// What a bundle has of a run before it begins.
 pub(crate) struct Recording {
@@ -60,6 +61,17 @@ impl Recording {
 }
 
 impl Recording {
+    /// Of a run of what another bundle has, by another command line.
+    pub(crate) fn again(bundle: &Bundle, arguments: Vec<String>) -> Recording {
+        Recording {
+            arguments,
+            kernel: bundle.kernel.clone(),
+            initramfs: bundle.initramfs.clone(),
+            plan: bundle.plan.clone(),
+            latency: bundle.latency.clone(),
+        }
+    }
+
     /// SHA-256 of what decides the run beside the command line, by name.
     pub(crate) fn inputs(&self) -> BTreeMap<String, String> {
         let text = |text: &str| hex(&Sha256::digest(text.as_bytes()));
@@ -209,17 +221,34 @@ fn read(path: &Path) -> Result<Bundle> {
     stallbox_bundle::read(&bytes).with_context(|| format!("the bundle {}", path.display()))
 }
 
+/// What a bundle is a run of.
+pub(crate) struct Line {
+    pub run: Box<RunArgs>,
+    /// Of a run of a sweep: where it began, and the rule that was tried at its places.
+    pub sweep: Option<(From, Option<String>)>,
+}
+
+impl Line {
+    /// The command line of a bundle.
+    pub(crate) fn of(bundle: &Bundle) -> Result<Line> {
+        let line = [String::from("stallbox")].into_iter();
+        let cli = Cli::try_parse_from(line.chain(bundle.arguments.iter().cloned()))
+            .map_err(|refusal| anyhow!("this Stallbox refuses its command line: {refusal}"))?;
+        match cli.action {
+            Action::Run(run) => Ok(Line { run, sweep: None }),
+            // What sets it apart is in the journal.
+            Action::Sweep(sweep) => Ok(Line {
+                run: Box::new(RunArgs::of(sweep.machine)),
+                sweep: Some((sweep.runs.from, sweep.runs.place)),
+            }),
+            _ => bail!("its command line is that of another command than run or sweep"),
+        }
+    }
+}
+
 /// The options of the recorded run, with what is to be seen of its repetition.
 fn options(bundle: &Bundle, args: &ReplayArgs) -> Result<RunArgs> {
-    let line = [String::from("stallbox")].into_iter();
-    let cli = Cli::try_parse_from(line.chain(bundle.arguments.iter().cloned()))
-        .map_err(|refusal| anyhow!("this Stallbox refuses its command line: {refusal}"))?;
-    let mut run = match cli.action {
-        Action::Run(run) => run,
-        // One run of many: what sets it apart is in the journal.
-        Action::Sweep(sweep) => Box::new(RunArgs::of(sweep.machine)),
-        _ => bail!("its command line is that of another command than run or sweep"),
-    };
+    let mut run = Line::of(bundle)?.run;
     run.engine = EngineKind::Soft;
     run.record = None;
     run.embed = false;
@@ -233,9 +262,9 @@ fn options(bundle: &Bundle, args: &ReplayArgs) -> Result<RunArgs> {
     run.quiet = args.quiet;
     run.machine.check.extend(args.check.iter().cloned());
     run.machine.symbols = args.symbols.clone().or(run.machine.symbols);
-    if args.kernel.is_some() {
+    if args.files.kernel.is_some() {
         run.machine.guest.image = None;
-        run.machine.guest.kernel = args.kernel.clone();
+        run.machine.guest.kernel = args.files.kernel.clone();
     }
     Ok(*run)
 }
@@ -277,43 +306,54 @@ fn resolve(
     Ok((place.into(), bytes))
 }
 
-/// `stallbox replay`.
-pub fn replay(args: &ReplayArgs) -> Result<u8> {
-    let bundle = read(&args.bundle)?;
-    let named = || format!("the bundle {}", args.bundle.display());
+/// A bundle that this Stallbox can repeat.
+pub(crate) fn repeatable(path: &Path) -> Result<Bundle> {
+    let bundle = read(path)?;
     if bundle.version != env!("CARGO_PKG_VERSION") {
         bail!(
-            "{} was recorded by Stallbox {}, and this is {}: another version's machine is another one",
-            named(),
+            "the bundle {} was recorded by Stallbox {}, and this is {}: another version's machine is another \
+             one",
+            path.display(),
             bundle.version,
             env!("CARGO_PKG_VERSION")
         );
     }
-    let run = options(&bundle, args).with_context(named)?;
-    let choices = Choices::recorded(&bundle).with_context(named)?;
-    let machine = configure::machine(&run.machine, choices)?;
+    Ok(bundle)
+}
+
+/// What the recorded run booted: the bundle's own, or files that are `named`, or those that the options
+/// lead to.
+pub(crate) fn files(bundle: &Bundle, args: &MachineArgs, named: &FilesArgs) -> Result<Files> {
     let kernel = resolve(
         "kernel",
         &bundle.kernel,
-        args.kernel.as_deref(),
+        named.kernel.as_deref(),
         "--kernel",
-        || Ok(std::fs::read(configure::guest(&run.machine)?.kernel)?),
+        || Ok(std::fs::read(configure::guest(args)?.kernel)?),
     )?;
     let initramfs = bundle.initramfs.as_ref().map(|recorded| {
         resolve(
             "initial RAM disk",
             recorded,
-            args.initrd.as_deref(),
+            named.initrd.as_deref(),
             "--initrd",
             || {
-                let guest = configure::guest(&run.machine)?;
-                Ok(Files::read(&guest, machine.memory_bytes)?
-                    .archives()
-                    .to_vec())
+                let guest = configure::guest(args)?;
+                Ok(Files::read(&guest, args.guest.memory)?.archives().to_vec())
             },
         )
     });
-    let files = Files::of(kernel, initramfs.transpose()?, run.machine.bootargs.clone())?;
+    Files::of(kernel, initramfs.transpose()?, args.bootargs.clone())
+}
+
+/// `stallbox replay`.
+pub fn replay(args: &ReplayArgs) -> Result<u8> {
+    let bundle = repeatable(&args.bundle)?;
+    let named = || format!("the bundle {}", args.bundle.display());
+    let run = options(&bundle, args).with_context(named)?;
+    let choices = Choices::recorded(&bundle).with_context(named)?;
+    let machine = configure::machine(&run.machine, choices)?;
+    let files = files(&bundle, &run.machine, &args.files)?;
     let inputs = run
         .summary
         .is_some()

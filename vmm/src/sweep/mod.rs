@@ -1,10 +1,10 @@
 //! `stallbox sweep`: many runs from one place, each with draws of its own, or with a rule at another place.
 
 mod files;
-mod judge;
+pub(crate) mod judge;
 mod merge;
 mod progress;
-mod runner;
+pub(crate) mod runner;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +41,7 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
     let mut files = Files::open(runs)?;
     let runner = Runner::new(Spec {
         machine: args.machine.clone(),
+        recorded: None,
         arguments: run::arguments()?,
         from: runs.from.clone(),
         boot_limit: Some(runs.boot_timeout),
