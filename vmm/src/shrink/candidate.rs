@@ -139,7 +139,7 @@ fn without(plan: &toml::Table, is_out: impl Fn(usize) -> bool) -> toml::Table {
     if let Some(rules) = plan.get_mut("rule").and_then(toml::Value::as_array_mut) {
         let is_left = |(number, rule): (usize, &toml::Value)| !is_out(number) && is_on(rule);
         let left = rules.iter().enumerate().filter(|it| is_left(*it));
-        let last = left.map(|(number, _)| number + 1).last();
+        let last = left.map(|(number, _)| number + 1).next_back();
         rules.truncate(last.unwrap_or(0));
         let out = rules
             .iter_mut()
