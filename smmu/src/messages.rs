@@ -164,6 +164,24 @@ pub enum PageResponseCode {
     Failure,
 }
 
+impl PageResponseCode {
+    /// All of them.
+    pub const ALL: [PageResponseCode; 3] = [
+        PageResponseCode::Success,
+        PageResponseCode::InvalidRequest,
+        PageResponseCode::Failure,
+    ];
+
+    /// The name by which traces know it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PageResponseCode::Success => "success",
+            PageResponseCode::InvalidRequest => "invalid_request",
+            PageResponseCode::Failure => "failure",
+        }
+    }
+}
+
 /// A PRG Response Message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageResponse {

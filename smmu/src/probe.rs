@@ -85,9 +85,22 @@ pub enum Response {
     RazWi,
 }
 
+impl Response {
+    /// All of them.
+    pub const ALL: [Response; 3] = [Response::Retry, Response::Abort, Response::RazWi];
+
+    /// The name by which traces know it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Response::Retry => "retry",
+            Response::Abort => "abort",
+            Response::RazWi => "raz_wi",
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Note {
     /// A translation table walk ended; `steps` descriptors were read.
     Walk {

@@ -78,32 +78,11 @@ impl Ring {
     }
 }
 
-/// One of the four faults of a translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// F_TRANSLATION.
-    Translation,
-    /// F_ADDR_SIZE.
-    AddressSize,
-    /// F_ACCESS.
-    Access,
-    /// F_PERMISSION.
-    Permission,
-}
+/// One of the four faults of a translation: the names in a plan are its own.
+pub use stallbox_smmu::FaultType as FaultKind;
 
-impl FaultKind {
-    pub(crate) const NAMES: &'static [&'static str] =
-        &["translation", "address_size", "access", "permission"];
-
-    pub(crate) fn named(name: &str) -> Option<FaultKind> {
-        Some(match name {
-            "translation" => FaultKind::Translation,
-            "address_size" => FaultKind::AddressSize,
-            "access" => FaultKind::Access,
-            "permission" => FaultKind::Permission,
-            _ => return None,
-        })
-    }
+pub(crate) fn fault_named(name: &str) -> Option<FaultKind> {
+    FaultKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
 /// What comes by at a point. What a point does not know is `None`, and a rule that asks for it does
@@ -301,27 +280,18 @@ pub enum Stag {
 }
 
 /// A response to a page request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageAnswer {
-    /// Success.
-    Success,
-    /// Invalid Request.
-    Invalid,
-    /// Response Failure.
-    Failure,
-}
+pub use stallbox_smmu::PageResponseCode as PageAnswer;
 
-impl PageAnswer {
-    pub(crate) const NAMES: &'static [&'static str] = &["success", "invalid", "failure"];
+/// The names in a plan.
+pub(crate) const PAGE_ANSWERS: [(&str, PageAnswer); 3] = [
+    ("success", PageAnswer::Success),
+    ("invalid", PageAnswer::InvalidRequest),
+    ("failure", PageAnswer::Failure),
+];
 
-    pub(crate) fn named(name: &str) -> Option<PageAnswer> {
-        Some(match name {
-            "success" => PageAnswer::Success,
-            "invalid" => PageAnswer::Invalid,
-            "failure" => PageAnswer::Failure,
-            _ => return None,
-        })
-    }
+pub(crate) fn page_answer_named(name: &str) -> Option<PageAnswer> {
+    let found = PAGE_ANSWERS.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, answer)| answer)
 }
 
 /// What is decided about what comes by.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::names::{COMMANDS, EVENTS, LINES, MAILBOX_COMMANDS, Name};
 use crate::parse::{EFFECT_KEYS, LONGEST_NS, RULES_MAX, VECTOR_MAX, WHEN_KEYS};
 use crate::point::{Actions, Matches, Point};
-use crate::rule::{Access, FaultKind, PageAnswer, Ring};
+use crate::rule::{Access, FaultKind, PAGE_ANSWERS, Ring};
 use crate::smmu::{KEYS, Values};
 
 /// The schema.
@@ -199,7 +199,7 @@ fn do_value(key: &str) -> Value {
                 },
             ],
         }),
-        "fault" => json!({ "enum": FaultKind::NAMES }),
+        "fault" => json!({ "enum": FaultKind::ALL.map(FaultKind::name) }),
         "duplicate" | "overtaken_by" => integer(1, 65536),
         "replace" => words(2),
         "stag" => json!({ "anyOf": [integer(0, 0xffff), { "enum": ["next", "stale"] }] }),
@@ -211,7 +211,7 @@ fn do_value(key: &str) -> Value {
             ],
         }),
         "fail" => integer(1, 15),
-        "answer" => json!({ "enum": PageAnswer::NAMES }),
+        "answer" => json!({ "enum": PAGE_ANSWERS.map(|(name, _)| name) }),
         "write_records" => json!({ "type": "array", "items": words(4) }),
         "run_commands" => json!({ "type": "array", "items": words(2) }),
         "evict_tlb" => json!({ "anyOf": [integer(0, u64::MAX), { "const": "all" }] }),

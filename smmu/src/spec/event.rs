@@ -170,6 +170,33 @@ pub enum EventType {
     Permission = 0x13,
 }
 
+impl EventType {
+    /// All of them, by number.
+    pub const ALL: [EventType; 14] = [
+        EventType::BadStreamId,
+        EventType::SteFetch,
+        EventType::BadSte,
+        EventType::BadAtsTreq,
+        EventType::StreamDisabled,
+        EventType::TranslForbidden,
+        EventType::BadSubstreamId,
+        EventType::CdFetch,
+        EventType::BadCd,
+        EventType::WalkEabt,
+        EventType::Translation,
+        EventType::AddressSize,
+        EventType::Access,
+        EventType::Permission,
+    ];
+
+    /// The architecture's name: see [`NAMES`].
+    pub fn name(self) -> &'static str {
+        let number = self as u32;
+        let found = NAMES.iter().find(|(_, it)| *it == number);
+        found.expect("every event has a name").0
+    }
+}
+
 /// One of the four faults that the context's fault model (A, R, S) decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultType {
@@ -184,6 +211,24 @@ pub enum FaultType {
 }
 
 impl FaultType {
+    /// All of them.
+    pub const ALL: [FaultType; 4] = [
+        FaultType::Translation,
+        FaultType::AddressSize,
+        FaultType::Access,
+        FaultType::Permission,
+    ];
+
+    /// The name by which fault plans and traces know it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FaultType::Translation => "translation",
+            FaultType::AddressSize => "address_size",
+            FaultType::Access => "access",
+            FaultType::Permission => "permission",
+        }
+    }
+
     pub(crate) const fn event(self) -> EventType {
         match self {
             FaultType::Translation => EventType::Translation,

@@ -8,7 +8,9 @@ use super::{LONGEST_NS, Parser};
 use crate::names::Name;
 use crate::point::{Actions, Point};
 use crate::read::{Table, Value, parse_number};
-use crate::rule::{Act, FaultKind, GateRef, PageAnswer, Rule, Stag};
+use crate::rule::{
+    Act, FaultKind, GateRef, PAGE_ANSWERS, Rule, Stag, fault_named, page_answer_named,
+};
 
 const DISTS: &[&str] = &["fixed", "uniform", "normal", "lognormal", "pareto"];
 
@@ -185,8 +187,8 @@ impl<'r, 's> Parser<'r, 's> {
         };
         match flag {
             Actions::FAULT => {
-                let word = reader.choice(value, key, FaultKind::NAMES)?;
-                FaultKind::named(word).map(Act::Fault)
+                let word = reader.choice(value, key, &FaultKind::ALL.map(FaultKind::name))?;
+                fault_named(word).map(Act::Fault)
             }
             Actions::ABORT => asked(Act::Abort),
             Actions::EVICT => asked(Act::Evict),
@@ -243,8 +245,8 @@ impl<'r, 's> Parser<'r, 's> {
                 Some(Act::Error(code as u8))
             }
             Actions::ANSWER => {
-                let word = reader.choice(value, key, PageAnswer::NAMES)?;
-                PageAnswer::named(word).map(Act::Answer)
+                let word = reader.choice(value, key, &PAGE_ANSWERS.map(|(name, _)| name))?;
+                page_answer_named(word).map(Act::Answer)
             }
             Actions::FAIL => Some(Act::Fail(reader.integer(value, key, 1..=15)? as u8)),
             _ => None,

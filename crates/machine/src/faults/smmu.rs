@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use stallbox_faultplan::{Access, Act, FaultKind, PageAnswer, Point, Rule, Stag, Subject};
+use stallbox_faultplan::{Access, Act, Point, Rule, Stag, Subject};
 use stallbox_smmu::{
-    FaultType, Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, PageRequest,
-    PageResponseCode, Step, StreamId, Transaction, Verdict,
+    Line, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation, PageRequest, Step,
+    StreamId, Transaction, Verdict,
 };
 use stallbox_timeline::Span;
 use stallbox_trace::Event;
@@ -65,10 +65,7 @@ impl Faults {
             return Verdict::default();
         };
         let act = match taken.rule.act {
-            Act::Fault(FaultKind::Translation) => OnTranslation::Fault(FaultType::Translation),
-            Act::Fault(FaultKind::AddressSize) => OnTranslation::Fault(FaultType::AddressSize),
-            Act::Fault(FaultKind::Access) => OnTranslation::Fault(FaultType::Access),
-            Act::Fault(FaultKind::Permission) => OnTranslation::Fault(FaultType::Permission),
+            Act::Fault(fault) => OnTranslation::Fault(fault),
             Act::Abort => OnTranslation::Abort,
             Act::Evict => OnTranslation::Evict,
             _ => OnTranslation::Go,
@@ -204,11 +201,7 @@ impl Faults {
         let act = match taken.rule.act {
             Act::Drop => OnPageRequest::Lose,
             Act::Overflow => OnPageRequest::Overflow,
-            Act::Answer(answer) => OnPageRequest::Answer(match answer {
-                PageAnswer::Success => PageResponseCode::Success,
-                PageAnswer::Invalid => PageResponseCode::InvalidRequest,
-                PageAnswer::Failure => PageResponseCode::Failure,
-            }),
+            Act::Answer(answer) => OnPageRequest::Answer(answer),
             _ => OnPageRequest::Go,
         };
         Verdict {
