@@ -148,13 +148,8 @@ impl Run {
     /// The trace of a guest that was [traced](crate::Guest::traced).
     #[track_caller]
     pub fn trace(&self) -> Vec<Record> {
-        self.read(Run::TRACE)
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line)
-                    .unwrap_or_else(|error| panic!("{error} in the trace's line {line}\n{self}"))
-            })
-            .collect()
+        let trace = crate::trace::read(&self.read(Run::TRACE));
+        trace.unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
 
     #[track_caller]

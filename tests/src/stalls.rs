@@ -86,7 +86,7 @@ mod tests {
 
     const STALLED: &str = r#"{"time_ns":1,"event":"stalled","stream":8,"stag":3}"#;
     const RESUMED: &str =
-        r#"{"time_ns":2,"event":"resume","stream":8,"stag":3,"retry":true,"matched":true}"#;
+        r#"{"time_ns":2,"event":"resume","stream":8,"stag":3,"response":"retry","matched":true}"#;
     const TOLD: &str = r#"{"time_ns":3,"event":"device_fault","stalls":1}"#;
 
     #[test]

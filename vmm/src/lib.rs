@@ -27,3 +27,4 @@ pub mod run;
 pub mod shrink;
 mod signals;
 pub mod sweep;
+pub mod trace;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
-use stallbox_vmm::cli::{Action, BundleAction, Cli, PlanAction};
-use stallbox_vmm::{control, image, measure, plan, run, shrink, sweep};
+use stallbox_vmm::cli::{Action, BundleAction, Cli, PlanAction, TraceAction};
+use stallbox_vmm::{control, image, measure, plan, run, shrink, sweep, trace};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Action::Plan(PlanAction::Check(args)) => plan::check(args),
         Action::Image(args) => image::run(args),
         Action::Plan(PlanAction::Schema) => plan::schema(),
+        Action::Trace(TraceAction::Schema) => trace::schema(),
     };
     let status = match done {
         Ok(status) => ExitCode::from(status),

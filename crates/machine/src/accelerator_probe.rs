@@ -2,63 +2,21 @@
 
 use std::rc::Rc;
 
+use stallbox_devices::dma::Pasid;
 use stallbox_devices::function::{DeviceNote, DeviceProbe, DeviceStep};
 use stallbox_devices::pcie::RequesterId;
 use stallbox_devices::verdict::{DeviceVerdict, DmaAccess, DoorbellWrite, StepVerdict};
 use stallbox_faultplan::Point;
 use stallbox_timeline::Span;
-use stallbox_trace::{Event, Tracer};
+use stallbox_trace::{Event, Hex, Tracer};
 
 use crate::check::Checkers;
 use crate::faults::Faults;
 use crate::jobs::JobNote;
 use crate::latency::{Latency, Part};
 
-/// What the trace says of a note that has no event of its own. The words are part of the trace's
-/// hash.
-pub(super) type Words = fn(&DeviceNote) -> String;
-
-/// The words of the ZIP.
-pub(super) fn zip_words(note: &DeviceNote) -> String {
-    match note {
-        DeviceNote::Completed {
-            queue,
-            slot: Some(slot),
-            ..
-        } => format!("Completed {{ queue: {queue}, slot: {slot} }}"),
-        DeviceNote::QueueFailed { queue, .. } => format!("QueueFailed {{ queue: {queue} }}"),
-        other => format!("{other:?}"),
-    }
-}
-
-/// The words of the test engine, where everything is of a queue and jobs have tags.
-pub(super) fn test_engine_words(note: &DeviceNote) -> String {
-    match note {
-        DeviceNote::Completed {
-            queue,
-            tag: Some(tag),
-            ..
-        } => format!("Completed {{ queue: {queue}, tag: {tag} }}"),
-        DeviceNote::QueueFailed {
-            queue,
-            failure: Some(failure),
-        } => format!("QueueFailed {{ queue: {queue}, failure: {failure} }}"),
-        DeviceNote::JobDropped { queue } => format!("Dropped {{ queue: {queue} }}"),
-        DeviceNote::DmaAborted {
-            queue: Some(queue),
-            pasid,
-            address,
-            write,
-        } => format!(
-            "DmaAborted {{ queue: {queue}, pasid: {pasid:?}, address: {address}, write: {write} }}"
-        ),
-        other => format!("{other:?}"),
-    }
-}
-
 pub(super) struct AcceleratorProbe {
     stream: u32,
-    words: Words,
     latency: Rc<Latency>,
     tracer: Tracer,
     faults: Rc<Faults>,
@@ -66,10 +24,9 @@ pub(super) struct AcceleratorProbe {
 }
 
 impl AcceleratorProbe {
-    /// For the accelerator at `requester`, of which the trace speaks in these words.
+    /// For the accelerator at `requester`.
     pub(super) fn new(
         requester: RequesterId,
-        words: Words,
         latency: Rc<Latency>,
         tracer: Tracer,
         faults: Rc<Faults>,
@@ -77,7 +34,6 @@ impl AcceleratorProbe {
     ) -> AcceleratorProbe {
         AcceleratorProbe {
             stream: requester.0.into(),
-            words,
             latency,
             tracer,
             faults,
@@ -141,128 +97,91 @@ impl DeviceProbe for AcceleratorProbe {
             self.faults.ledger().job(stream, &job);
             self.checkers.job(stream, &job);
         }
-        self.tracer.emit(match *note {
-            DeviceNote::Doorbell { queue, tail } => Event::Doorbell {
-                stream,
-                queue,
-                tail,
-            },
-            DeviceNote::JobStarted {
-                queue,
-                pasid,
-                input,
-                ..
-            } => Event::JobStarted {
-                stream,
-                queue,
-                pasid: pasid.map(|pasid| pasid.0),
-                input_bytes: input,
-            },
-            DeviceNote::JobDone {
-                queue,
-                status,
-                consumed,
-                produced,
-                ..
-            } => Event::JobDone {
-                stream,
-                queue,
-                status,
-                consumed_bytes: consumed,
-                produced_bytes: produced,
-            },
-            _ => Event::Device {
-                stream,
-                what: (self.words)(note),
-            },
-        });
+        self.tracer.emit(event(stream, note));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use stallbox_devices::dma::Pasid;
-
-    use super::*;
-
-    const ABORTED: DeviceNote = DeviceNote::DmaAborted {
-        queue: Some(3),
-        pasid: Some(Pasid(7)),
-        address: 4096,
-        write: true,
-    };
-
-    #[test]
-    fn the_words_of_the_zip_are_those_of_all_its_traces() {
-        let words = [
-            (
-                DeviceNote::Completed {
-                    queue: 3,
-                    slot: Some(9),
-                    tag: None,
-                },
-                "Completed { queue: 3, slot: 9 }",
-            ),
-            (
-                DeviceNote::QueueFailed {
-                    queue: 3,
-                    failure: None,
-                },
-                "QueueFailed { queue: 3 }",
-            ),
-            (
-                DeviceNote::JobDropped { queue: 3 },
-                "JobDropped { queue: 3 }",
-            ),
-            (
-                DeviceNote::DoorbellIgnored { queue: 3, index: 5 },
-                "DoorbellIgnored { queue: 3, index: 5 }",
-            ),
-            (
-                ABORTED,
-                "DmaAborted { queue: Some(3), pasid: Some(Pasid(7)), address: 4096, write: true }",
-            ),
-            (DeviceNote::Msi { vector: 2 }, "Msi { vector: 2 }"),
-            (DeviceNote::Reset, "Reset"),
-        ];
-        for (note, expected) in words {
-            assert_eq!(zip_words(&note), expected);
-        }
-    }
-
-    #[test]
-    fn the_words_of_the_test_engine_are_those_of_all_its_traces() {
-        let words = [
-            (
-                DeviceNote::Completed {
-                    queue: 3,
-                    slot: None,
-                    tag: Some(9),
-                },
-                "Completed { queue: 3, tag: 9 }",
-            ),
-            (
-                DeviceNote::QueueFailed {
-                    queue: 3,
-                    failure: Some(2),
-                },
-                "QueueFailed { queue: 3, failure: 2 }",
-            ),
-            (DeviceNote::JobDropped { queue: 3 }, "Dropped { queue: 3 }"),
-            (
-                ABORTED,
-                "DmaAborted { queue: 3, pasid: Some(Pasid(7)), address: 4096, write: true }",
-            ),
-            (
-                DeviceNote::QueueEnabled {
-                    queue: 3,
-                    pasid: None,
-                },
-                "QueueEnabled { queue: 3, pasid: None }",
-            ),
-        ];
-        for (note, expected) in words {
-            assert_eq!(test_engine_words(&note), expected);
-        }
+/// What the trace says of a note.
+fn event(stream: u32, note: &DeviceNote) -> Event {
+    let number = |pasid: Option<Pasid>| pasid.map(|pasid| pasid.0);
+    match *note {
+        DeviceNote::QueueEnabled { queue, pasid } => Event::QueueEnabled {
+            stream,
+            queue,
+            pasid: number(pasid),
+        },
+        DeviceNote::QueueDisabled { queue } => Event::QueueDisabled { stream, queue },
+        DeviceNote::QueueFailed { queue, failure } => Event::QueueFailed {
+            stream,
+            queue,
+            failure,
+        },
+        DeviceNote::Doorbell { queue, tail } => Event::Doorbell {
+            stream,
+            queue,
+            tail,
+        },
+        DeviceNote::DoorbellIgnored { queue, index } => Event::DoorbellIgnored {
+            stream,
+            queue,
+            tail: index,
+        },
+        DeviceNote::Mailbox {
+            command,
+            queue,
+            status,
+        } => Event::Mailbox {
+            stream,
+            command,
+            queue,
+            status,
+        },
+        DeviceNote::JobStarted {
+            queue,
+            pasid,
+            tag,
+            input,
+        } => Event::JobStarted {
+            stream,
+            queue,
+            pasid: number(pasid),
+            tag: Hex(tag),
+            input_bytes: input,
+        },
+        DeviceNote::JobDone {
+            queue,
+            tag,
+            status,
+            consumed,
+            produced,
+        } => Event::JobDone {
+            stream,
+            queue,
+            tag: tag.map(Hex),
+            status,
+            consumed_bytes: consumed,
+            produced_bytes: produced,
+        },
+        DeviceNote::JobDropped { queue } => Event::JobDropped { stream, queue },
+        DeviceNote::Completed { queue, slot, tag } => Event::JobCompleted {
+            stream,
+            queue,
+            slot,
+            tag: tag.map(Hex),
+        },
+        DeviceNote::DmaAborted {
+            queue,
+            pasid,
+            address,
+            write,
+        } => Event::DmaAborted {
+            stream,
+            queue,
+            pasid: number(pasid),
+            address: Hex(address),
+            write,
+        },
+        DeviceNote::Msi { vector } => Event::Interrupt { stream, vector },
+        DeviceNote::Reset => Event::DeviceReset { stream },
     }
 }

@@ -78,7 +78,6 @@ impl State {
         self.tracer.emit(Event::Console { line: line.clone() });
         let now = self.tracer.now().as_ns();
         if let Some((kind, line)) = self.reports.line(&line, now) {
-            let kind = kind.name();
             self.tracer.emit(Event::KernelReport { kind, line });
         }
         if self.last.len() == LAST_LINES {

@@ -85,16 +85,13 @@ impl Control {
         let line = line.trim();
         if line == "ready" {
             self.ready_ns.set(Some(self.tracer.now().as_ns()));
-            self.tracer.emit(Event::Marker {
-                name: "ready".into(),
-            });
+            self.tracer.emit(Event::Ready {});
             self.pause_at("ready");
         } else if let Some(status) = line.strip_prefix("exit ") {
             // A status is one byte; what else a guest may write is not a status.
-            self.exit.set(status.parse().ok());
-            self.tracer.emit(Event::Marker {
-                name: line.to_owned(),
-            });
+            let status = status.parse().ok();
+            self.exit.set(status);
+            self.tracer.emit(Event::Exit { status });
         } else if let Some(result) = line.strip_prefix("result ") {
             let mut results = self.results.borrow_mut();
             if results.len() < RESULTS_MAX {

@@ -17,6 +17,20 @@ pub struct Devices {
     accelerators: RefCell<BTreeMap<u32, Rc<dyn Accelerator>>>,
 }
 
+/// Why no accelerator is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAccelerator {
+    /// No accelerator has the StreamID.
+    #[error("no accelerator has StreamID {0}")]
+    Unknown(u32),
+    /// The machine has none.
+    #[error("there is no accelerator")]
+    None,
+    /// The machine has several, and none is named.
+    #[error("there are two accelerators: give `stream`")]
+    Several,
+}
+
 impl Devices {
     /// A directory of a machine without accelerators.
     pub(super) fn new(smmu: Smmu) -> Devices {
@@ -53,19 +67,19 @@ impl Devices {
     /// The accelerator that is meant: the only one, if no StreamID is given.
     ///
     /// # Errors
-    /// The sentence says which there is not, or that there are several.
-    pub fn accelerator(&self, stream: Option<u32>) -> Result<Rc<dyn Accelerator>, String> {
+    /// If there is none, or there are several.
+    pub fn accelerator(&self, stream: Option<u32>) -> Result<Rc<dyn Accelerator>, NoAccelerator> {
         let accelerators = self.accelerators.borrow();
         if let Some(stream) = stream {
             return accelerators
                 .get(&stream)
                 .cloned()
-                .ok_or_else(|| format!("no accelerator has StreamID {stream}"));
+                .ok_or(NoAccelerator::Unknown(stream));
         }
         match accelerators.len() {
-            0 => Err("there is no accelerator".to_owned()),
+            0 => Err(NoAccelerator::None),
             1 => Ok(accelerators.values().next().cloned().expect("it is one")),
-            _ => Err("there are two accelerators: give `stream`".to_owned()),
+            _ => Err(NoAccelerator::Several),
         }
     }
 
@@ -74,6 +88,8 @@ impl Devices {
     /// # Errors
     /// If no accelerator has this StreamID.
     pub fn cached_translations(&self, stream: u32) -> Result<Option<Vec<AtcEntry>>, String> {
-        Ok(self.accelerator(Some(stream))?.cached_translations())
+        let found = self.accelerator(Some(stream));
+        let accelerator = found.map_err(|error| error.to_string())?;
+        Ok(accelerator.cached_translations())
     }
 }

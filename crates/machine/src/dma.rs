@@ -14,7 +14,7 @@ use stallbox_smmu::{
     TranslationRequest,
 };
 use stallbox_timeline::{Span, Timeline};
-use stallbox_trace::{Event, Tracer};
+use stallbox_trace::{Event, Hex, Tracer};
 
 use crate::ats::{self, Functions};
 use crate::latency::{Latency, Part};
@@ -95,7 +95,7 @@ impl SmmuPort {
             self.tracer.emit(Event::DeviceFault {
                 stream: transaction.stream.0,
                 pasid: attrs.pasid.map(|pasid| pasid.0),
-                address,
+                address: Hex(address),
                 write,
                 stalls,
                 page_request_groups: 0,

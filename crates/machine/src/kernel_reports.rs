@@ -12,6 +12,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 use serde::{Serialize, Serializer};
+pub use stallbox_trace::KernelReportKind as Kind;
 
 /// Reports of which the text is kept.
 const REPORTS_MAX: usize = 32;
@@ -23,82 +24,8 @@ const LINES_SHOWN: usize = 16;
 /// Heads that are remembered, to know them again.
 const KNOWN_MAX: usize = 1024;
 
-/// What a kernel reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// It cannot go on.
-    Panic,
-    /// A fault or an exception that nothing handles.
-    Oops,
-    /// `BUG()`, and whatever else it calls a BUG.
-    Bug,
-    /// KASAN: memory that is used after it was freed, or out of bounds.
-    Kasan,
-    /// KMSAN: memory that is used before it was written.
-    Kmsan,
-    /// KFENCE: as KASAN, on samples.
-    Kfence,
-    /// KCSAN: a data race.
-    Kcsan,
-    /// UBSAN: undefined behaviour of C.
-    Ubsan,
-    /// `WARN()`.
-    Warn,
-    /// Lockdep: locks, RCU or interrupts used against the rules.
-    Lockdep,
-    /// A CPU or a task holds up RCU's grace periods.
-    RcuStall,
-    /// A CPU or a workqueue that makes no progress.
-    Lockup,
-    /// A task that has been blocked for long.
-    HungTask,
-    /// An interrupt that nobody handles, and that is switched off.
-    Irq,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 14] = [
-        Kind::Panic,
-        Kind::Oops,
-        Kind::Bug,
-        Kind::Kasan,
-        Kind::Kmsan,
-        Kind::Kfence,
-        Kind::Kcsan,
-        Kind::Ubsan,
-        Kind::Warn,
-        Kind::Lockdep,
-        Kind::RcuStall,
-        Kind::Lockup,
-        Kind::HungTask,
-        Kind::Irq,
-    ];
-
-    /// The name by which `--fail-on`, the summary and the trace know it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Panic => "panic",
-            Kind::Oops => "oops",
-            Kind::Bug => "bug",
-            Kind::Kasan => "kasan",
-            Kind::Kmsan => "kmsan",
-            Kind::Kfence => "kfence",
-            Kind::Kcsan => "kcsan",
-            Kind::Ubsan => "ubsan",
-            Kind::Warn => "warn",
-            Kind::Lockdep => "lockdep",
-            Kind::RcuStall => "rcu-stall",
-            Kind::Lockup => "lockup",
-            Kind::HungTask => "hung-task",
-            Kind::Irq => "irq",
-        }
-    }
-
-    fn bit(self) -> u32 {
-        1 << self as u32
-    }
+fn bit(kind: Kind) -> u32 {
+    1 << kind as u32
 }
 
 /// How the first line of a report begins, and what else is in it.
@@ -410,7 +337,7 @@ impl FailOn {
     pub fn all() -> FailOn {
         Kind::ALL
             .into_iter()
-            .fold(FailOn::NONE, |set, kind| FailOn(set.0 | kind.bit()))
+            .fold(FailOn::NONE, |set, kind| FailOn(set.0 | bit(kind)))
     }
 
     /// Names, separated by commas; one with `-` before it is taken out again.
@@ -426,7 +353,7 @@ impl FailOn {
                 "none" => bail!("none goes with nothing else"),
                 "all" => FailOn::all(),
                 name => match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
-                    Some(kind) => FailOn(kind.bit()),
+                    Some(kind) => FailOn(bit(kind)),
                     None => bail!(
                         "\"{name}\" is nothing that a kernel reports; there are {}, all and none",
                         Kind::ALL.map(Kind::name).join(", ")
@@ -444,12 +371,12 @@ impl FailOn {
 
     /// Whether a run fails of this.
     pub fn has(self, kind: Kind) -> bool {
-        self.0 & kind.bit() != 0
+        self.0 & bit(kind) != 0
     }
 
     /// Whether a run fails of one of these.
     pub fn is_failed_by(self, reports: &KernelReports) -> bool {
-        reports.counts().any(|(kind, _)| self.0 & kind.bit() != 0)
+        reports.counts().any(|(kind, _)| self.0 & bit(kind) != 0)
     }
 }
 

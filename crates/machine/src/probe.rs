@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use stallbox_smmu::{
-    DescriptorRead, EventType, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord,
-    OnTranslation, PageRequest, Probe, Response, Step, StreamId, Transaction, Translation, Verdict,
+    DescriptorRead, Line, Note, OnCommand, OnInterrupt, OnPageRequest, OnRecord, OnTranslation,
+    PageRequest, Probe, Step, StreamId, SubstreamId, Transaction, Translation, Verdict,
 };
 use stallbox_timeline::Span;
-use stallbox_trace::{AtcInvalidateStage, Event, FaultKind, Tracer};
+use stallbox_trace::{AtcInvalidateStage, Event, Hex, Name, Tracer, Word};
 
 use crate::ats;
 use crate::check::Checkers;
@@ -89,97 +89,133 @@ impl Probe for SmmuProbe {
     fn note(&self, note: &Note) {
         self.checkers.noted(note);
         self.faults.ledger().noted(note);
-        self.tracer.emit(match note {
-            Note::Walk {
-                transaction,
-                steps,
-                found,
-            } => Event::Walk {
-                stream: transaction.stream.0,
-                address: transaction.address,
-                steps: *steps,
-                found: *found,
-            },
-            Note::Fault {
-                transaction,
-                event,
-                stalls,
-                ..
-            } => Event::SmmuFault {
-                stream: transaction.stream.0,
-                substream: transaction.substream.map(|substream| substream.0),
-                address: transaction.address,
-                write: transaction.access.write,
-                kind: kind(*event),
-                stalls: *stalls,
-            },
-            Note::Stalled { transaction, stag } => Event::Stalled {
-                stream: transaction.stream.0,
-                substream: transaction.substream.map(|substream| substream.0),
-                address: transaction.address,
-                stag: *stag,
-            },
-            Note::EventWritten { words } => Event::EventRecord { words: *words },
-            Note::EventDropped { words } => Event::EventDropped { words: *words },
-            Note::Resumed {
-                stream,
-                stag,
-                response,
-                matched,
-            } => Event::Resume {
-                stream: stream.0,
-                stag: *stag,
-                retry: *response == Response::Retry,
-                matched: *matched,
-            },
-            Note::AtsTranslated {
-                request,
-                completion,
-            } => ats::translation_event(request, completion),
-            Note::PageRequestQueued { words, .. } => Event::PageRequest { words: *words },
-            Note::PageRequestDropped { request, overflow } => Event::PageRequestLost {
-                stream: request.stream.0,
-                substream: request.substream.map(|substream| substream.0),
-                address: request.address,
-                index: request.index,
-                last: request.last,
-                overflow: *overflow,
-            },
-            Note::PageResponded {
-                stream,
-                response,
-                automatic,
-            } => ats::response_event(*stream, response, *automatic),
-            Note::AtcInvalidateSent { stream, request } => {
-                ats::invalidation_event(*stream, request, AtcInvalidateStage::Sent)
-            }
-            Note::AtcInvalidateDone {
-                stream,
-                request,
-                late: false,
-            } => ats::invalidation_event(*stream, request, AtcInvalidateStage::Done),
-            Note::AtcInvalidateDone {
-                stream,
-                request,
-                late: true,
-            } => ats::invalidation_event(*stream, request, AtcInvalidateStage::Late),
-            Note::AtcTimedOut { stream, request } => {
-                ats::invalidation_event(*stream, request, AtcInvalidateStage::TimedOut)
-            }
-            Note::Command { words } => Event::Command { words: *words },
-            other => Event::Smmu {
-                what: format!("{other:?}"),
-            },
-        });
+        self.tracer.emit(event(note));
     }
 }
 
-fn kind(event: Option<EventType>) -> FaultKind {
-    match event {
-        Some(EventType::Translation) => FaultKind::Translation,
-        Some(EventType::AddressSize) => FaultKind::AddressSize,
-        Some(EventType::Access) => FaultKind::Access,
-        Some(EventType::Permission) => FaultKind::Permission,
-        _ => FaultKind::Other,
+fn number(substream: Option<SubstreamId>) -> Option<u32> {
+    substream.map(|substream| substream.0)
+}
+
+/// What the trace says of a note.
+fn event(note: &Note) -> Event {
+    match *note {
+        Note::Walk {
+            transaction,
+            steps,
+            found,
+        } => Event::Walk {
+            stream: transaction.stream.0,
+            substream: number(transaction.substream),
+            address: Hex(transaction.address),
+            steps,
+            found,
+        },
+        Note::Fault {
+            transaction,
+            event,
+            stage,
+            stalls,
+        } => Event::SmmuFault {
+            stream: transaction.stream.0,
+            substream: number(transaction.substream),
+            address: Hex(transaction.address),
+            write: transaction.access.write,
+            record: event.map(Name),
+            fault_stage: stage,
+            stalled: stalls,
+        },
+        Note::StallHeld { transaction } => Event::StallHeld {
+            stream: transaction.stream.0,
+            substream: number(transaction.substream),
+            address: Hex(transaction.address),
+            write: transaction.access.write,
+        },
+        Note::Stalled { transaction, stag } => Event::Stalled {
+            stream: transaction.stream.0,
+            substream: number(transaction.substream),
+            address: Hex(transaction.address),
+            stag,
+        },
+        Note::EventWritten { words } => Event::EventRecord {
+            words: words.map(Word),
+        },
+        Note::EventDropped { words } => Event::EventDropped {
+            words: words.map(Word),
+        },
+        Note::Resumed {
+            stream,
+            stag,
+            response,
+            matched,
+        } => Event::Resume {
+            stream: stream.0,
+            stag,
+            response: Name(response),
+            matched,
+        },
+        Note::Retried { transaction } => Event::StallRetried {
+            stream: transaction.stream.0,
+            substream: number(transaction.substream),
+            address: Hex(transaction.address),
+            write: transaction.access.write,
+        },
+        Note::Terminated { transaction } => Event::Terminated {
+            stream: transaction.stream.0,
+            substream: number(transaction.substream),
+            address: Hex(transaction.address),
+            write: transaction.access.write,
+        },
+        Note::Command { words } => Event::Command {
+            words: words.map(Word),
+        },
+        Note::CommandError { code } => Event::CommandError { error: code },
+        Note::TlbInvalidated { entries } => Event::TlbInvalidated {
+            entries: entries.into(),
+        },
+        Note::ConfigInvalidated { entries } => Event::ConfigInvalidated {
+            entries: entries.into(),
+        },
+        Note::AtsTranslated {
+            ref request,
+            ref completion,
+        } => ats::translation_event(request, completion),
+        Note::PageRequestQueued { words, .. } => Event::PageRequest {
+            words: words.map(Word),
+        },
+        Note::PageRequestDropped { request, overflow } => Event::PageRequestLost {
+            stream: request.stream.0,
+            substream: number(request.substream),
+            address: Hex(request.address),
+            index: request.index,
+            last: request.last,
+            overflow,
+        },
+        Note::PageResponded {
+            stream,
+            ref response,
+            automatic,
+        } => ats::response_event(stream, response, automatic),
+        Note::AtcInvalidateSent {
+            stream,
+            ref request,
+        } => ats::invalidation_event(stream, request, AtcInvalidateStage::Sent),
+        Note::AtcInvalidateDone {
+            stream,
+            ref request,
+            late: false,
+        } => ats::invalidation_event(stream, request, AtcInvalidateStage::Done),
+        Note::AtcInvalidateDone {
+            stream,
+            ref request,
+            late: true,
+        } => ats::invalidation_event(stream, request, AtcInvalidateStage::Late),
+        Note::AtcTimedOut {
+            stream,
+            ref request,
+        } => ats::invalidation_event(stream, request, AtcInvalidateStage::TimedOut),
+        Note::GlobalError { bits } => Event::GlobalError {
+            bits: Hex(bits.into()),
+        },
     }
 }

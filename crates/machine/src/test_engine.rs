@@ -6,7 +6,7 @@ use stallbox_devices::pcie::Slot;
 use stallbox_devices::pcie::host::HostBridge;
 use stallbox_devices::test_engine::{self, TestEngine};
 
-use crate::accelerator_probe::{AcceleratorProbe, test_engine_words};
+use crate::accelerator_probe::AcceleratorProbe;
 use crate::config::{FaultMode, TestEngineConfig};
 use crate::latency::Latency;
 use crate::memory::Physical;
@@ -35,7 +35,6 @@ impl World {
         };
         let probe = Rc::new(AcceleratorProbe::new(
             TEST_ENGINE,
-            test_engine_words,
             latency.clone(),
             self.tracer.clone(),
             self.faults.clone(),

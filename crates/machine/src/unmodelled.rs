@@ -8,14 +8,25 @@ use std::fmt;
 use stallbox_devices::mmio::{Part, Unmodelled};
 use stallbox_devices::pcie::RequesterId;
 use stallbox_output::tell;
-use stallbox_trace::{Event, Tracer};
+use stallbox_trace::{Block, Event, Hex, Tracer};
 
 /// So many registers are told of; a guest that sweeps through all of them is not told of for ever.
 const REGISTERS_MAX: usize = 256;
 
+fn block_of(bar: u8) -> Block {
+    match bar {
+        0 => Block::Bar0,
+        1 => Block::Bar1,
+        2 => Block::Bar2,
+        3 => Block::Bar3,
+        4 => Block::Bar4,
+        _ => Block::Bar5,
+    }
+}
+
 /// Which registers have been told of.
 #[derive(Default)]
-pub(super) struct UnmodelledRegisters(RefCell<BTreeSet<(&'static str, Unmodelled)>>);
+pub(super) struct UnmodelledRegisters(RefCell<BTreeSet<(Block, Unmodelled)>>);
 
 /// An access.
 pub(super) enum Access<'a> {
@@ -53,7 +64,7 @@ impl UnmodelledRegisters {
     pub(super) fn met(
         &self,
         tracer: &Tracer,
-        block: &'static str,
+        block: Block,
         register: Unmodelled,
         access: &Access<'_>,
     ) {
@@ -76,13 +87,14 @@ impl UnmodelledRegisters {
 
         let offset = register.offset;
         let (part, whose) = match register.part {
-            Part::Block => (block.to_owned(), None),
-            Part::Config(id) => ("config".to_owned(), Some(id)),
-            Part::Bar(id, bar) => (format!("bar{bar}"), Some(id)),
+            Part::Block => (block, None),
+            Part::Config(id) => (Block::Config, Some(id)),
+            Part::Bar(id, bar) => (block_of(bar), Some(id)),
         };
+        let named = part.name();
         let place = match whose {
-            Some(id) => format!("{} {part}", Function(id)),
-            None => part.clone(),
+            Some(id) => format!("{} {named}", Function(id)),
+            None => named.to_owned(),
         };
         let value = access.value();
         if access.is_write() {
@@ -99,9 +111,9 @@ impl UnmodelledRegisters {
         tracer.emit(Event::Unmodelled {
             block: part,
             stream: whose.map(|id| id.0.into()),
-            offset,
+            offset: Hex(offset),
             write: access.is_write(),
-            value,
+            value: Hex(value),
         });
     }
 }
@@ -112,6 +124,9 @@ mod tests {
 
     use super::*;
 
+    /// The first line of any trace.
+    const BEFORE: u64 = 1;
+
     fn register(offset: u64) -> Unmodelled {
         let part = Part::Bar(RequesterId(8), 2);
         Unmodelled { part, offset }
@@ -121,22 +136,47 @@ mod tests {
     fn each_register_is_told_of_once_and_their_number_is_bounded() {
         let tracer = Tracer::new(Timeline::new(), None);
         let registers = UnmodelledRegisters::default();
-        let count = || tracer.summary().events;
-        registers.met(&tracer, "pcie", register(0x40), &Access::Read(&[0; 4]));
-        registers.met(&tracer, "pcie", register(0x40), &Access::Write(&[1; 4]));
+        let count = || tracer.summary().events - BEFORE;
+        registers.met(
+            &tracer,
+            Block::PcieWindow,
+            register(0x40),
+            &Access::Read(&[0; 4]),
+        );
+        registers.met(
+            &tracer,
+            Block::PcieWindow,
+            register(0x40),
+            &Access::Write(&[1; 4]),
+        );
         assert_eq!(count(), 1);
-        registers.met(&tracer, "pcie", register(0x44), &Access::Write(&[1; 4]));
+        registers.met(
+            &tracer,
+            Block::PcieWindow,
+            register(0x44),
+            &Access::Write(&[1; 4]),
+        );
         assert_eq!(count(), 2);
         let config = |offset| Unmodelled {
             part: Part::Config(RequesterId(8)),
             offset,
         };
         for offset in (0x94..0x1000).step_by(4) {
-            registers.met(&tracer, "pcie", config(offset), &Access::Read(&[0; 4]));
+            registers.met(
+                &tracer,
+                Block::PcieWindow,
+                config(offset),
+                &Access::Read(&[0; 4]),
+            );
         }
         assert_eq!(count(), 3);
         for offset in (0..0x1_0000).step_by(4) {
-            registers.met(&tracer, "pcie", register(offset), &Access::Read(&[0; 16]));
+            registers.met(
+                &tracer,
+                Block::PcieWindow,
+                register(offset),
+                &Access::Read(&[0; 16]),
+            );
         }
         assert_eq!(count(), REGISTERS_MAX as u64);
     }

@@ -16,10 +16,10 @@ use stallbox_devices::serial::Serial;
 use stallbox_firmware::layout::{self, Region, spi};
 use stallbox_smmu::Smmu;
 use stallbox_timeline::{Progress, Time, Timeline};
-use stallbox_trace::Tracer;
+use stallbox_trace::{Block, Tracer};
 use vm_device::bus::{Bus, BusRange, MmioAddress};
 
-use crate::accelerator_probe::{AcceleratorProbe, zip_words};
+use crate::accelerator_probe::AcceleratorProbe;
 use crate::check::{Checkers, SymbolSource};
 use crate::config::{Ats, MachineConfig};
 use crate::latency::Latency;
@@ -88,7 +88,7 @@ pub struct World {
     /// The seed of draws from here on, until the engine has taken it.
     reseeded: Cell<Option<u64>>,
     interrupts: Rc<dyn InterruptController>,
-    mmio: Bus<MmioAddress, Block>,
+    mmio: Bus<MmioAddress, Mapped>,
     unmodelled: UnmodelledRegisters,
     /// How far all vCPUs are.
     present: Cell<Time>,
@@ -109,8 +109,8 @@ struct LateWrite {
 
 /// A block of registers on the CPUs' bus.
 #[derive(Clone)]
-struct Block {
-    name: &'static str,
+struct Mapped {
+    name: Block,
     device: Rc<dyn MmioDevice>,
 }
 
@@ -197,13 +197,13 @@ impl World {
         Ok(world)
     }
 
-    /// Puts a device on the CPUs' bus, by a name for the user. An engine does so with what it models
+    /// Puts a device on the CPUs' bus, by its name. An engine does so with what it models
     /// itself.
-    pub fn map(&mut self, name: &'static str, region: Region, device: Rc<dyn MmioDevice>) {
+    pub fn map(&mut self, name: Block, region: Region, device: Rc<dyn MmioDevice>) {
         let range = BusRange::new(MmioAddress(region.base), region.bytes)
             .expect("the memory map has no empty or wrapping block");
         self.mmio
-            .register(range, Block { name, device })
+            .register(range, Mapped { name, device })
             .expect("the memory map's blocks do not overlap");
     }
 
@@ -214,11 +214,11 @@ impl World {
             Box::new(control::Port(self.control.clone())),
         ));
         let rtc = Rc::new(Rtc::new(&self.timeline, line(spi::RTC), epoch_seconds));
-        self.map("serial0", layout::SERIAL0, self.console_port.clone());
-        self.map("serial1", layout::SERIAL1, control);
-        self.map("rtc", layout::RTC, rtc);
+        self.map(Block::Serial0, layout::SERIAL0, self.console_port.clone());
+        self.map(Block::Serial1, layout::SERIAL1, control);
+        self.map(Block::Rtc, layout::RTC, rtc);
         let registers = smmu::Registers(self.smmu.clone());
-        self.map("smmu", layout::SMMU, Rc::new(registers));
+        self.map(Block::Smmu, layout::SMMU, Rc::new(registers));
     }
 
     /// The way of the function at `requester` to memory.
@@ -261,7 +261,6 @@ impl World {
                 self.timeline.clone(),
                 Rc::new(AcceleratorProbe::new(
                     ACCELERATOR,
-                    zip_words,
                     latency.clone(),
                     self.tracer.clone(),
                     self.faults.clone(),
@@ -277,13 +276,13 @@ impl World {
         }
         let points = self.checkers.attach(&self.devices);
         self.faults.attach(&self.devices, points);
-        self.map("pcie-ecam", layout::PCI_ECAM, bridge.ecam());
+        self.map(Block::PcieEcam, layout::PCI_ECAM, bridge.ecam());
         for (range, device) in bridge.windows() {
             let region = Region {
                 base: *range.start(),
                 bytes: range.end() - range.start() + 1,
             };
-            self.map("pcie-window", region, device);
+            self.map(Block::PcieWindow, region, device);
         }
     }
 

@@ -241,7 +241,7 @@ impl Write for Sink {
 #[cfg(test)]
 mod tests {
     use stallbox_timeline::{Time, Timeline};
-    use stallbox_trace::{AtcInvalidateStage, AtsAnswer, Event, Tracer};
+    use stallbox_trace::{AtcInvalidateStage, AtsAnswer, Event, Hex, Tracer, Word};
 
     use super::*;
 
@@ -253,7 +253,9 @@ mod tests {
         timeline.advance_to(Time::from_ns(5000));
         // F_ACCESS with the Stall bit, and C_BAD_CD without it, as Linux decodes them.
         for words in [[0x12, 0x8000_0001, 0x1000, 0], [0x0a, 0, 0, 0]] {
-            tracer.emit(Event::EventRecord { words });
+            tracer.emit(Event::EventRecord {
+                words: words.map(Word),
+            });
         }
         tracer.emit(Event::Console {
             line: "\"event\":\"device_fault\"".into(),
@@ -261,7 +263,7 @@ mod tests {
         tracer.emit(Event::DeviceFault {
             stream: 8,
             pasid: Some(1),
-            address: 0x1000,
+            address: Hex(0x1000),
             write: true,
             stalls: 2,
             page_request_groups: 0,
@@ -300,13 +302,15 @@ mod tests {
         // PRIQ_0_PRG_LAST alone, a stop marker.
         for access in [1 << 60, 1 << 60 | 1 << 62, 1 << 62] {
             let words = [1 << 63 | 1 << 32 | 0x10 | access, 0x1007];
-            tracer.emit(Event::PageRequest { words });
+            tracer.emit(Event::PageRequest {
+                words: words.map(Word),
+            });
         }
         for stage in [AtcInvalidateStage::Sent, AtcInvalidateStage::Done] {
             tracer.emit(Event::AtcInvalidate {
                 stream: 0x10,
                 substream: Some(1),
-                address: 0x1000,
+                address: Hex(0x1000),
                 size_log2: 12,
                 global: false,
                 stage,
@@ -315,7 +319,7 @@ mod tests {
         tracer.emit(Event::AtsTranslation {
             stream: 0x10,
             substream: Some(1),
-            address: 0x1000,
+            address: Hex(0x1000),
             write: false,
             answer: AtsAnswer::Success,
             readable: true,

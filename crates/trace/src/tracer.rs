@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use stallbox_smmu::spec;
+use stallbox_smmu::{Response, spec};
 use stallbox_timeline::Timeline;
 
 use crate::latency::Quantiles;
-use crate::{Event, Latencies, Record};
+use crate::{Event, Latencies, Record, VERSION};
 
 /// Takes the events of one run. Clones share it.
 #[derive(Clone)]
@@ -98,7 +98,7 @@ pub struct TraceError(#[from] pub std::io::Error);
 const GOOD: [u8; 2] = [0x00, 0x13];
 
 impl Tracer {
-    /// A tracer whose times are `timeline`'s; `file` gets a JSON object a line.
+    /// A tracer whose times are `timeline`'s; `file` gets a JSON object a line. The first says the version.
     pub fn new(timeline: Timeline, file: Option<Box<dyn Write>>) -> Tracer {
         let state = State {
             hash: Sha256::new(),
@@ -109,10 +109,12 @@ impl Tracer {
             counts: Counts::default(),
             device_faults: Latencies::default(),
         };
-        Tracer(Rc::new(Inner {
+        let tracer = Tracer(Rc::new(Inner {
             timeline,
             state: RefCell::new(state),
-        }))
+        }));
+        tracer.emit(Event::Trace { version: VERSION });
+        tracer
     }
 
     /// Takes an event that happens now.
@@ -204,12 +206,16 @@ impl State {
                 self.counts.device_faults += u64::from(*stalls) + u64::from(*page_request_groups);
                 self.device_faults.record(*latency_ns);
             }
-            Event::EventRecord { words } if spec::event::Record(*words).stalls() => {
+            Event::EventRecord { words }
+                if spec::event::Record(words.map(|word| word.0)).stalls() =>
+            {
                 self.counts.smmu_stall_records += 1;
             }
             Event::EventDropped { .. } => self.counts.event_records_lost += 1,
-            Event::Resume { retry: true, .. } => self.counts.resumes_retry += 1,
-            Event::Resume { retry: false, .. } => self.counts.resumes_abort += 1,
+            Event::Resume { response, .. } => match response.0 {
+                Response::Retry => self.counts.resumes_retry += 1,
+                Response::Abort | Response::RazWi => self.counts.resumes_abort += 1,
+            },
             Event::JobDone { status, .. } => {
                 self.counts.jobs += 1;
                 self.counts.job_errors += u64::from(!GOOD.contains(status));
@@ -222,6 +228,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Name, Word};
     use stallbox_timeline::Time;
 
     struct Shared(Rc<RefCell<Vec<u8>>>);
@@ -245,20 +252,18 @@ mod tests {
         tracer.emit(Event::Resume {
             stream: 8,
             stag: 3,
-            retry: true,
+            response: Name(Response::Retry),
             matched: true,
         });
         tracer.finish().unwrap();
-        let line =
-            r#"{"time_ns":1500,"event":"resume","stream":8,"stag":3,"retry":true,"matched":true}"#;
-        assert_eq!(
-            String::from_utf8(text.borrow().clone()).unwrap(),
-            format!("{line}\n")
-        );
-        // printf '%s\n' "$line" | sha256sum
+        let lines = r#"{"time_ns":0,"event":"trace","version":1}
+{"time_ns":1500,"event":"resume","stream":8,"stag":3,"response":"retry","matched":true}
+"#;
+        assert_eq!(String::from_utf8(text.borrow().clone()).unwrap(), lines);
+        // printf '%s' "$lines" | sha256sum
         assert_eq!(
             tracer.summary().trace_hash,
-            "428ac55b2b676426be2e56ea247adace16d031bf2519a852c994fb5766cd93cd"
+            "1a20148360eed0c082a1a16fa5515cf0ff10212b5239a03b0cdf3366dc6e79cc"
         );
         assert_eq!(tracer.summary().resumes_retry, 1);
     }
@@ -268,10 +273,10 @@ mod tests {
         let tracer = Tracer::new(Timeline::new(), None);
         // F_TRANSLATION with STALL as Linux decodes it (EVTQ_1_STALL is bit 31 of word 1).
         tracer.emit(Event::EventRecord {
-            words: [0x10, 0x8000_0001, 0x1000, 0],
+            words: [0x10, 0x8000_0001, 0x1000, 0].map(Word),
         });
         tracer.emit(Event::EventRecord {
-            words: [0x0a, 0, 0, 0],
+            words: [0x0a, 0, 0, 0].map(Word),
         });
         assert_eq!(tracer.summary().smmu_stall_records, 1);
     }

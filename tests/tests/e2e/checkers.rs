@@ -58,9 +58,9 @@ fn the_stock_kernel_gives_no_cause() {
         // 0.2 s), and unbinds under the device. It says so, and so may the checker.
         let gave_up = run.console().contains("Failed to drain out data");
         if cfg!(feature = "kvm") && gave_up {
-            let unbound = "a stall was answered after its PASID was unbound";
+            let unbound = "resume_after_unbind";
             let found = reports(&run);
-            let all = found.iter().all(|it| it.text("what") == Some(unbound));
+            let all = found.iter().all(|it| it.text("finding") == Some(unbound));
             assert!(all, "{run}");
             continue;
         }

@@ -190,15 +190,15 @@ fn a_paused_machine_is_looked_at_and_let_go() {
     let effects: Vec<_> = trace
         .iter()
         .filter(|record| record.event == "effect" && record.text("by") == Some("control"))
-        .map(|record| record.text("what").unwrap().to_owned())
+        .map(|it| (it.text("effect"), it.text("gate").or(it.text("rule"))))
         .collect();
     let expected = [
-        "evict_tlb all",
-        "disable hold",
-        "enable hold",
-        "open g",
-        "close g",
-        "open g",
+        (Some("evict_tlb"), None),
+        (Some("disable"), Some("hold")),
+        (Some("enable"), Some("hold")),
+        (Some("open"), Some("g")),
+        (Some("close"), Some("g")),
+        (Some("open"), Some("g")),
     ];
     assert_eq!(effects, expected, "{run}");
     let late = trace

@@ -39,13 +39,14 @@ fn assert_one_line(output: &Output, part: &str) {
 fn printing() -> Vec<Vec<String>> {
     let plan = repository("docs/fault-plans/late-answers.toml");
     let plan = plan.to_str().expect("a path of ours");
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 9] = [
         &["--help"],
         &["--version"],
         &["run", "--help"],
         &["help", "inspect"],
         &["plan", "check", plan],
         &["plan", "schema"],
+        &["trace", "schema"],
         &["image", "list"],
         &["image", "path"],
     ];

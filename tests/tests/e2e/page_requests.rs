@@ -202,7 +202,7 @@ fn a_response_failure_stops_page_requests_until_the_driver_enables_them_again() 
 /// What the checkers said, as the trace has it.
 fn reports(trace: &[Record]) -> Vec<&str> {
     let reports = trace.iter().filter(|record| record.event == "report");
-    reports.filter_map(|record| record.text("what")).collect()
+    reports.filter_map(|it| it.text("finding")).collect()
 }
 
 #[test]
@@ -230,7 +230,8 @@ fn a_page_response_that_is_lost_is_reported_with_its_rule() {
     let guest = guest.option("--check", "stall=100000");
     let run = guest.run(script).status(123);
     let overdue = "a page request group has had no answer for 100 ms";
-    assert_eq!(reports(&run.trace()), [overdue], "{run}");
+    assert_eq!(reports(&run.trace()), ["unanswered_page_request"], "{run}");
+    assert!(run.errors().contains(overdue), "{run}");
     assert!(run.errors().contains("CMD_PRI_RESP at "), "{run}");
     assert!(run.errors().contains("sent, dropped by rule lost"), "{run}");
 }
@@ -247,7 +248,8 @@ fn a_page_response_for_which_nobody_waits_is_reported_with_who_sent_it() {
     let script = "svatest copy --memory untouched > /dev/null";
     let run = guest.option("--check", "stall").run(script).status(123);
     let unasked = "a CMD_PRI_RESP for which no page request group waits";
-    assert_eq!(reports(&run.trace()), [unasked], "{run}");
+    assert_eq!(reports(&run.trace()), ["unexpected_page_response"], "{run}");
+    assert!(run.errors().contains(unasked), "{run}");
     assert!(
         run.errors().contains("group 0 was answered before, at "),
         "{run}"

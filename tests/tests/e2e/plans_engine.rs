@@ -22,12 +22,13 @@ fn under(name: &str, (accelerator, image): (&str, &str), script: &str) -> (Run, 
     (run, trace)
 }
 
-/// What devices told, of which the text begins so.
-fn told<'a>(trace: &'a [Record], text: &str) -> Vec<&'a Record> {
-    trace
-        .iter()
-        .filter(|it| it.event == "device" && it.text("what").unwrap().starts_with(text))
-        .collect()
+/// The events of this kind whose fields are these numbers.
+fn told<'a>(trace: &'a [Record], event: &str, fields: &[(&str, u64)]) -> Vec<&'a Record> {
+    let is_it = |it: &&Record| {
+        let mut fields = fields.iter();
+        it.event == event && fields.all(|(name, number)| it.number(name) == Some(*number))
+    };
+    trace.iter().filter(is_it).collect()
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn the_engine_s_rings_fault_too() {
             "{run}"
         );
         // The other is the end of the queue.
-        let failed = told(&trace, "QueueFailed { queue: 0, failure: 3 }");
+        let failed = told(&trace, "queue_failed", &[("queue", 0), ("failure", 3)]);
         assert_eq!(failed[0].time_ns, cq.time_ns, "{run}");
     }
 }
@@ -73,7 +74,7 @@ fn each_step_of_the_engine_can_take_longer() {
     let times: Vec<u64> = rules
         .map(|rule| taken(&trace, rule)[0].time_ns)
         .into_iter()
-        .chain([told(&trace, "Msi { vector: 1 }")[0].time_ns])
+        .chain([told(&trace, "interrupt", &[("vector", 1)])[0].time_ns])
         .collect();
     assert_eq!(times[0], at("doorbell"), "{run}");
     assert_eq!(times[2], at("job_done"), "{run}");
@@ -92,7 +93,7 @@ fn the_engine_fails_and_is_reset_in_the_middle_of_a_fault() {
                       dmesg | grep reason";
         let (run, trace) = under("engine-error", mode, script);
         let injected = taken(&trace, &format!("error-under-{rule}"))[0];
-        let failed = told(&trace, "QueueFailed { queue: 0, failure: 42 }")[0];
+        let failed = told(&trace, "queue_failed", &[("queue", 0), ("failure", 42)])[0];
         assert_eq!(failed.time_ns, injected.time_ns, "{run}");
         says(&run, "svatest: queue 0 has failed: 42 (unknown)");
         says(&run, "first 1");
@@ -103,7 +104,7 @@ fn the_engine_fails_and_is_reset_in_the_middle_of_a_fault() {
                       echo first $?; sleep 1";
         let (run, trace) = under("engine-reset", mode, script);
         let injected = taken(&trace, &format!("reset-under-{rule}"))[0];
-        let reset = told(&trace, "Reset");
+        let reset = told(&trace, "device_reset", &[]);
         assert_eq!(reset.last().unwrap().time_ns, injected.time_ns, "{run}");
         let effect = trace.iter().find(|it| it.event == "effect").unwrap();
         assert_eq!(effect.number("stream"), Some(16), "{run}");
@@ -217,20 +218,18 @@ fn of_two_accelerators_one_is_meant() {
     // One completion each, of the ZIP alone.
     assert_eq!(taken(&trace, "zip").len(), of("job_done", 8), "{run}");
     let go = taken(&trace, "irq")[0].time_ns;
-    let sent = told(&trace, "Msi { vector: 0 }");
+    let sent = told(&trace, "interrupt", &[("vector", 0)]);
     let sent = sent.iter().find(|it| it.time_ns == go).unwrap();
     assert_eq!(sent.number("stream"), Some(16), "{run}");
     // Where nobody is named, nobody is taken at random.
     let unclear = taken(&trace, "whose")[0].time_ns;
     assert!(
-        told(&trace, "Msi").iter().all(|it| it.time_ns != unclear),
+        told(&trace, "interrupt", &[])
+            .iter()
+            .all(|it| it.time_ns != unclear),
         "{run}"
     );
-    let why = trace.iter().rfind(|it| it.event == "effect");
-    let why = why.and_then(|it| it.text("what"));
-    assert_eq!(
-        why,
-        Some("raise_msi 0: there are two accelerators: give `stream`"),
-        "{run}"
-    );
+    let failed = told(&trace, "effect_failed", &[("vector", 0)]);
+    let why: Vec<_> = failed.iter().map(|it| it.text("reason")).collect();
+    assert_eq!(why, [Some("several_accelerators")], "{run}");
 }

@@ -193,9 +193,7 @@ fn processes_killed_under_dma_leave_nothing_behind() {
             assert!(run.output().lines().any(|line| line == "64"), "{run}");
             let trace = run.trace();
             Stalls::of(&trace).assert_all_answered();
-            let dropped = trace
-                .iter()
-                .filter(|it| it.text("what").is_some_and(|what| what.contains("Dropped")));
+            let dropped = trace.iter().filter(|it| it.event == "job_dropped");
             // Operations that were under way, of most of the processes.
             assert!(dropped.count() >= 8, "nobody was killed under DMA\n{run}");
         }

@@ -11,6 +11,7 @@ mod plan;
 mod run;
 mod shrink;
 mod sweep;
+mod trace;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +26,7 @@ pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::RunArgs;
 pub use shrink::ShrinkArgs;
 pub use sweep::{MergeArgs, RunsArgs, SweepAction, SweepArgs};
+pub use trace::TraceAction;
 
 /// An arm64 machine for device page faults.
 #[derive(Debug, Parser)]
@@ -74,6 +76,9 @@ pub enum Action {
     /// Fault plans.
     #[command(subcommand)]
     Plan(PlanAction),
+    /// Traces, as `run --trace` writes them.
+    #[command(subcommand)]
+    Trace(TraceAction),
     /// Builds guests, also from kernels, patches, modules and programs of your own.
     ///
     /// Exit status: 0, or 125 for an error.

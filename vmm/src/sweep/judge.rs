@@ -103,10 +103,9 @@ fn place(line: &str) -> Option<PlaceInfo> {
             .map_or_else(|| value.to_string(), str::to_owned);
         Some((format!("{} ", name.replace('_', " ")), text))
     };
-    let known = ["time_ns", "event", "rule", "at", "act", "delay_ns", "gate"];
     let at = told("at").map_or_else(String::new, |(_, at)| at);
-    let more = event.keys().filter(|name| !known.contains(&name.as_str()));
-    let more = more.filter_map(|name| told(name));
+    let more = ["address", "code", "pasid", "queue", "stream"];
+    let more = more.iter().filter_map(|name| told(name));
     let more = more.map(|(name, value)| format!(", {name}{value}"));
     Some(PlaceInfo {
         time_ns,

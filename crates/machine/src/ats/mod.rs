@@ -17,7 +17,7 @@ use stallbox_smmu::{
     AtsCompletion, Endpoints, InvalidateCompletion, StreamId, SubstreamId, TranslationRequest,
 };
 use stallbox_timeline::Span;
-use stallbox_trace::{AtcInvalidateStage, AtsAnswer, Event, PageResponseKind, Tracer};
+use stallbox_trace::{AtcInvalidateStage, AtsAnswer, Event, Hex, Name, Tracer};
 
 use crate::faults::Faults;
 use crate::latency::{Latency, Part};
@@ -113,7 +113,7 @@ pub(super) fn translation_event(request: &TranslationRequest, completion: &AtsCo
     Event::AtsTranslation {
         stream: request.stream.0,
         substream: request.substream.map(|substream| substream.0),
-        address: request.address,
+        address: Hex(request.address),
         write: request.write,
         answer,
         readable: range.is_some_and(|range| range.read),
@@ -131,11 +131,7 @@ pub(super) fn response_event(
         stream: stream.0,
         substream: response.substream.map(|substream| substream.0),
         index: response.index,
-        code: match response.code {
-            smmu::PageResponseCode::Success => PageResponseKind::Success,
-            smmu::PageResponseCode::InvalidRequest => PageResponseKind::InvalidRequest,
-            smmu::PageResponseCode::Failure => PageResponseKind::Failure,
-        },
+        code: Name(response.code),
         automatic,
     }
 }
@@ -148,7 +144,7 @@ pub(super) fn invalidation_event(
     Event::AtcInvalidate {
         stream: stream.0,
         substream: request.substream.map(|substream| substream.0),
-        address: request.address,
+        address: Hex(request.address),
         size_log2: request.size_log2,
         global: request.global,
         stage,
@@ -214,7 +210,7 @@ impl atc::AtcProbe for AtcProbe {
             } => Event::AtcMiss {
                 stream: self.stream,
                 pasid: pasid.map(|pasid| pasid.0),
-                address,
+                address: Hex(address),
                 write,
             },
             AtcNote::Faulted {
@@ -227,7 +223,7 @@ impl atc::AtcProbe for AtcProbe {
             } => Event::DeviceFault {
                 stream: self.stream,
                 pasid: pasid.map(|pasid| pasid.0),
-                address,
+                address: Hex(address),
                 write,
                 stalls: 0,
                 page_request_groups: groups,
@@ -236,9 +232,29 @@ impl atc::AtcProbe for AtcProbe {
             },
             // The SMMU tells of the same messages when it gets or sends them.
             AtcNote::PageRequested { .. } | AtcNote::PageResponded { .. } => return,
-            ref other => Event::Device {
+            AtcNote::UnexpectedResponse { index } => Event::PageResponseUnexpected {
                 stream: self.stream,
-                what: format!("{other:?}"),
+                index,
+            },
+            AtcNote::Invalidated {
+                request,
+                entries,
+                in_use,
+            } => Event::AtcInvalidated {
+                stream: self.stream,
+                pasid: request.pasid.map(|pasid| pasid.0),
+                address: Hex(request.address),
+                size_log2: request.size_log2,
+                global: request.global,
+                entries: entries as u64,
+                in_use: in_use as u64,
+            },
+            AtcNote::InvalidateLost { request } => Event::AtcCompletionLost {
+                stream: self.stream,
+                pasid: request.pasid.map(|pasid| pasid.0),
+                address: Hex(request.address),
+                size_log2: request.size_log2,
+                global: request.global,
             },
         });
     }

@@ -15,9 +15,10 @@ use stallbox_smmu::spec::command::{Raw, op};
 use stallbox_smmu::view::{Level1, Stale, Structure, View};
 use stallbox_smmu::{StreamId, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
+use stallbox_trace::{Check, FindingKind};
 
 use super::changes::Change;
-use super::report::{Check, Finding, access};
+use super::report::{Finding, access};
 use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::reader;
 
@@ -153,9 +154,15 @@ impl Configuration {
         let structure = suspect.stale.structure;
         let (name, command) = (structure.name(), structure.invalidation());
         let what = format!("DMA by a {name} that has changed in memory");
+        let kind = match structure {
+            Structure::StreamLevel1 => FindingKind::StaleStreamTable,
+            Structure::Stream => FindingKind::StaleStreamEntry,
+            Structure::ContextLevel1(..) => FindingKind::StaleContextTable,
+            Structure::Context(_) => FindingKind::StaleContext,
+        };
         let address = suspect.transaction.address;
         let mut finding =
-            Finding::new(Check::Config, what, key.0).at(address, Some(suspect.output));
+            Finding::new((Check::Config, kind), what, key.0).at(address, Some(suspect.output));
         let through = match structure {
             Structure::StreamLevel1 | Structure::ContextLevel1(..) => "found through",
             Structure::Stream | Structure::Context(_) => "cached of",

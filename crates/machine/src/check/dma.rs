@@ -9,10 +9,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use stallbox_smmu::{Transaction, Translation};
+use stallbox_trace::{Check, FindingKind};
 
 use super::changes::{By, Changes, Who};
 use super::pages::{Counted, PageState, Pages, counted};
-use super::report::{Check, Finding, access, named};
+use super::report::{Finding, access, named};
 use super::tlb::{Tlb, took_away};
 use super::{Checkers, Space, Store, space, tlb};
 
@@ -59,8 +60,9 @@ impl Dma {
         let output = translation.address;
         self.watch(checkers, pages, output);
         let state = pages.state(&checkers.ram, output);
-        let (what, lines) = match state {
+        let (kind, what, lines) = match state {
             Some(PageState::Free { buddy }) => (
+                FindingKind::FreedPage,
                 "DMA to a page that the guest has freed",
                 vec![if buddy {
                     "the page is in the buddy allocator".to_owned()
@@ -69,7 +71,11 @@ impl Dma {
                 }],
             ),
             _ => match others(tlb, checkers, transaction, translation) {
-                Some(lines) => ("DMA to a page of another process", lines),
+                Some(lines) => (
+                    FindingKind::ForeignPage,
+                    "DMA to a page of another process",
+                    lines,
+                ),
                 None => return,
             },
         };
@@ -79,7 +85,7 @@ impl Dma {
             return;
         }
         let mut finding =
-            Finding::new(Check::Dma, what, space).at(transaction.address, Some(output));
+            Finding::new((Check::Dma, kind), what, space).at(transaction.address, Some(output));
         finding.line(format!("{} of the device", access(transaction)));
         finding.lines.extend(lines);
         self.tell_count(checkers, pages, output, &mut finding);

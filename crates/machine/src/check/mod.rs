@@ -38,7 +38,7 @@ use stallbox_smmu::{
     DescriptorRead, Note, OnCommand, Points, Smmu, Transaction, Translation, Verdict,
 };
 use stallbox_timeline::{Span, Time, Timeline};
-use stallbox_trace::{Event, Tracer};
+use stallbox_trace::{Event, Hex, Tracer};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::Devices;
@@ -351,12 +351,12 @@ impl Checkers {
         let count = &self.counts[finding.check as usize];
         count.set(count.get() + 1);
         self.tracer.emit(Event::Report {
-            check: finding.check.name(),
-            what: finding.what.clone(),
+            check: finding.check,
+            finding: finding.kind,
             stream: finding.space.0,
             pasid: finding.space.1,
-            address: finding.address,
-            output: finding.output,
+            address: finding.address.map(Hex),
+            output: finding.output.map(Hex),
         });
         if count.get() <= REPORTS_MAX {
             let block = report::block(self, finding);

@@ -7,10 +7,14 @@ use std::collections::BTreeMap;
 use stallbox_smmu::spec::command::{Raw, op};
 use stallbox_smmu::{Note, PageRequest};
 use stallbox_timeline::{Span, Time};
+use stallbox_trace::{Check, FindingKind};
 
 use super::Checkers;
 use super::changes::By;
-use super::report::{Check, Finding, in_ms};
+use super::report::{Finding, in_ms};
+
+const UNANSWERED: (Check, FindingKind) = (Check::Stall, FindingKind::UnansweredPageRequest);
+const UNEXPECTED: (Check, FindingKind) = (Check::Stall, FindingKind::UnexpectedPageResponse);
 
 /// A stream's group, by its PASID and index.
 type Group = (u32, Option<u32>, u16);
@@ -108,7 +112,7 @@ impl PageRequests {
         asked.reported = true;
         let Asked { since, address, .. } = *asked;
         drop(open);
-        let mut finding = Finding::new(Check::Stall, what, (group.0, group.1)).at(address, None);
+        let mut finding = Finding::new(UNANSWERED, what, (group.0, group.1)).at(address, None);
         let response = checkers.withheld(since, |words| {
             let raw = Raw(*words);
             raw.opcode() == op::PRI_RESP && (raw.sid(), raw.pri_index()) == (group.0, group.2)
@@ -146,7 +150,7 @@ impl PageRequests {
             return;
         }
         let what = "a CMD_PRI_RESP for which no page request group waits";
-        let mut finding = Finding::new(Check::Stall, what, (named.0, named.1));
+        let mut finding = Finding::new(UNEXPECTED, what, (named.0, named.1));
         let before = answered.get(&named).cloned();
         finding.line(match &before {
             Some((time, _)) => format!(

@@ -12,9 +12,10 @@ use stallbox_smmu::spec::cd::Cd;
 use stallbox_smmu::view::{AddressSpace, View};
 use stallbox_smmu::{Access, Note, StreamId, SubstreamId, Transaction, Translation};
 use stallbox_timeline::Time;
+use stallbox_trace::{Check, FindingKind};
 
 use super::changes::Change;
-use super::report::{Check, Finding, access};
+use super::report::{Finding, access};
 use super::tasks::Tasks;
 use super::{Caller, Checkers, Space, Symbols, space};
 use crate::jobs::JobNote;
@@ -168,6 +169,7 @@ impl Pasids {
             && changed_hands(checkers, space, &begun, now)
         {
             let what = "a stall was retried in another owner's address space";
+            let what = (FindingKind::StallChangedOwner, what);
             self.tell(checkers, transaction, translation, (&begun, now), what);
         }
         // Once for each job.
@@ -183,7 +185,8 @@ impl Pasids {
         }
         for Job { queue, begun, .. } in changed {
             let what = format!("a job of queue {queue} goes on in another owner's address space");
-            self.tell(checkers, transaction, translation, (&begun, now), &what);
+            let what = (FindingKind::JobChangedOwner, what.as_str());
+            self.tell(checkers, transaction, translation, (&begun, now), what);
         }
     }
 
@@ -193,10 +196,10 @@ impl Pasids {
         transaction: &Transaction,
         translation: &Translation,
         (begun, now): (&Begun, AddressSpace),
-        what: &str,
+        (kind, what): (FindingKind, &str),
     ) {
         let space = space(transaction);
-        let mut finding = Finding::new(Check::Pasid, what, space)
+        let mut finding = Finding::new((Check::Pasid, kind), what, space)
             .at(transaction.address, Some(translation.address));
         finding.line(format!(
             "{} of the device; at {} ns the PASID had {}",

@@ -2,40 +2,18 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
 use stallbox_smmu::Transaction;
 use stallbox_timeline::{Span, Time};
+use stallbox_trace::{Check, FindingKind};
 
 use super::changes::By;
 use super::{Checkers, Space};
-
-/// Which checker reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Check {
-    Tlb,
-    Stall,
-    Dma,
-    Config,
-    Pasid,
-}
-
-impl Check {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Check::Tlb => "tlb",
-            Check::Stall => "stall",
-            Check::Dma => "dma",
-            Check::Config => "config",
-            Check::Pasid => "pasid",
-        }
-    }
-}
 
 /// What a report says, before it is a block of text.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub check: Check,
+    pub kind: FindingKind,
     /// In a few words.
     pub what: String,
     pub space: Space,
@@ -52,9 +30,14 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub fn new(check: Check, what: impl Into<String>, space: Space) -> Finding {
+    pub fn new(
+        (check, kind): (Check, FindingKind),
+        what: impl Into<String>,
+        space: Space,
+    ) -> Finding {
         Finding {
             check,
+            kind,
             what: what.into(),
             space,
             address: None,

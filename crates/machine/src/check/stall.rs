@@ -9,11 +9,12 @@ use stallbox_smmu::spec::event::Record;
 use stallbox_smmu::view::{QueueName, View};
 use stallbox_smmu::{Note, Smmu, Transaction};
 use stallbox_timeline::{Span, Time};
+use stallbox_trace::{Check, FindingKind};
 
 use super::changes::By;
 use super::context::Context;
 use super::page_requests::PageRequests;
-use super::report::{Check, Finding, access, in_ms};
+use super::report::{Finding, access, in_ms};
 use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::reader;
 
@@ -156,7 +157,11 @@ impl Stalls {
         if *count != LOOP {
             return;
         }
-        let mut finding = finding(transaction, "the same fault again and again");
+        let mut finding = finding(
+            FindingKind::RepeatedFault,
+            transaction,
+            "the same fault again and again",
+        );
         finding.line(format!(
             "{} of this page has stalled {LOOP} times since {} ns, and no walk has found the page in \
              between: each answer asked for a retry, and nothing was mapped",
@@ -243,7 +248,7 @@ impl Stalls {
         if let Some(open) = self.open.borrow_mut().get_mut(&key) {
             open.reported = true;
         }
-        let mut finding = finding(&open.transaction, what);
+        let mut finding = finding(FindingKind::UnansweredStall, &open.transaction, what);
         // CMDQ_RESUME_0_SID and CMDQ_RESUME_1_STAG.
         let resume = checkers.withheld(open.since, |words| {
             let raw = Raw(*words);
@@ -288,9 +293,10 @@ impl Stalls {
             .insert(key.0, (checkers.now(), key.1));
         let before = self.answered.borrow().get(&key).cloned();
         let what = "a CMD_RESUME for which no stall waits";
+        let kind = FindingKind::UnexpectedResume;
         let mut finding = match &before {
-            Some(answer) => finding(&answer.transaction, what),
-            None => Finding::new(Check::Stall, what, (key.0, None)),
+            Some(answer) => finding(kind, &answer.transaction, what),
+            None => Finding::new((Check::Stall, kind), what, (key.0, None)),
         };
         finding.line(match &before {
             Some(answer) => format!(
@@ -319,6 +325,7 @@ impl Stalls {
             return;
         };
         let mut finding = finding(
+            FindingKind::ResumeAfterUnbind,
             &open.transaction,
             "a stall was answered after its PASID was unbound",
         );
@@ -343,8 +350,8 @@ impl Stalls {
     }
 }
 
-fn finding(transaction: &Transaction, what: &str) -> Finding {
-    Finding::new(Check::Stall, what, space(transaction)).at(transaction.address, None)
+fn finding(kind: FindingKind, transaction: &Transaction, what: &str) -> Finding {
+    Finding::new((Check::Stall, kind), what, space(transaction)).at(transaction.address, None)
 }
 
 /// Records in the event queue.

@@ -20,12 +20,13 @@ use stallbox_smmu::spec::command::{Raw, op};
 use stallbox_smmu::view::{End, Kind, View};
 use stallbox_smmu::{CachedTranslation, DescriptorRead, Note, Transaction, Translation};
 use stallbox_timeline::{Span, Time};
+use stallbox_trace::{Check, FindingKind};
 
 use super::changes::{Change, Changes};
 use super::commands::Invalidation;
 use super::context::Context;
 use super::descriptor::Descriptor;
-use super::report::{Check, Finding, access, named};
+use super::report::{Finding, access, named};
 use super::{CheckConfig, Checkers, Space, space};
 use crate::stage1::{read64, reader};
 
@@ -459,11 +460,18 @@ impl Tlb {
             return;
         };
         let address = suspect.transaction.address;
-        let what = match suspect.cause {
-            Cause::Changed(..) | Cause::Otherwise(_) => "DMA through a stale translation",
-            Cause::Foreign(_) => "DMA through a translation of another address space",
+        let (kind, what) = match suspect.cause {
+            Cause::Changed(..) | Cause::Otherwise(_) => (
+                FindingKind::StaleTranslation,
+                "DMA through a stale translation",
+            ),
+            Cause::Foreign(_) => (
+                FindingKind::ForeignTranslation,
+                "DMA through a translation of another address space",
+            ),
         };
-        let mut finding = Finding::new(Check::Tlb, what, page.0).at(address, Some(suspect.output));
+        let mut finding =
+            Finding::new((Check::Tlb, kind), what, page.0).at(address, Some(suspect.output));
         finding.history = Some(suspect.history.clone());
         let (access, used) = (access(&suspect.transaction), suspect.used.as_ns());
         let mut key = 0;

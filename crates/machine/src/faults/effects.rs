@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use stallbox_devices::function::InjectionError;
 use stallbox_faultplan::{DeviceError, DeviceEvent, Effect, Touch};
 use stallbox_smmu::{Access, Smmu, StreamId, SubstreamId, Transaction};
-use stallbox_trace::Event;
+use stallbox_trace::{Event, Hex, WhyNot};
 
 use super::{Faults, targets};
+use crate::devices::NoAccelerator;
 
 /// More effects at one point of virtual time are rules that feed each other.
 const EFFECTS_AT_ONCE_MAX: u32 = 10_000;
@@ -14,6 +16,53 @@ const EFFECTS_AT_ONCE_MAX: u32 = 10_000;
 const TOUCHING_MAX: u32 = 1 << 17;
 /// Accesses that are begun between two looks at whether the run is to give way.
 const TOUCHES_IN_A_ROW: u32 = 256;
+
+/// Why an effect could not be brought about.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Failure {
+    #[error("the machine is not complete")]
+    Incomplete,
+    #[error("the SMMU knows no such command")]
+    UnknownCommand,
+    #[error("too many accesses are under way")]
+    TooManyAccesses,
+    #[error("there is no such rule")]
+    NoRule,
+    #[error("this engine does not stop")]
+    CannotPause,
+    #[error(transparent)]
+    NoAccelerator(NoAccelerator),
+    #[error(transparent)]
+    Device(InjectionError),
+}
+
+impl Failure {
+    /// As the trace names it.
+    fn reason(self) -> WhyNot {
+        match self {
+            Failure::Incomplete => WhyNot::IncompleteMachine,
+            Failure::UnknownCommand => WhyNot::UnknownCommand,
+            Failure::TooManyAccesses => WhyNot::TooManyAccesses,
+            Failure::NoRule => WhyNot::NoRule,
+            Failure::CannotPause => WhyNot::CannotPause,
+            Failure::NoAccelerator(NoAccelerator::Several) => WhyNot::SeveralAccelerators,
+            Failure::NoAccelerator(_) => WhyNot::NoAccelerator,
+            Failure::Device(InjectionError::NoVector) => WhyNot::NoVector,
+            Failure::Device(InjectionError::NoRing) => WhyNot::NoRing,
+            Failure::Device(InjectionError::Overflow { .. }) => WhyNot::Overflow,
+            Failure::Device(InjectionError::NoQueue) => WhyNot::NoQueue,
+            Failure::Device(InjectionError::Unsupported(_)) => WhyNot::Unsupported,
+        }
+    }
+
+    /// For how many there was room.
+    fn taken(self) -> Option<u32> {
+        match self {
+            Failure::Device(InjectionError::Overflow { taken }) => Some(taken),
+            _ => None,
+        }
+    }
+}
 
 impl Faults {
     /// Does it now, and says what came of it. Both that it is asked for and that it failed are in the
@@ -31,27 +80,28 @@ impl Faults {
         let what = describe(effect);
         self.tracer.emit(Event::Effect {
             by: by.to_owned(),
-            what: what.clone(),
             stream: targets::stream(effect),
+            effect: effect.into(),
         });
-        let failed = |reason: &str| {
-            let what = format!("{what}: {reason}");
-            self.tracer.emit(Event::Effect {
+        let failed = |failure: Failure| {
+            self.tracer.emit(Event::EffectFailed {
                 by: by.to_owned(),
-                what: what.clone(),
-                stream: None,
+                stream: targets::stream(effect),
+                effect: effect.into(),
+                reason: failure.reason(),
+                taken: failure.taken(),
             });
-            Err(what)
+            Err(format!("{what}: {failure}"))
         };
         let Some(devices) = self.devices() else {
-            return failed("the machine is not complete");
+            return failed(Failure::Incomplete);
         };
         let smmu = devices.smmu();
         match effect {
             Effect::WriteRecord(words) => smmu.inject_event(*words),
             Effect::RunCommand(words) => {
                 if !smmu.inject_command(*words) {
-                    return failed("the SMMU knows no such command");
+                    return failed(Failure::UnknownCommand);
                 }
             }
             Effect::EvictTlb(address) => {
@@ -60,7 +110,7 @@ impl Faults {
             }
             Effect::Touch(touch) => {
                 if self.touching.get().saturating_add(touch.count) > TOUCHING_MAX {
-                    return failed("too many accesses are under way");
+                    return failed(Failure::TooManyAccesses);
                 }
                 self.touching.set(self.touching.get() + touch.count);
                 self.touch(smmu, *touch, 0);
@@ -69,10 +119,12 @@ impl Faults {
             | Effect::RaiseMsi { .. }
             | Effect::DeviceError { .. }
             | Effect::DeviceReset { .. } => {
-                let accelerator = devices.accelerator(targets::stream(effect));
-                let done = accelerator.and_then(|it| targets::perform(&*it, effect));
-                if let Err(reason) = done {
-                    return failed(&reason);
+                let done = match devices.accelerator(targets::stream(effect)) {
+                    Ok(it) => targets::perform(&*it, effect).map_err(Failure::Device),
+                    Err(error) => Err(Failure::NoAccelerator(error)),
+                };
+                if let Err(failure) = done {
+                    return failed(failure);
                 }
             }
             Effect::Open(name) => {
@@ -83,7 +135,7 @@ impl Faults {
             Effect::Enable(name) | Effect::Disable(name) => {
                 let on = matches!(effect, Effect::Enable(_));
                 match self.player.switch(name, on) {
-                    0 => return failed("there is no such rule"),
+                    0 => return failed(Failure::NoRule),
                     1 => {}
                     count => return Ok(format!("{what}: {count} rules")),
                 }
@@ -93,7 +145,7 @@ impl Faults {
                 self.marker(name);
             }
             Effect::Pause if !self.pause.is_possible() => {
-                return failed("this engine does not stop");
+                return failed(Failure::CannotPause);
             }
             Effect::Pause => self.pause.set_paused(true),
         }
@@ -142,7 +194,7 @@ impl Faults {
                 tracer.emit(Event::DeviceFault {
                     stream: transaction.stream.0,
                     pasid: transaction.substream.map(|substream| substream.0),
-                    address: transaction.address,
+                    address: Hex(transaction.address),
                     write: transaction.access.write,
                     stalls,
                     page_request_groups: 0,
@@ -154,6 +206,7 @@ impl Faults {
     }
 }
 
+/// An effect in a few words, for people.
 fn describe(effect: &Effect) -> String {
     let words = |words: &[u64]| {
         let words: Vec<String> = words.iter().map(|word| format!("{word:#x}")).collect();

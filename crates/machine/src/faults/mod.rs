@@ -17,7 +17,7 @@ use std::rc::{Rc, Weak};
 use stallbox_faultplan::{After, Effect, Fired, Gates, Plan, Player, Point, Rule, Subject};
 use stallbox_smmu::{Points, StreamId};
 use stallbox_timeline::{Gate, Span, Time, Timeline};
-use stallbox_trace::{Event, Tracer};
+use stallbox_trace::{Event, Hex, Name, Tracer};
 
 use crate::ledger::{Ledger, Took};
 use crate::{Devices, Pause};
@@ -92,7 +92,7 @@ impl Faults {
         });
         if !plan.is_empty() {
             tracer.emit(Event::Plan {
-                rules: plan.rules.len(),
+                rules: plan.rules.len() as u64,
                 seed: plan.seed.unwrap_or(seed),
             });
         }
@@ -211,11 +211,7 @@ impl Faults {
     /// says so.
     fn later(self: &Rc<Self>, by: &str, span: Span, what: impl FnOnce(&Rc<Faults>) + 'static) {
         if self.waiting.get() >= WAITING_MAX {
-            self.tracer.emit(Event::Effect {
-                by: by.to_owned(),
-                what: "left out: too much waits for its time".to_owned(),
-                stream: None,
-            });
+            self.tracer.emit(Event::EffectLeftOut { by: by.to_owned() });
             return;
         }
         self.waiting.set(self.waiting.get() + 1);
@@ -276,13 +272,13 @@ impl Faults {
         let Fired { rule, delay } = fired;
         self.tracer.emit(Event::Injection {
             rule: rule.name.clone(),
-            at: subject.point.name(),
-            act: words::act(&rule.act),
+            at: Name(subject.point),
+            act: (&rule.act).into(),
             delay_ns: delay.as_ns(),
             gate: rule.gate.as_ref().map(|gate| gate.name.clone()),
             stream: subject.stream,
             pasid: subject.pasid,
-            address: subject.address.map(|(first, _)| first),
+            address: subject.address.map(|(first, _)| Hex(first)),
             queue: subject.queue,
             code: subject.code,
         });

@@ -8,7 +8,7 @@ use stallbox_smmu::{
     StreamId, Transaction, Verdict,
 };
 use stallbox_timeline::Span;
-use stallbox_trace::Event;
+use stallbox_trace::{Event, Hex};
 
 use super::{Faults, words};
 
@@ -219,7 +219,7 @@ impl Faults {
         self.tracer.emit(Event::FaultLoop {
             stream: transaction.stream.0,
             pasid: transaction.substream.map(|substream| substream.0),
-            address: transaction.address,
+            address: Hex(transaction.address),
             stalls,
         });
     }

@@ -1,12 +1,15 @@
 //! What effects act on.
 
-use stallbox_devices::function::{Accelerator, Injection};
+use stallbox_devices::function::{Accelerator, Injection, InjectionError};
 use stallbox_faultplan::{DeviceError, DeviceEvent, Effect, Subject, Touch};
 
 use crate::Devices;
 
 /// Does what only accelerators can; or says why not.
-pub(super) fn perform(accelerator: &dyn Accelerator, effect: &Effect) -> Result<(), String> {
+pub(super) fn perform(
+    accelerator: &dyn Accelerator,
+    effect: &Effect,
+) -> Result<(), InjectionError> {
     let what = match *effect {
         Effect::DeviceEvent(event) => Injection::Events {
             failures: event.failure,
@@ -23,9 +26,13 @@ pub(super) fn perform(accelerator: &dyn Accelerator, effect: &Effect) -> Result<
                 failure,
             },
         },
-        _ => return Err("this is nothing that an accelerator does".to_owned()),
+        _ => {
+            return Err(InjectionError::Unsupported(
+                "this is nothing that an accelerator does",
+            ));
+        }
     };
-    accelerator.inject(what).map_err(|error| error.to_string())
+    accelerator.inject(what)
 }
 
 /// The effect with what the rule took filled in.

@@ -104,11 +104,11 @@ pub(super) fn resume(words: &[u64; 2], tag: u16, retry: Option<bool>) -> [u64; 2
     [first, words[1] & !0xffff | u64::from(tag)]
 }
 
-/// A decision in a few words, for the trace.
+/// A decision in a few words, for people.
 pub(crate) fn act(act: &Act) -> String {
     match act {
         Act::Go => "go".to_owned(),
-        Act::Fault(kind) => format!("fault {kind:?}").to_lowercase(),
+        Act::Fault(kind) => format!("fault {}", kind.name()),
         Act::Abort => "abort".to_owned(),
         Act::Evict => "evict".to_owned(),
         Act::Drop => "drop".to_owned(),
@@ -132,7 +132,7 @@ pub(crate) fn act(act: &Act) -> String {
         }
         Act::Error(code) => format!("error {code}"),
         Act::Fail(status) => format!("fail {status}"),
-        Act::Answer(answer) => format!("answer {answer:?}").to_lowercase(),
+        Act::Answer(answer) => format!("answer {}", answer.name()),
     }
 }
 

@@ -16,6 +16,7 @@ use stallbox_firmware::layout::{self, Region};
 use stallbox_machine::config::{HardwareUpdate, MachineConfig};
 use stallbox_machine::{InterruptController, Platform, SPIS, World};
 use stallbox_timeline::Timeline;
+use stallbox_trace::Block;
 
 use super::Soft;
 use crate::engine::ram::allocate;
@@ -108,7 +109,7 @@ impl Engine for Rc<Board> {
     fn plug(&self, world: &mut World) {
         debug_assert_eq!(layout::GIC_DISTRIBUTOR.bytes, DISTRIBUTOR_BYTES);
         world.map(
-            "gic-distributor",
+            Block::GicDistributor,
             layout::GIC_DISTRIBUTOR,
             self.gic.distributor(),
         );
@@ -117,12 +118,12 @@ impl Engine for Rc<Board> {
             bytes: self.gic.redistributors_bytes(),
         };
         world.map(
-            "gic-redistributors",
+            Block::GicRedistributors,
             redistributors,
             self.gic.redistributors(),
         );
         debug_assert_eq!(layout::GIC_ITS.bytes, ITS_BYTES);
-        world.map("gic-its", layout::GIC_ITS, self.gic.its());
+        world.map(Block::GicIts, layout::GIC_ITS, self.gic.its());
     }
 
     fn vcpus<'a>(
