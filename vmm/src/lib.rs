@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod blame;
 pub mod boot;
 pub mod checkpoint;
 pub mod cli;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod blame;
 mod boot;
 mod bugs;
 mod checkers;

@@ -1,6 +1,7 @@
 //! The command line: a file for each command, and `guest` for what several have in common.
 
 mod accel;
+mod blame;
 mod bundle;
 mod guest;
 mod image;
@@ -16,6 +17,7 @@ mod trace;
 use clap::{Parser, Subcommand};
 
 pub use accel::Accelerator;
+pub use blame::BlameArgs;
 pub use bundle::{BundleAction, BundleShowArgs, FilesArgs, ReplayArgs};
 pub use guest::GuestArgs;
 pub use image::{AddArgs, BuildArgs, ImageAction, ImageArgs};
@@ -67,6 +69,11 @@ pub enum Action {
     /// Exit status: 0, 122 a signal ended it half way (what was found is written), 125 an error of Stallbox or of
     /// the command line, or a run that does not fail.
     Shrink(ShrinkArgs),
+    /// Tells when a recorded failure became inevitable, and what happened then.
+    ///
+    /// Exit status: 0, 122 a signal ended it, 125 an error of Stallbox or of the command line, or a run that
+    /// does not fail.
+    Blame(BlameArgs),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
     /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 122 a signal

@@ -22,6 +22,18 @@ pub enum Order {
         id: u64,
         /// Lines of JSON.
         requests: Vec<String>,
+        /// Ends it at this point of the guest's time, and tells the trace up to there.
+        until_ns: Option<u64>,
+    },
+    /// Does such requests itself.
+    Do {
+        /// Lines of JSON.
+        requests: Vec<String>,
+    },
+    /// Goes on to this point of the guest's time, and stands still there. No child may be under way.
+    Advance {
+        /// Nanoseconds.
+        to_ns: u64,
     },
     /// Kills a child.
     Kill {
@@ -34,14 +46,14 @@ pub enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
-    /// The machine has come to where children begin.
+    /// The machine has come to where children begin, or to where it was told to advance.
     Ready {
         /// Its time.
         time_ns: u64,
         /// SHA-256 of what it was made of, by name.
         inputs: BTreeMap<String, String>,
     },
-    /// The run ended before it.
+    /// Its run ended before that.
     Missed(Box<Report>),
     /// There is no machine, for this reason.
     Failed(String),
@@ -116,6 +128,8 @@ pub struct Report {
     pub console: Vec<String>,
     /// How often each rule of the plan has matched, in order.
     pub matched: Vec<(String, u64)>,
+    /// The trace's lines from where it began, if it was asked for.
+    pub trace: Vec<String>,
     /// The trace's line of the first thing that the rule took of which to tell.
     pub injection: Option<String>,
 }

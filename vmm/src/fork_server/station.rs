@@ -20,6 +20,7 @@ use stallbox_machine::check::Kept;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::outstanding::Outstanding;
 use stallbox_machine::vcpu::VcpuState;
+use stallbox_timeline::Time;
 
 use super::protocol::{self, Died, Found, Message, Order, Report};
 use super::{From, Spec};
@@ -36,6 +37,8 @@ use crate::run::{self, Course};
 
 /// Of what a child says on standard error, so much is told.
 const REMARKS_MAX: u64 = 64 << 10;
+/// As many lines of the trace are told.
+const TRACE_MAX: usize = 4096;
 /// A child that does not keep its own time limit is killed so much later.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -104,7 +107,6 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
         confine::process()?;
         confine::thread(confine::Role::ForkServer)?;
     }
-    let injection = Rc::<RefCell<Option<String>>>::default();
     let mut station = Station {
         spec,
         orders,
@@ -114,11 +116,12 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
         children: Vec::new(),
         waiting: VecDeque::new(),
         inputs,
-        has_served: false,
+        is_known_to_stand: false,
         child: None,
         place: None,
         journal: course.journal(),
-        injection: injection.clone(),
+        injection: Rc::default(),
+        trace: Rc::default(),
     };
     if let Some(rule) = &spec.rule {
         // Until then it takes nothing, or it might break the way there.
@@ -132,7 +135,7 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
         station.journal.note(Some(start), &world, inputs);
     }
     let outcome = vcpus.run(&mut station);
-    if station.child.is_none() && station.has_served {
+    if station.child.is_none() && matches!(outcome, Ok(Outcome::Quit)) {
         return Ok(None);
     }
     let report = report(&world, &*vcpus, outcome, &mut station, &course);
@@ -204,6 +207,7 @@ fn report(
             .iter()
             .map(|count| (count.rule.name.clone(), count.matched))
             .collect(),
+        trace: station.trace.take(),
         injection: station.injection.borrow().clone(),
     };
     Ok((report, bundle))
@@ -237,14 +241,23 @@ struct Station<'a> {
     deadline: Option<Instant>,
     children: Vec<Ward>,
     /// Asked for, and not begun.
-    waiting: VecDeque<(u64, Vec<String>)>,
+    waiting: VecDeque<Birth>,
     inputs: BTreeMap<String, String>,
-    has_served: bool,
+    /// It was told that the machine stands still here.
+    is_known_to_stand: bool,
     /// This process is one.
     child: Option<Own>,
     place: Option<Place>,
     journal: Journal,
     injection: Rc<RefCell<Option<String>>>,
+    trace: Rc<RefCell<Vec<String>>>,
+}
+
+/// A child that is to be.
+struct Birth {
+    id: u64,
+    requests: Vec<String>,
+    until_ns: Option<u64>,
 }
 
 /// A child of this process.
@@ -323,16 +336,16 @@ impl Ward {
 impl Station<'_> {
     /// Forks children until the run is to end, or this is one of them.
     fn serve(&mut self, world: &World) -> Result<Option<Outcome>> {
-        if !self.has_served {
-            self.has_served = true;
+        if !self.is_known_to_stand {
+            self.is_known_to_stand = true;
             let time_ns = world.now().as_ns();
             let inputs = self.inputs.clone();
             let ready = Message::Ready { time_ns, inputs };
             protocol::send(self.messages, &ready, &[])?;
         }
         loop {
-            if let Some((id, requests)) = self.waiting.pop_front() {
-                if self.fork(id, world, requests)? {
+            if let Some(birth) = self.waiting.pop_front() {
+                if self.fork(birth, world)? {
                     return Ok(None);
                 }
                 // As long as there are orders, they come first.
@@ -347,10 +360,25 @@ impl Station<'_> {
             };
             match order {
                 Order::Kill { id } => {
-                    self.waiting.retain(|(it, _)| *it != id);
+                    self.waiting.retain(|birth| birth.id != id);
                     self.kill(|child| child.id == id, Died::Killed);
                 }
-                Order::Run { id, requests } => self.waiting.push_back((id, requests)),
+                Order::Run {
+                    id,
+                    requests,
+                    until_ns,
+                } => self.waiting.push_back(Birth {
+                    id,
+                    requests,
+                    until_ns,
+                }),
+                Order::Do { requests } => self.perform(world, requests),
+                Order::Advance { to_ns } => {
+                    self.is_known_to_stand = false;
+                    self.deadline = self.spec.boot_limit.map(|limit| Instant::now() + limit);
+                    world.pause.run_until(Time::from_ns(to_ns));
+                    return Ok(None);
+                }
             }
         }
     }
@@ -400,13 +428,13 @@ impl Station<'_> {
     }
 
     /// Forks a child; true in it.
-    fn fork(&mut self, id: u64, world: &World, requests: Vec<String>) -> Result<bool> {
+    fn fork(&mut self, birth: Birth, world: &World) -> Result<bool> {
         let files = Own::new()?;
         match checkpoint::fork() {
             Ok(Side::Parent(process)) => {
                 let limit = self.spec.run_limit;
                 self.children.push(Ward {
-                    id,
+                    id: birth.id,
                     process,
                     files,
                     deadline: limit.map(|limit| Instant::now() + limit + GRACE),
@@ -415,7 +443,7 @@ impl Station<'_> {
                 Ok(false)
             }
             Ok(Side::Child) => {
-                if let Err(error) = self.become_child(&files, world, requests) {
+                if let Err(error) = self.become_child(&files, world, birth) {
                     files.end(Err(error));
                 }
                 self.child = Some(files);
@@ -423,7 +451,7 @@ impl Station<'_> {
             }
             // There may be room for it once another has ended.
             Err(_) if !self.children.is_empty() => {
-                self.waiting.push_front((id, requests));
+                self.waiting.push_front(birth);
                 self.wait()?;
                 Ok(false)
             }
@@ -432,7 +460,7 @@ impl Station<'_> {
     }
 
     /// This process is a child now: it belongs to itself, and does what it was made for.
-    fn become_child(&mut self, files: &Own, world: &World, requests: Vec<String>) -> Result<()> {
+    fn become_child(&mut self, files: &Own, world: &World, birth: Birth) -> Result<()> {
         for sibling in std::mem::take(&mut self.children) {
             sibling.process.disown();
         }
@@ -448,11 +476,31 @@ impl Station<'_> {
         if let Some(rule) = self.spec.rule.clone() {
             self.watch_rule(world, &rule);
         }
+        if let Some(until_ns) = birth.until_ns {
+            world.pause.set_stop_at(Some(Time::from_ns(until_ns)));
+            self.watch_trace(world);
+        }
+        self.perform(world, birth.requests);
+        world.pause.set_paused(false);
+        Ok(())
+    }
+
+    fn perform(&mut self, world: &World, requests: Vec<String>) {
         let inputs: Vec<Input> = requests.into_iter().map(Input::Request).collect();
         journal::perform(&inputs, world);
         self.journal.note(self.place, world, inputs);
-        world.pause.set_paused(false);
-        Ok(())
+    }
+
+    /// Keeps the trace's lines from here on.
+    fn watch_trace(&self, world: &World) {
+        let kept = self.trace.clone();
+        world.tracer.observe(Box::new(move |emitted| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < TRACE_MAX {
+                let line = String::from_utf8_lossy(emitted.line);
+                kept.push(line.trim_end().to_owned());
+            }
+        }));
     }
 
     /// Keeps the first event of a rule's.

@@ -23,9 +23,9 @@ use crate::sweep::runner::{Done, Runner};
 use candidate::Whole;
 
 /// How long a guest may take to where its run begins, in the host's time.
-const BOOT_LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// As much as a run may allocate beside the guest's RAM.
-const MEMORY_LIMIT: u64 = 512 << 20;
+pub(crate) const MEMORY_LIMIT: u64 = 512 << 20;
 
 /// Shrinks, and gives Stallbox's exit status.
 pub fn shrink(args: &ShrinkArgs) -> Result<u8> {
@@ -150,7 +150,7 @@ impl Trial<'_> {
 }
 
 /// What a run was told at the place where it began.
-fn requests(bundle: &Bundle, is_of_sweep: bool) -> Result<Vec<String>> {
+pub(crate) fn requests(bundle: &Bundle, is_of_sweep: bool) -> Result<Vec<String>> {
     if !is_of_sweep && !bundle.turns.is_empty() {
         bail!(
             "keys were typed or `stallbox inspect` has changed something while it ran: that has its place in \

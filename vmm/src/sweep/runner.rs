@@ -79,7 +79,11 @@ impl Runner {
     fn tell(&mut self, id: u64, requests: Vec<String>) -> Result<()> {
         let server = self.server.as_ref().context("there is no fork server")?;
         // One that has gone is noticed when it is listened to.
-        let _ = server.tell(&Order::Run { id, requests });
+        let _ = server.tell(&Order::Run {
+            id,
+            requests,
+            until_ns: None,
+        });
         Ok(())
     }
 

@@ -1,0 +1,137 @@
+//! When a failure became inevitable.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use stallbox_tests::{image, slot, stallbox};
+
+/// Half of all seeds lose the answer to the job's only stall.
+const PLAN: &str = "[[rule]]\nname = 'lost'\nat = 'command'\n\
+                    match = { command = 'CMD_RESUME', probability = 0.5 }\ndo = { drop = true }\n";
+
+/// Exit status, standard output, standard error.
+fn command(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
+    let _slot = slot();
+    let output = Command::new(stallbox())
+        .current_dir(folder)
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.expect("stallbox can be started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// A bundle of a run that fails: its name.
+fn found(folder: &Path, script: &str) -> String {
+    let _ = image();
+    fs::write(folder.join("plan.toml"), PLAN).unwrap();
+    let options = [
+        "sweep",
+        "--seeds",
+        "0..20",
+        "--until-failures",
+        "1",
+        "--plan",
+        "plan.toml",
+        "--stop-at",
+        "46000000",
+        "--out",
+        "found",
+        "--",
+        script,
+    ];
+    let (status, text, errors) = command(folder, &options);
+    assert_eq!(status, Some(1), "{text}{errors}");
+    let found = fs::read_dir(folder.join("found"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    found.path().to_str().unwrap().to_owned()
+}
+
+/// The numbers in "between A and B ns".
+fn window(text: &str) -> (u64, u64) {
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("decided between"))
+        .unwrap();
+    let numbers: Vec<u64> = line
+        .split([' ', ':'])
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    (numbers[0], numbers[1])
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats runs")]
+fn the_window_holds_what_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // The answer is lost long before the run is ended for it.
+    let bundle = found(
+        folder,
+        "zipsva compress --in /stallbox/command --out /tmp/out",
+    );
+    let blame = |jobs: &str| {
+        let options = [
+            "blame",
+            &bundle,
+            "--runs",
+            "6",
+            "--points",
+            "6",
+            "--jobs",
+            jobs,
+            "--svg",
+            "curve.svg",
+            "--quiet",
+        ];
+        let (status, text, errors) = command(folder, &options);
+        assert_eq!(status, Some(0), "{text}{errors}");
+        text
+    };
+    let text = blame("1");
+    let (open, decided) = window(&text);
+    assert!(decided - open <= 1000, "{text}");
+    let events = text.split("\nevents between").nth(1).unwrap();
+    let lost = events
+        .lines()
+        .find(|line| line.contains("\"rule\":\"lost\""));
+    let lost: serde_json::Value =
+        serde_json::from_str(lost.unwrap_or_else(|| panic!("{text}"))).unwrap();
+    let lost = lost["time_ns"].as_u64().unwrap();
+    assert!(open <= lost && lost <= decided, "{lost}: {text}");
+    // The vCPU that sent the answer is where it sent it.
+    assert!(events.contains("vCPU 0: running at EL1"), "{text}");
+    let shares = text
+        .lines()
+        .filter_map(|line| line.trim().split_once(" ns  "));
+    for (at, share) in shares {
+        let at: u64 = at.parse().unwrap();
+        let all = share.starts_with("1.00");
+        assert_eq!(all, at >= decided, "{at}: {text}");
+    }
+    let picture = fs::read_to_string(folder.join("curve.svg")).unwrap();
+    assert!(picture.starts_with("<svg"), "{picture}");
+    assert_eq!(blame("3"), text);
+}
+
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats runs")]
+fn a_failure_that_nothing_drawn_decides_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = found(folder.path(), "exit 3");
+    let (status, text, errors) = command(
+        folder.path(),
+        &["blame", &bundle, "--runs", "3", "--points", "3"],
+    );
+    assert_eq!(status, Some(0), "{text}{errors}");
+    assert!(text.contains("nothing that is drawn decides"), "{text}");
+}
