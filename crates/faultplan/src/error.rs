@@ -24,7 +24,8 @@ pub struct Mistake {
 const SHOWN_MAX: usize = 160;
 
 impl Mistake {
-    pub(crate) fn new(
+    /// A mistake in `span`, in bytes, of `source`.
+    pub fn new(
         source: &str,
         span: Range<usize>,
         message: impl Into<String>,

@@ -72,14 +72,24 @@ impl Plan {
             mistakes.dedup_by_key(|mistake| mistake.line);
             return Err(error(mistakes));
         }
+        Plan::parse_table(text, root.get_ref(), root.span(), beside).map_err(error)
+    }
+
+    /// Reads a plan that is a table, at `span`, of a longer text. A table that is none gives its mistakes, with
+    /// their places in that text.
+    pub fn parse_table(
+        text: &str,
+        table: &DeTable<'_>,
+        span: Range<usize>,
+        beside: &Beside,
+    ) -> Result<Plan, Vec<Mistake>> {
         let reader = Reader::new(text);
-        let plan =
-            Parser::new(&reader, beside).plan(&Table::root(&reader, root.get_ref(), root.span()));
+        let plan = Parser::new(&reader, beside).plan(&Table::root(&reader, table, span));
         let mistakes = reader.into_mistakes();
         if mistakes.is_empty() {
             Ok(plan)
         } else {
-            Err(error(mistakes))
+            Err(mistakes)
         }
     }
 
