@@ -133,7 +133,7 @@ fn list(root: &Path) -> Result<()> {
 }
 
 /// A line for each step, on standard error.
-struct Lines;
+pub(crate) struct Lines;
 
 impl Progress for Lines {
     fn step(&self, name: &str, _total: Option<u64>) {

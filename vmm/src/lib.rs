@@ -27,5 +27,6 @@ pub mod plan;
 pub mod run;
 pub mod shrink;
 mod signals;
+pub mod suite;
 pub mod sweep;
 pub mod trace;

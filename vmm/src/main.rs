@@ -10,7 +10,7 @@ use clap::Parser;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{CLOSED, is_closed, stdout_error, tell};
 use stallbox_vmm::cli::{Action, BundleAction, Cli, PlanAction, TraceAction};
-use stallbox_vmm::{blame, control, image, measure, plan, run, shrink, sweep, trace};
+use stallbox_vmm::{blame, control, image, measure, plan, run, shrink, suite, sweep, trace};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Action::Sweep(args) => sweep::sweep(args),
         Action::Shrink(args) => shrink::shrink(args),
         Action::Blame(args) => blame::blame(args),
+        Action::Test(args) => suite::test(args),
+        Action::Bisect(args) => suite::bisect(args),
         Action::Measure(args) => measure::run(args),
         Action::Inspect(args) => control::inspect(args),
         Action::Plan(PlanAction::Check(args)) => plan::check(args),

@@ -38,6 +38,7 @@ pages! {
     inspect: "docs/inspect.md",
     measuring: "docs/measuring.md",
     readme: "README.md",
+    scenarios: "docs/scenarios.md",
     sweeps: "docs/sweeps.md",
     test_engine: "docs/test-engine.md",
     trace: "docs/trace.md",

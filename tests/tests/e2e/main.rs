@@ -40,6 +40,7 @@ mod replay;
 mod shrink;
 mod signals;
 mod smmu_properties;
+mod suite;
 mod sweep;
 mod terminal;
 mod test_engine;

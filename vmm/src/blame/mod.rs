@@ -16,7 +16,7 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::Signature;
 
 use crate::cli::BlameArgs;
-use crate::fork_server::{From, Report, Spec};
+use crate::fork_server::{Bundles, From, Report, Spec};
 use crate::output::OutputFile;
 use crate::run::bundle::{self, Line};
 use crate::shrink;
@@ -50,9 +50,11 @@ pub fn blame(args: &BlameArgs) -> Result<u8> {
         boot_limit: Some(shrink::BOOT_LIMIT),
         run_limit: Some(args.timeout),
         memory_limit: shrink::MEMORY_LIMIT,
-        bundles: false,
+        bundles: Bundles::None,
         rule,
         unconfined: args.unconfined,
+        plan: None,
+        transcript: false,
     };
     let blame = Blame {
         args,

@@ -11,6 +11,7 @@ mod measure;
 mod plan;
 mod run;
 mod shrink;
+mod suite;
 mod sweep;
 mod trace;
 
@@ -27,6 +28,7 @@ pub use measure::MeasureArgs;
 pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::RunArgs;
 pub use shrink::ShrinkArgs;
+pub use suite::{BisectArgs, ResultsArgs, TestArgs};
 pub use sweep::{MergeArgs, RunsArgs, SweepAction, SweepArgs};
 pub use trace::TraceAction;
 
@@ -74,6 +76,17 @@ pub enum Action {
     /// Exit status: 0, 122 a signal ended it, 125 an error of Stallbox or of the command line, or a run that
     /// does not fail.
     Blame(BlameArgs),
+    /// Runs scenarios: what must come of which run, on which kernels (docs/scenarios.md).
+    ///
+    /// Exit status: 0 all is as it must be, 1 something is not, 122 a signal ended it half way, 125 an error of
+    /// Stallbox, of a scenario or of the command line, or a run that could not be made. With 122, what was done
+    /// is told and written.
+    Test(TestArgs),
+    /// A step of `git bisect run`: builds the kernel of the tree as it is checked out, and runs a scenario on it.
+    ///
+    /// Exit status: 0 all is as it must be, 1 something is not, 125 the kernel does not build or nothing is known
+    /// of a run, 128 (which ends the bisection) an error that has nothing to do with the tree.
+    Bisect(BisectArgs),
     /// Measures what each way of preparing memory is worth under what the kernel does with it.
     ///
     /// Exit status: 0 all claims hold, 1 a claim fails or a cell could not be measured, 122 a signal

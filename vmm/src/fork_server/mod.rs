@@ -7,6 +7,7 @@
 
 mod protocol;
 mod station;
+mod transcript;
 
 use std::fs::File;
 use std::io;
@@ -19,7 +20,7 @@ use stallbox_bundle::Bundle;
 
 use crate::checkpoint::{self, Child, Side};
 use crate::cli::{FilesArgs, MachineArgs};
-pub use protocol::{Died, Found, Message, Order, Report};
+pub use protocol::{Died, Found, Message, Order, Report, Transcript};
 
 /// What a fork server is to do.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub struct Spec {
     pub machine: MachineArgs,
     /// What was recorded, if it is made of that and not of the files that the options name.
     pub recorded: Option<(Bundle, FilesArgs)>,
+    /// A fault plan, if it is not in a file that the options name.
+    pub plan: Option<String>,
+    /// Whether children tell all of the console.
+    pub transcript: bool,
     /// The command line that bundles have.
     pub arguments: Vec<String>,
     /// Where children begin.
@@ -38,12 +43,23 @@ pub struct Spec {
     pub run_limit: Option<Duration>,
     /// As much memory as a child may allocate beyond the guest's RAM.
     pub memory_limit: u64,
-    /// Whether children that fail send a bundle.
-    pub bundles: bool,
+    /// Which children send a bundle.
+    pub bundles: Bundles,
     /// The rule of which a child tells what it took first.
     pub rule: Option<String>,
     /// Without confinement.
     pub unconfined: bool,
+}
+
+/// Which children send a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bundles {
+    /// None.
+    None,
+    /// Those whose exit status is not 0.
+    OfFailures,
+    /// All.
+    All,
 }
 
 /// Where children begin.

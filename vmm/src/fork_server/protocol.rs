@@ -97,6 +97,15 @@ pub struct Found {
     pub lines: Vec<String>,
 }
 
+/// What the guest wrote to its console.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Transcript {
+    /// The text, or its last part.
+    pub text: String,
+    /// There was more before that.
+    pub is_cut: bool,
+}
+
 /// How a run ended.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -126,6 +135,10 @@ pub struct Report {
     pub results: Vec<String>,
     /// The console's last lines.
     pub console: Vec<String>,
+    /// All of the console, if that was asked for.
+    pub transcript: Transcript,
+    /// The run in numbers, as in a summary.
+    pub counts: serde_json::Value,
     /// How often each rule of the plan has matched, in order.
     pub matched: Vec<(String, u64)>,
     /// The trace's lines from where it began, if it was asked for.

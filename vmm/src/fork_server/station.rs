@@ -23,7 +23,8 @@ use stallbox_machine::vcpu::VcpuState;
 use stallbox_timeline::Time;
 
 use super::protocol::{self, Died, Found, Message, Order, Report};
-use super::{From, Spec};
+use super::transcript::Kept as Console;
+use super::{Bundles, From, Spec};
 use crate::boot;
 use crate::checkpoint::{self, Child, Ended, Side};
 use crate::config::EngineKind;
@@ -59,9 +60,10 @@ pub(super) fn serve(spec: &Spec, orders: File, messages: File) -> ! {
 /// A child does not return.
 fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
     let args = &spec.machine;
-    let choices = match &spec.recorded {
-        None => Choices::read(args)?,
-        Some((bundle, _)) => Choices::recorded(bundle)?,
+    let choices = match (&spec.recorded, &spec.plan) {
+        (None, None) => Choices::read(args)?,
+        (None, Some(plan)) => Choices::read(args)?.with_plan(plan)?,
+        (Some((bundle, _)), _) => Choices::recorded(bundle)?,
     };
     let machine = configure::machine(args, choices)?;
     if let Some(rule) = plan::pausing_rule(&machine.plan) {
@@ -78,7 +80,7 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
             let files = boot::Files::read(&guest, machine.memory_bytes)?;
             let arguments = spec.arguments.clone();
             let recording = Recording::of(args, &machine, &guest, &files, arguments, false)?;
-            (files, recording)
+            (files, recording.with_plan(spec.plan.clone()))
         }
         Some((recorded, named)) => (
             bundle::files(recorded, args, named)?,
@@ -86,7 +88,9 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
         ),
     };
     let engine = engine::open(EngineKind::Soft, &machine)?;
-    let mut world = engine.world(&machine, None, None)?;
+    let console = spec.transcript.then(Console::default);
+    let shown = console.clone().map(|it| Box::new(it) as Box<dyn Write>);
+    let mut world = engine.world(&machine, shown, None)?;
     world.symbols = configure::symbol_source(args, &machine);
     let script = args.script();
     let entry = boot::place(&world, &machine, &files, &args.append, script.as_deref())?;
@@ -122,6 +126,7 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
         journal: course.journal(),
         injection: Rc::default(),
         trace: Rc::default(),
+        console,
     };
     if let Some(rule) = &spec.rule {
         // Until then it takes nothing, or it might break the way there.
@@ -162,7 +167,12 @@ fn report(
         run::report::tell(&ended, true, world);
     }
     let mut bundle = Vec::new();
-    if station.spec.bundles && ended.status != 0 {
+    let is_wanted = match station.spec.bundles {
+        Bundles::None => false,
+        Bundles::OfFailures => ended.status != 0,
+        Bundles::All => true,
+    };
+    if is_wanted {
         let journal = std::mem::take(&mut station.journal);
         if let Some(made) = course.recorded(world, &ended, journal, station.place) {
             stallbox_bundle::write(&made, &mut bundle)?;
@@ -170,7 +180,10 @@ fn report(
     }
     let summary = world.tracer.summary();
     let reports = world.console.reports();
-    let counts = world.faults.player().counts();
+    let matched = world.faults.player().counts();
+    let mut counts = serde_json::to_value(&summary)?;
+    counts["virtual_ns"] = world.now().as_ns().into();
+    counts["instructions"] = vcpus.retired().into();
     let report = Report {
         outcome: ended
             .outcome
@@ -203,7 +216,13 @@ fn report(
         trace_hash: summary.trace_hash,
         results: world.control.results(),
         console: world.console.last_lines(),
-        matched: counts
+        transcript: station
+            .console
+            .as_ref()
+            .map(Console::transcript)
+            .unwrap_or_default(),
+        counts,
+        matched: matched
             .iter()
             .map(|count| (count.rule.name.clone(), count.matched))
             .collect(),
@@ -251,6 +270,8 @@ struct Station<'a> {
     journal: Journal,
     injection: Rc<RefCell<Option<String>>>,
     trace: Rc<RefCell<Vec<String>>>,
+    /// All of it, if that is to be told.
+    console: Option<Console>,
 }
 
 /// A child that is to be.

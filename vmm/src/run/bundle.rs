@@ -61,6 +61,12 @@ impl Recording {
 }
 
 impl Recording {
+    /// The same with a plan that is in no file, if there is one.
+    pub(crate) fn with_plan(mut self, plan: Option<String>) -> Recording {
+        self.plan = plan.or(self.plan);
+        self
+    }
+
     /// Of a run of what another bundle has, by another command line.
     pub(crate) fn again(bundle: &Bundle, arguments: Vec<String>) -> Recording {
         Recording {

@@ -34,6 +34,14 @@ impl Choices {
         })
     }
 
+    /// The same with a plan that is in no file.
+    pub fn with_plan(self, text: &str) -> Result<Choices> {
+        Ok(Choices {
+            plan: Plan::parse(text)?,
+            ..self
+        })
+    }
+
     /// Takes them from a bundle.
     pub fn recorded(bundle: &Bundle) -> Result<Choices> {
         let plan = bundle.plan.as_deref().map(Plan::parse).transpose();

@@ -14,7 +14,7 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::{Run, Shrink};
 
 use crate::cli::ShrinkArgs;
-use crate::fork_server::{From, Spec};
+use crate::fork_server::{Bundles, From, Spec};
 use crate::output::OutputFile;
 use crate::run::bundle::{self, Line};
 use crate::signals;
@@ -134,9 +134,11 @@ impl Trial<'_> {
             boot_limit: Some(BOOT_LIMIT),
             run_limit: Some(self.args.timeout),
             memory_limit: MEMORY_LIMIT,
-            bundles: true,
+            bundles: Bundles::OfFailures,
             rule: self.rule.clone(),
             unconfined: self.args.unconfined,
+            plan: None,
+            transcript: false,
         })?;
         runner.begin(0, self.requests.clone())?;
         while !self.is_over() {

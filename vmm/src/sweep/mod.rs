@@ -18,7 +18,7 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::{Begin, Header, Run, Seeds, Shard, Sweep, Varied};
 
 use crate::cli::{RunsArgs, SweepAction, SweepArgs};
-use crate::fork_server::{From, Spec};
+use crate::fork_server::{Bundles, From, Spec};
 use crate::{run, signals};
 use files::Files;
 use progress::Bar;
@@ -47,9 +47,14 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
         boot_limit: Some(runs.boot_timeout),
         run_limit: runs.timeout,
         memory_limit: runs.memory_limit,
-        bundles: runs.out.is_some(),
+        bundles: match runs.out {
+            Some(_) => Bundles::OfFailures,
+            None => Bundles::None,
+        },
         rule: runs.place.clone(),
         unconfined: runs.unconfined,
+        plan: None,
+        transcript: false,
     })?;
     files.begin()?;
     let mut course = Course {

@@ -31,6 +31,8 @@ pub struct Runner {
     server: Option<ForkServer>,
     /// The machine's time where runs begin, and what it was made of.
     begins: Option<(u64, BTreeMap<String, String>)>,
+    /// How the run ended, if it never came there.
+    missed: Option<Box<Report>>,
     /// Begun, and not done.
     running: BTreeMap<u64, Vec<String>>,
     /// Done, but not handed out yet.
@@ -46,6 +48,7 @@ impl Runner {
             spec,
             server: None,
             begins: None,
+            missed: None,
             running: BTreeMap::new(),
             done: BTreeMap::new(),
             starts: 0,
@@ -87,23 +90,41 @@ impl Runner {
         Ok(())
     }
 
-    /// Waits a moment, and takes what has ended meanwhile.
+    /// Waits a moment, and takes what has ended meanwhile. A run that does not come to where others begin is an
+    /// error.
     pub fn wait(&mut self) -> Result<()> {
+        self.listen(INTERVAL)?;
+        if let Some(report) = self.missed.take() {
+            bail!(
+                "the guest did not come to where the runs begin (--from): {}{}",
+                report
+                    .message
+                    .unwrap_or_else(|| "its command ended before".to_owned()),
+                last_lines(&report.console)
+            );
+        }
+        Ok(())
+    }
+
+    /// How the run ended, if it did not come to where others begin.
+    pub fn missed(&mut self) -> Option<Box<Report>> {
+        self.missed.take()
+    }
+
+    /// Waits for `limit` at most, and takes what has ended meanwhile.
+    pub fn listen(&mut self, limit: Duration) -> Result<()> {
         let server = self.server.as_ref().context("there is no fork server")?;
-        match server.next(INTERVAL) {
+        match server.next(limit) {
             Ok(None) => Ok(()),
             Ok(Some((Message::Ready { time_ns, inputs }, _))) => {
                 self.begins = Some((time_ns, inputs));
                 Ok(())
             }
             Ok(Some((Message::Failed(why), _))) => bail!(why),
-            Ok(Some((Message::Missed(report), _))) => bail!(
-                "the guest did not come to where the runs begin (--from): {}{}",
-                report
-                    .message
-                    .unwrap_or_else(|| "its command ended before".to_owned()),
-                last_lines(&report.console)
-            ),
+            Ok(Some((Message::Missed(report), _))) => {
+                self.missed = Some(report);
+                Ok(())
+            }
             Ok(Some((
                 Message::Done {
                     id,
@@ -141,6 +162,12 @@ impl Runner {
             self.tell(number, requests)?;
         }
         Ok(())
+    }
+
+    /// Runs that are under way are not waited for any more.
+    pub fn forget(&mut self) {
+        self.server = None;
+        self.running.clear();
     }
 
     /// The next run in order that is done: all with lower numbers were handed out.
