@@ -78,9 +78,8 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64> {
     let number: u64 = digits
         .parse()
         .context("write a number with K, M or G, as in 512M")?;
-    number
-        .checked_mul(1 << shift)
-        .context("more than 64 bits hold")
+    // What is more than 64 bits hold is more than anybody takes.
+    Ok(number.saturating_mul(1 << shift))
 }
 
 fn parse_size(text: &str) -> Result<u64> {
