@@ -39,12 +39,14 @@ pub struct Programs {
 const QEMU: &str = "qemu-system-aarch64";
 
 impl Programs {
+    /// Takes `stallbox`, or builds it with its release profile.
+    pub fn find_stallbox(stallbox: Option<&Path>) -> Result<PathBuf> {
+        stallbox.map_or_else(build, |path| Ok(path.to_owned()))
+    }
+
     /// Takes `stallbox`, or builds it with its release profile, and looks for QEMU.
     pub fn find(stallbox: Option<&Path>) -> Result<Programs> {
-        let stallbox = match stallbox {
-            Some(path) => path.to_owned(),
-            None => build()?,
-        };
+        let stallbox = Programs::find_stallbox(stallbox)?;
         let version = Command::new(QEMU)
             .arg("--version")
             .output()

@@ -11,6 +11,7 @@ mod emulator;
 mod footprint;
 mod guest;
 mod plans;
+mod replay;
 mod report;
 mod series;
 mod smmu_rig;
@@ -74,6 +75,8 @@ enum Benchmark {
     Deflate,
     /// Resident memory beyond the guest's, beside QEMU.
     Memory,
+    /// Runs from one place, repetitions and traces, beside runs without.
+    Replay,
 }
 
 impl Benchmark {
@@ -83,6 +86,10 @@ impl Benchmark {
             Benchmark::Speed => speed::loops(&Lab::new(args)?, args.rounds),
             Benchmark::Boot => speed::boot(&Lab::new(args)?, args.rounds),
             Benchmark::Deflate => deflate::run(&Lab::new(args)?, args.rounds),
+            Benchmark::Replay => replay::run(
+                &Programs::find_stallbox(args.stallbox.as_deref())?,
+                args.rounds,
+            ),
             Benchmark::Memory => footprint::run(&Lab::new(args)?, args.rounds),
         }
     }

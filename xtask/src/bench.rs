@@ -9,7 +9,7 @@ use crate::{debian, image};
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Which (smmu, speed, boot, deflate, memory; all if none is named), and options as
+    /// Which (smmu, speed, boot, deflate, memory, replay; all if none is named), and options as
     /// `--rounds N` or `--json FILE`.
     #[arg(
         value_name = "ARGS",
