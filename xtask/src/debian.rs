@@ -42,6 +42,11 @@ pub fn missing_for_tests() -> Vec<&'static str> {
     missing_with(FOR_TESTS)
 }
 
+/// What is missing for tests that take long.
+pub fn missing_for_long_tests() -> Vec<&'static str> {
+    missing_with(&[("slurmctld", "slurm-wlm"), ("munged", "munge")])
+}
+
 /// What is missing for `cargo xtask bench`.
 pub fn missing_for_benchmarks() -> Vec<&'static str> {
     missing_with(SYSTEM_EMULATOR)

@@ -77,6 +77,9 @@ fn prove(stages: &mut Stages, args: &TestArgs) -> Result<()> {
     }
     kvm_unit_tests::stage(stages, &stallbox)?;
     if args.all {
+        stages.run("Debian packages", || {
+            debian::install(&debian::missing_for_long_tests())
+        })?;
         stages.run("tests that take long", || {
             cargo::run(
                 cargo()

@@ -91,8 +91,8 @@ impl Sweep {
             _ if traced < 2 => Ok(()),
             (1, Varied::Seeds(_)) => writeln!(
                 text,
-                "all of them are the same run: nothing in it is drawn from the seed; vary the order of the CPUs \
-                 (--schedule random), latencies (--latency) or faults (--plan)"
+                "all of them are the same run: nothing in it is drawn from the seed; vary latencies (--latency) or faults \
+                 (--plan)"
             ),
             (1, Varied::Places { .. }) => writeln!(
                 text,

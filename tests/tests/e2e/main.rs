@@ -39,6 +39,7 @@ mod registers;
 mod replay;
 mod shrink;
 mod signals;
+mod slurm;
 mod smmu_properties;
 mod suite;
 mod sweep;
