@@ -7,9 +7,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 use stallbox_sweep::{Run, Signature};
 
-use crate::fork_server::{ForkServer, Message, Order, Spec};
+use crate::fork_server::{Birth, Done, ForkServer, Message, Order, Spec};
 use crate::sweep::judge::judge;
-use crate::sweep::runner::Done;
 
 /// How often to ask whether anybody still wants to know.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -57,7 +56,7 @@ impl<'a> Walk<'a> {
         self.server.tell(order).context("the fork server has gone")
     }
 
-    fn next(&self) -> Result<(Message, Vec<u8>)> {
+    fn next(&self) -> Result<Message> {
         loop {
             if (self.is_over)() {
                 return Err(Gone.into());
@@ -69,7 +68,7 @@ impl<'a> Walk<'a> {
     }
 
     fn arrive(&mut self) -> Result<()> {
-        match self.next()?.0 {
+        match self.next()? {
             Message::Ready { time_ns, .. } => {
                 self.at_ns = time_ns;
                 Ok(())
@@ -96,35 +95,19 @@ impl<'a> Walk<'a> {
 
     fn done(&self) -> Result<(u64, Done)> {
         match self.next()? {
-            (
-                Message::Done {
-                    id,
-                    died,
-                    report,
-                    remarks,
-                },
-                bundle,
-            ) => Ok((
-                id,
-                Done {
-                    died,
-                    report,
-                    remarks,
-                    bundle,
-                },
-            )),
-            (Message::Failed(why), _) => Err(anyhow!(why)),
+            Message::Done { id, done } => Ok((id, done)),
+            Message::Failed(why) => Err(anyhow!(why)),
             _ => bail!("the fork server advanced by itself"),
         }
     }
 
     /// How this very run goes on: to its end, or up to a point, and then with its trace.
     pub fn go_on(&mut self, until_ns: Option<u64>) -> Result<(Run, Done)> {
-        self.tell(&Order::Run {
+        self.tell(&Order::Run(Birth {
             id: 0,
             requests: Vec::new(),
             until_ns,
-        })?;
+        }))?;
         let (id, done) = self.done()?;
         Ok((judge(id, &done), done))
     }
@@ -144,11 +127,11 @@ impl<'a> Walk<'a> {
             while begun < runs && begun - ended < jobs as u64 {
                 let seed = first + begun;
                 begun += 1;
-                self.tell(&Order::Run {
+                self.tell(&Order::Run(Birth {
                     id: begun,
                     requests: vec![json!({ "do": "seed", "seed": seed }).to_string()],
                     until_ns: None,
-                })?;
+                }))?;
             }
             let (id, done) = self.done()?;
             ended += 1;

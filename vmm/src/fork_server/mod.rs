@@ -20,7 +20,7 @@ use stallbox_bundle::Bundle;
 
 use crate::checkpoint::{self, Child, Side};
 use crate::cli::{FilesArgs, MachineArgs};
-pub use protocol::{Died, Found, Message, Order, Report, Transcript};
+pub use protocol::{Birth, Died, Done, Found, Message, Order, Report, Transcript};
 
 /// What a fork server is to do.
 #[derive(Clone, Debug)]
@@ -103,8 +103,8 @@ impl ForkServer {
         protocol::send(&self.orders, order, &[])
     }
 
-    /// What it tells next, with a bundle; none if that takes longer than `limit`. An error if it has ended.
-    pub fn next(&self, limit: Duration) -> Result<Option<(Message, Vec<u8>)>> {
+    /// What it tells next; none if that takes longer than `limit`. An error if it has ended.
+    pub fn next(&self, limit: Duration) -> Result<Option<Message>> {
         let mut fds = [PollFd::new(&self.messages, PollFlags::IN)];
         let limit = Timespec::try_from(limit).context("a time limit")?;
         match poll(&mut fds, Some(&limit)) {
@@ -113,7 +113,11 @@ impl ForkServer {
         };
         let received = protocol::receive(&self.messages);
         match received.context("cannot read what the fork server tells")? {
-            Some(message) => Ok(Some(message)),
+            Some((Message::Done { id, mut done }, bundle)) => {
+                done.bundle = bundle;
+                Ok(Some(Message::Done { id, done }))
+            }
+            Some((message, _)) => Ok(Some(message)),
             None => {
                 let ended = self.process.wait().context("waitid")?;
                 anyhow::bail!("the fork server {ended}");

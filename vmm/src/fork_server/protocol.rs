@@ -16,16 +16,9 @@ const BYTES_MAX: usize = 256 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// Forks a child that does these requests of the control socket and goes on.
-    Run {
-        /// What to call it.
-        id: u64,
-        /// Lines of JSON.
-        requests: Vec<String>,
-        /// Ends it at this point of the guest's time, and tells the trace up to there.
-        until_ns: Option<u64>,
-    },
-    /// Does such requests itself.
+    /// Forks a child.
+    Run(Birth),
+    /// Does such requests as a child does, itself.
     Do {
         /// Lines of JSON.
         requests: Vec<String>,
@@ -35,11 +28,17 @@ pub enum Order {
         /// Nanoseconds.
         to_ns: u64,
     },
-    /// Kills a child.
-    Kill {
-        /// Which.
-        id: u64,
-    },
+}
+
+/// A child that is to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Birth {
+    /// What to call it.
+    pub id: u64,
+    /// Requests of the control socket that it does first, lines of JSON.
+    pub requests: Vec<String>,
+    /// Ends it at this point of the guest's time, and has it tell the trace up to there.
+    pub until_ns: Option<u64>,
 }
 
 /// From the fork server.
@@ -61,13 +60,23 @@ pub enum Message {
     Done {
         /// Which.
         id: u64,
-        /// How its process ended, if it was not by itself with a report.
-        died: Option<Died>,
-        /// How its run ended.
-        report: Option<Box<Report>>,
-        /// What it said on standard error, from its beginning.
-        remarks: String,
+        /// What it leaves.
+        done: Done,
     },
+}
+
+/// What a child leaves.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// How its process ended, if it was not by itself with a report.
+    pub died: Option<Died>,
+    /// How its run ended.
+    pub report: Option<Box<Report>>,
+    /// What it said on standard error, from its beginning.
+    pub remarks: String,
+    /// Its bundle, if one was wanted. It follows the text of the frame.
+    #[serde(skip)]
+    pub bundle: Vec<u8>,
 }
 
 /// How a process ended that leaves no report.
@@ -80,8 +89,6 @@ pub enum Died {
     Status(i32),
     /// It did not keep its time limit, and was killed.
     Late,
-    /// It was killed because somebody wanted that.
-    Killed,
 }
 
 /// A report of a checker or of the guest's kernel.
@@ -125,8 +132,6 @@ pub struct Report {
     pub under_way: Vec<String>,
     /// The machine's time.
     pub time_ns: u64,
-    /// Instructions of all vCPUs.
-    pub instructions: u64,
     /// Events in the trace.
     pub events: u64,
     /// Its hash.
@@ -190,12 +195,12 @@ mod tests {
     #[test]
     fn frames_come_as_they_went() {
         let mut pipe = Vec::new();
-        send(&mut pipe, &Order::Kill { id: 7 }, b"rest").unwrap();
-        send(&mut pipe, &Order::Kill { id: 8 }, b"").unwrap();
+        send(&mut pipe, &Order::Advance { to_ns: 7 }, b"rest").unwrap();
+        send(&mut pipe, &Order::Advance { to_ns: 8 }, b"").unwrap();
         let mut pipe = pipe.as_slice();
         for (expected, follows) in [(7, b"rest".as_slice()), (8, b"")] {
             let (order, rest) = receive(&mut pipe).unwrap().unwrap();
-            assert!(matches!(order, Order::Kill { id } if id == expected));
+            assert!(matches!(order, Order::Advance { to_ns } if to_ns == expected));
             assert_eq!(rest, follows);
         }
         assert!(receive::<Order>(&mut pipe).unwrap().is_none());

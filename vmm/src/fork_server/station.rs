@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, Rlimit, getrlimit, setpgid, setrlimit};
 use rustix::stdio::dup2_stderr;
@@ -22,7 +22,7 @@ use stallbox_machine::outstanding::Outstanding;
 use stallbox_machine::vcpu::VcpuState;
 use stallbox_timeline::Time;
 
-use super::protocol::{self, Died, Found, Message, Order, Report};
+use super::protocol::{self, Birth, Died, Done, Found, Message, Order, Report};
 use super::transcript::Kept as Console;
 use super::{Bundles, From, Spec};
 use crate::boot;
@@ -211,7 +211,6 @@ fn report(
             .flat_map(Outstanding::kinds)
             .collect(),
         time_ns: world.now().as_ns(),
-        instructions: vcpus.retired().unwrap_or_default(),
         events: summary.events,
         trace_hash: summary.trace_hash,
         results: world.control.results(),
@@ -274,13 +273,6 @@ struct Station<'a> {
     console: Option<Console>,
 }
 
-/// A child that is to be.
-struct Birth {
-    id: u64,
-    requests: Vec<String>,
-    until_ns: Option<u64>,
-}
-
 /// A child of this process.
 struct Ward {
     id: u64,
@@ -288,7 +280,8 @@ struct Ward {
     files: Own,
     /// It is killed then.
     deadline: Option<Instant>,
-    killed: Option<Died>,
+    /// It was.
+    is_late: bool,
 }
 
 /// Where a child writes, and its parent reads.
@@ -324,7 +317,7 @@ impl Own {
 
 impl Ward {
     /// What has become of it, once it has ended.
-    fn gather(mut self) -> (Message, Vec<u8>) {
+    fn gather(mut self) -> (u64, Done) {
         let ended = self.process.wait();
         let mut remarks = Vec::new();
         let _ = self.files.remarks.seek(SeekFrom::Start(0));
@@ -336,21 +329,21 @@ impl Ward {
             let _ = self.files.report.seek(SeekFrom::Start(0));
             report = protocol::receive(&self.files.report).ok().flatten();
         }
-        let died = match (&report, ended, self.killed) {
+        let died = match (&report, ended, self.is_late) {
             (Some(_), ..) => None,
-            (None, _, Some(why)) => Some(why),
-            (None, Ok(Ended::Signal(signal)), None) => Some(Died::Signal(signal)),
-            (None, Ok(Ended::Status(status)), None) => Some(Died::Status(status)),
-            (None, Err(_), None) => Some(Died::Status(Outcome::ERROR.into())),
+            (None, _, true) => Some(Died::Late),
+            (None, Ok(Ended::Signal(signal)), false) => Some(Died::Signal(signal)),
+            (None, Ok(Ended::Status(status)), false) => Some(Died::Status(status)),
+            (None, Err(_), false) => Some(Died::Status(Outcome::ERROR.into())),
         };
         let (report, bundle) = report.unzip();
-        let message = Message::Done {
-            id: self.id,
+        let done = Done {
             died,
             report: report.map(Box::new),
             remarks: String::from_utf8_lossy(&remarks).into_owned(),
+            bundle: bundle.unwrap_or_default(),
         };
-        (message, bundle.unwrap_or_default())
+        (self.id, done)
     }
 }
 
@@ -365,34 +358,22 @@ impl Station<'_> {
             protocol::send(self.messages, &ready, &[])?;
         }
         loop {
-            if let Some(birth) = self.waiting.pop_front() {
-                if self.fork(birth, world)? {
-                    return Ok(None);
-                }
-                // As long as there are orders, they come first.
-            } else {
-                self.wait()?;
+            // What was ordered before comes first, as long as there are no more orders.
+            let birth = self.waiting.pop_front();
+            let is_idle = birth.is_none();
+            if let Some(birth) = birth
+                && self.fork(birth, world)?
+            {
+                return Ok(None);
             }
-            if !self.is_asked()? {
+            if !self.wait(is_idle)? {
                 continue;
             }
             let Some((order, _)) = protocol::receive(self.orders)? else {
                 return Ok(Some(Outcome::Quit));
             };
             match order {
-                Order::Kill { id } => {
-                    self.waiting.retain(|birth| birth.id != id);
-                    self.kill(|child| child.id == id, Died::Killed);
-                }
-                Order::Run {
-                    id,
-                    requests,
-                    until_ns,
-                } => self.waiting.push_back(Birth {
-                    id,
-                    requests,
-                    until_ns,
-                }),
+                Order::Run(birth) => self.waiting.push_back(birth),
                 Order::Do { requests } => self.perform(world, requests),
                 Order::Advance { to_ns } => {
                     self.is_known_to_stand = false;
@@ -404,48 +385,42 @@ impl Station<'_> {
         }
     }
 
-    /// Waits until there is an order, and tells meanwhile of children that have ended.
-    fn wait(&mut self) -> Result<()> {
+    /// Whether there is an order, for which it waits if it `may_wait`; tells of children that have ended.
+    fn wait(&mut self, may_wait: bool) -> Result<bool> {
         let due = self
             .children
             .iter()
             .filter_map(|child| child.deadline)
             .min();
         let limit = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let limit = limit.map(rustix::event::Timespec::try_from).transpose()?;
+        let limit = limit.map(Timespec::try_from).transpose()?;
+        let limit = if may_wait {
+            limit
+        } else {
+            Some(Timespec::default())
+        };
         let mut fds = vec![PollFd::new(self.orders, PollFlags::IN)];
         let children = self.children.iter();
         fds.extend(children.map(|child| PollFd::new(&child.process, PollFlags::IN)));
         match poll(&mut fds, limit.as_ref()) {
-            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => return Ok(false),
             polled => polled.context("poll")?,
         };
-        let ended: Vec<bool> = fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (is_asked, ended) = (ready[0], &ready[1..]);
         for index in (0..ended.len()).rev().filter(|&index| ended[index]) {
-            let (message, bundle) = self.children.remove(index).gather();
-            protocol::send(self.messages, &message, &bundle)?;
+            let (id, mut done) = self.children.remove(index).gather();
+            let bundle = std::mem::take(&mut done.bundle);
+            protocol::send(self.messages, &Message::Done { id, done }, &bundle)?;
         }
         let now = Instant::now();
-        let is_late = |child: &Ward| child.deadline.is_some_and(|due| due <= now);
-        self.kill(is_late, Died::Late);
-        Ok(())
-    }
-
-    fn kill(&mut self, which: impl Fn(&Ward) -> bool, why: Died) {
-        for child in self.children.iter_mut().filter(|child| which(child)) {
-            child.killed = Some(why);
+        let is_late = |child: &&mut Ward| child.deadline.is_some_and(|due| due <= now);
+        for child in self.children.iter_mut().filter(is_late) {
+            child.is_late = true;
             child.deadline = None;
             child.process.kill();
         }
-    }
-
-    fn is_asked(&self) -> Result<bool> {
-        let mut fds = [PollFd::new(self.orders, PollFlags::IN)];
-        let now = rustix::event::Timespec::default();
-        match poll(&mut fds, Some(&now)) {
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            polled => Ok(polled.context("poll")? > 0),
-        }
+        Ok(is_asked)
     }
 
     /// Forks a child; true in it.
@@ -459,7 +434,7 @@ impl Station<'_> {
                     process,
                     files,
                     deadline: limit.map(|limit| Instant::now() + limit + GRACE),
-                    killed: None,
+                    is_late: false,
                 });
                 Ok(false)
             }
@@ -473,7 +448,7 @@ impl Station<'_> {
             // There may be room for it once another has ended.
             Err(_) if !self.children.is_empty() => {
                 self.waiting.push_front(birth);
-                self.wait()?;
+                self.wait(true)?;
                 Ok(false)
             }
             Err(error) => Err(error).context("cannot start a process"),
@@ -550,8 +525,8 @@ impl Watch for Station<'_> {
         {
             return Some(Outcome::Timeout);
         }
-        let half_done = world.timeline.is_unfinished() || world.is_unfinished();
-        if self.child.is_some() || !world.pause.is_paused() || half_done || self.place.is_none() {
+        // Where something is half done, there is no place.
+        if self.child.is_some() || !world.pause.is_paused() || self.place.is_none() {
             return None;
         }
         match self.serve(world) {

@@ -14,12 +14,12 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::{Run, Shrink};
 
 use crate::cli::ShrinkArgs;
-use crate::fork_server::{Bundles, From, Spec};
+use crate::fork_server::{Bundles, Done, From, Spec};
 use crate::output::OutputFile;
 use crate::run::bundle::{self, Line};
 use crate::signals;
 use crate::sweep::judge::judge;
-use crate::sweep::runner::{Done, Runner};
+use crate::sweep::runner::Runner;
 use candidate::Whole;
 
 /// How long a guest may take to where its run begins, in the host's time.

@@ -14,9 +14,9 @@ use stallbox_output::tell;
 use stallbox_suite::{Case, Group, Observed, Verdict};
 
 use crate::cli::{MachineArgs, ResultsArgs};
-use crate::fork_server::{Bundles, Found, From, Report, Spec};
+use crate::fork_server::{Bundles, Done, Found, From, Report, Spec};
 use crate::sweep::judge::judge;
-use crate::sweep::runner::{Done, Runner};
+use crate::sweep::runner::Runner;
 
 /// How often to look at what else there is to do.
 const INTERVAL: Duration = Duration::from_millis(50);

@@ -8,8 +8,8 @@ use serde::Serialize;
 use stallbox_output::{OutputError, tell};
 use stallbox_sweep::{Header, Run, Sweep};
 
-use super::runner::Done;
 use crate::cli::RunsArgs;
+use crate::fork_server::Done;
 use crate::output::OutputFile;
 
 /// Options with a value that are not about the runs: shards of one sweep differ in them.

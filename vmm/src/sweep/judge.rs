@@ -4,8 +4,7 @@ use stallbox_machine::outcome::Outcome;
 use stallbox_smmu::spec::command::NAMES as COMMANDS;
 use stallbox_sweep::{CheckReport, Death, Evidence, KernelReport, PlaceInfo, Run};
 
-use super::runner::Done;
-use crate::fork_server::{Died, Report};
+use crate::fork_server::{Died, Done, Report};
 
 /// What is said before a process ends that gets no more memory: by Rust's `alloc::handle_alloc_error`, and by
 /// the C library (strerror(3)).
@@ -76,7 +75,7 @@ fn died(done: &Done) -> Evidence {
         }
         Some(Died::Signal(signal)) => ("lost", Some(Death::Signal(signal))),
         Some(Died::Status(status)) => ("lost", Some(Death::Exit(status))),
-        Some(Died::Killed) | None => (Outcome::Quit.name(), None),
+        None => (Outcome::Quit.name(), None),
     };
     Evidence {
         outcome: outcome.to_owned(),

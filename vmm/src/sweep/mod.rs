@@ -18,11 +18,11 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::{Begin, Header, Run, Seeds, Shard, Sweep, Varied};
 
 use crate::cli::{RunsArgs, SweepAction, SweepArgs};
-use crate::fork_server::{Bundles, From, Spec};
+use crate::fork_server::{Bundles, Done, From, Spec};
 use crate::{run, signals};
 use files::Files;
 use progress::Bar;
-use runner::{Done, Runner};
+use runner::Runner;
 
 /// Exit status if a run has failed.
 const FAILED: u8 = 1;

@@ -5,25 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::fork_server::{Died, ForkServer, Message, Order, Report, Spec};
+use crate::fork_server::{Birth, Done, ForkServer, Message, Order, Report, Spec};
 
 /// How often to look at what else there is to do.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// A fork server that ends so often, with no run done in between, is not started again.
 const STARTS_MAX: u32 = 3;
-
-/// How a run ended.
-#[derive(Debug, Default)]
-pub struct Done {
-    /// How its process ended, if that was not by itself with a report.
-    pub died: Option<Died>,
-    /// How the run ended.
-    pub report: Option<Box<Report>>,
-    /// What was told on its standard error.
-    pub remarks: String,
-    /// Its bundle, if it has failed.
-    pub bundle: Vec<u8>,
-}
 
 /// Runs, begun one after the other.
 pub struct Runner {
@@ -82,11 +69,11 @@ impl Runner {
     fn tell(&mut self, id: u64, requests: Vec<String>) -> Result<()> {
         let server = self.server.as_ref().context("there is no fork server")?;
         // One that has gone is noticed when it is listened to.
-        let _ = server.tell(&Order::Run {
+        let _ = server.tell(&Order::Run(Birth {
             id,
             requests,
             until_ns: None,
-        });
+        }));
         Ok(())
     }
 
@@ -116,35 +103,19 @@ impl Runner {
         let server = self.server.as_ref().context("there is no fork server")?;
         match server.next(limit) {
             Ok(None) => Ok(()),
-            Ok(Some((Message::Ready { time_ns, inputs }, _))) => {
+            Ok(Some(Message::Ready { time_ns, inputs })) => {
                 self.begins = Some((time_ns, inputs));
                 Ok(())
             }
-            Ok(Some((Message::Failed(why), _))) => bail!(why),
-            Ok(Some((Message::Missed(report), _))) => {
+            Ok(Some(Message::Failed(why))) => bail!(why),
+            Ok(Some(Message::Missed(report))) => {
                 self.missed = Some(report);
                 Ok(())
             }
-            Ok(Some((
-                Message::Done {
-                    id,
-                    died,
-                    report,
-                    remarks,
-                },
-                bundle,
-            ))) => {
+            Ok(Some(Message::Done { id, done })) => {
                 self.starts = 0;
                 self.running.remove(&id);
-                self.done.insert(
-                    id,
-                    Done {
-                        died,
-                        report,
-                        remarks,
-                        bundle,
-                    },
-                );
+                self.done.insert(id, done);
                 Ok(())
             }
             Err(error) => self.restart(error),
