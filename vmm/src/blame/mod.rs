@@ -16,10 +16,9 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::Signature;
 
 use crate::cli::BlameArgs;
-use crate::fork_server::{Bundles, From, Report, Spec};
+use crate::fork_server::{Report, Spec};
 use crate::output::OutputFile;
-use crate::run::bundle::{self, Line};
-use crate::shrink;
+use crate::run::bundle;
 use crate::signals;
 use curve::{Curve, Point};
 use walk::{Gone, Walk};
@@ -32,9 +31,8 @@ pub fn blame(args: &BlameArgs) -> Result<u8> {
     let told_to_end = signals::flag()?;
     let recorded = bundle::repeatable(&args.bundle)?;
     let named = || format!("the bundle {}", args.bundle.display());
-    let line = Line::of(&recorded).with_context(named)?;
-    let requests = shrink::requests(&recorded, line.sweep.is_some()).with_context(named)?;
-    let (from, rule) = line.sweep.unwrap_or((From::Start, None));
+    let recorded = Spec::recorded(recorded, args.files.clone()).with_context(named);
+    let (spec, requests) = recorded?;
     let jobs = args.jobs.map(usize::from);
     let jobs = jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
     let mut svg = args
@@ -42,23 +40,13 @@ pub fn blame(args: &BlameArgs) -> Result<u8> {
         .as_deref()
         .map(|path| OutputFile::open(path, "--svg", || false))
         .transpose()?;
-    let spec = Spec {
-        machine: line.run.machine,
-        arguments: recorded.arguments.clone(),
-        recorded: Some((recorded, args.files.clone())),
-        from,
-        boot_limit: Some(shrink::BOOT_LIMIT),
-        run_limit: Some(args.timeout),
-        memory_limit: shrink::MEMORY_LIMIT,
-        bundles: Bundles::None,
-        rule,
-        unconfined: args.unconfined,
-        plan: None,
-        transcript: false,
-    };
     let blame = Blame {
         args,
-        spec,
+        spec: Spec {
+            run_limit: Some(args.timeout),
+            unconfined: args.unconfined,
+            ..spec
+        },
         requests,
         jobs,
         is_over: Box::new(move || told_to_end.load(Ordering::Relaxed)),

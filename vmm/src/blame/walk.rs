@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::json;
 use stallbox_sweep::{Run, Signature};
 
+use crate::control;
 use crate::fork_server::{Birth, Done, ForkServer, Message, Order, Spec};
 use crate::sweep::judge::judge;
 
@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
                 begun += 1;
                 self.tell(&Order::Run(Birth {
                     id: begun,
-                    requests: vec![json!({ "do": "seed", "seed": seed }).to_string()],
+                    requests: vec![control::seed(seed)],
                     until_ns: None,
                 }))?;
             }

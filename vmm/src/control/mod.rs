@@ -30,7 +30,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use served::Served;
 
 pub use client::inspect;
-pub(crate) use request::parse_number;
+pub(crate) use request::{only, parse_number, seed};
 
 /// As many clients at a time. One more takes the place of the one that has been idle longest.
 const CLIENTS_MAX: usize = 8;

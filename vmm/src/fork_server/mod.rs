@@ -20,6 +20,7 @@ use stallbox_bundle::Bundle;
 
 use crate::checkpoint::{self, Child, Side};
 use crate::cli::{FilesArgs, MachineArgs};
+use crate::run::bundle::Line;
 pub use protocol::{Birth, Died, Done, Found, Message, Order, Report, Transcript};
 
 /// What a fork server is to do.
@@ -49,6 +50,48 @@ pub struct Spec {
     pub rule: Option<String>,
     /// Without confinement.
     pub unconfined: bool,
+}
+
+/// How long a guest may take to where children begin, in the host's time, if nobody says otherwise.
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
+/// As much memory as a child may allocate, if nobody says otherwise.
+const MEMORY_LIMIT: u64 = 512 << 20;
+
+impl Spec {
+    /// Of a machine that boots, with nothing else asked for: children begin before the first
+    /// instruction. `arguments` are for bundles.
+    pub fn new(machine: MachineArgs, arguments: Vec<String>) -> Spec {
+        Spec {
+            machine,
+            recorded: None,
+            plan: None,
+            transcript: false,
+            arguments,
+            from: From::Start,
+            boot_limit: Some(BOOT_LIMIT),
+            run_limit: None,
+            memory_limit: MEMORY_LIMIT,
+            bundles: Bundles::None,
+            rule: None,
+            unconfined: false,
+        }
+    }
+
+    /// Of the run of a bundle, with the requests that make a child this run. Its kernel and initial RAM
+    /// disks may be `named`.
+    pub fn recorded(bundle: Bundle, named: FilesArgs) -> Result<(Spec, Vec<String>)> {
+        let line = Line::of(&bundle)?;
+        let requests = line.requests(&bundle)?;
+        let (from, rule) = line.sweep.unwrap_or((From::Start, None));
+        let arguments = bundle.arguments.clone();
+        let spec = Spec {
+            recorded: Some((bundle, named)),
+            from,
+            rule,
+            ..Spec::new(line.run.machine, arguments)
+        };
+        Ok((spec, requests))
+    }
 }
 
 /// Which children send a bundle.

@@ -29,6 +29,7 @@ use crate::boot;
 use crate::checkpoint::{self, Child, Ended, Side};
 use crate::config::EngineKind;
 use crate::confine;
+use crate::control;
 use crate::engine::{self, Vcpus, Watch, ticker};
 use crate::plan;
 use crate::run::bundle::{self, Recording, Running};
@@ -130,8 +131,7 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
     };
     if let Some(rule) = &spec.rule {
         // Until then it takes nothing, or it might break the way there.
-        let request = json!({ "do": "only", "rule": rule, "nth": 0 }).to_string();
-        let inputs = vec![Input::Request(request)];
+        let inputs = vec![Input::Request(control::only(rule, 0))];
         journal::perform(&inputs, &world);
         let start = Place {
             step: 0,

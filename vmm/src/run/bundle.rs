@@ -250,6 +250,23 @@ impl Line {
             _ => bail!("its command line is that of another command than run or sweep"),
         }
     }
+
+    /// The requests with which a child of a fork server becomes this run.
+    pub(crate) fn requests(&self, bundle: &Bundle) -> Result<Vec<String>> {
+        if self.sweep.is_none() && !bundle.turns.is_empty() {
+            bail!(
+                "keys were typed or `stallbox inspect` has changed something while it ran: that has its place in \
+                 this very run, and there is none for it in a smaller one"
+            );
+        }
+        let last = bundle.turns.last().into_iter();
+        last.flat_map(|turn| &turn.inputs)
+            .map(|input| match input {
+                Input::Request(line) => Ok(line.clone()),
+                Input::Keys(_) => bail!("a sweep types nothing"),
+            })
+            .collect()
+    }
 }
 
 /// The options of the recorded run, with what is to be seen of its repetition.

@@ -4,8 +4,6 @@ use anyhow::{Context, Result};
 use stallbox_bundle::Bundle;
 use stallbox_sweep::{Candidate, Dimension};
 
-use super::requests;
-use crate::fork_server::From;
 use crate::run::bundle::Line;
 
 /// RAM that is worth a try, in MiB.
@@ -14,9 +12,6 @@ const MEMORY_MIB: &[u64] = &[96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096]
 /// The run as it was recorded, and what it has.
 pub struct Whole {
     pub bundle: Bundle,
-    pub from: From,
-    pub rule: Option<String>,
-    pub requests: Vec<String>,
     /// In the order of [`Place`].
     pub dimensions: Vec<Dimension>,
     /// The plan.
@@ -40,8 +35,8 @@ impl Whole {
     pub fn of(bundle: Bundle) -> Result<Whole> {
         let line = Line::of(&bundle)?;
         let machine = &line.run.machine;
-        let requests = requests(&bundle, line.sweep.is_some())?;
-        let (from, rule) = line.sweep.unwrap_or((From::Start, None));
+        // One that no child can become is refused here, and not candidate by candidate.
+        line.requests(&bundle)?;
         let plan = bundle.plan.as_deref().map(toml::from_str::<toml::Table>);
         let plan = plan.transpose().context("the plan in it")?;
         let rules = plan.as_ref().map(rules).unwrap_or_default();
@@ -72,9 +67,6 @@ impl Whole {
         ];
         Ok(Whole {
             bundle,
-            from,
-            rule,
-            requests,
             dimensions,
             plan,
             rules: rules.into_iter().map(|(number, _)| number).collect(),

@@ -5,27 +5,21 @@ mod candidate;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use stallbox_bundle::{Bundle, Input};
+use stallbox_bundle::Bundle;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{print, tell};
 use stallbox_sweep::{Run, Shrink};
 
 use crate::cli::ShrinkArgs;
-use crate::fork_server::{Bundles, Done, From, Spec};
+use crate::fork_server::{Bundles, Done, Spec};
 use crate::output::OutputFile;
-use crate::run::bundle::{self, Line};
+use crate::run::bundle;
 use crate::signals;
 use crate::sweep::judge::judge;
 use crate::sweep::runner::Runner;
 use candidate::Whole;
-
-/// How long a guest may take to where its run begins, in the host's time.
-pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(600);
-/// As much as a run may allocate beside the guest's RAM.
-pub(crate) const MEMORY_LIMIT: u64 = 512 << 20;
 
 /// Shrinks, and gives Stallbox's exit status.
 pub fn shrink(args: &ShrinkArgs) -> Result<u8> {
@@ -33,13 +27,7 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8> {
     let bundle = bundle::repeatable(&args.bundle)?;
     let named = || format!("the bundle {}", args.bundle.display());
     let whole = Whole::of(bundle).with_context(named)?;
-    let mut trial = Trial {
-        args,
-        told_to_end,
-        from: whole.from.clone(),
-        rule: whole.rule.clone(),
-        requests: whole.requests.clone(),
-    };
+    let trial = Trial { args, told_to_end };
     let out = args.out.clone().unwrap_or_else(|| small(&args.bundle));
     let mut out = OutputFile::open(&out, "--out", || false)?;
     let first = trial.run(whole.bundle.clone())?;
@@ -79,17 +67,14 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8> {
         }
     }
     print(shrink.summary())?;
-    let Some(smallest) = smallest else {
-        tell!("stallbox: there is no smaller one, and none is written");
-        return Ok(if trial.is_over() {
-            Outcome::NO_STATUS
-        } else {
-            0
-        });
-    };
-    out.begin()?;
-    out.fill(|out| out.write_all(&smallest))?;
-    out.finish()?;
+    match smallest {
+        Some(smallest) => {
+            out.begin()?;
+            out.fill(|out| out.write_all(&smallest))?;
+            out.finish()?;
+        }
+        None => tell!("stallbox: there is no smaller one, and none is written"),
+    }
     Ok(if trial.is_over() {
         Outcome::NO_STATUS
     } else {
@@ -107,9 +92,6 @@ fn small(path: &Path) -> PathBuf {
 struct Trial<'a> {
     args: &'a ShrinkArgs,
     told_to_end: Arc<AtomicBool>,
-    from: From,
-    rule: Option<String>,
-    requests: Vec<String>,
 }
 
 impl Trial<'_> {
@@ -124,23 +106,15 @@ impl Trial<'_> {
     }
 
     /// How it ends; none if somebody does not want to know any more.
-    fn run(&mut self, bundle: Bundle) -> Result<Option<(Run, Done)>> {
-        let line = Line::of(&bundle)?;
+    fn run(&self, bundle: Bundle) -> Result<Option<(Run, Done)>> {
+        let (spec, requests) = Spec::recorded(bundle, self.args.files.clone())?;
         let mut runner = Runner::new(Spec {
-            machine: line.run.machine,
-            arguments: bundle.arguments.clone(),
-            recorded: Some((bundle, self.args.files.clone())),
-            from: self.from.clone(),
-            boot_limit: Some(BOOT_LIMIT),
             run_limit: Some(self.args.timeout),
-            memory_limit: MEMORY_LIMIT,
             bundles: Bundles::OfFailures,
-            rule: self.rule.clone(),
             unconfined: self.args.unconfined,
-            plan: None,
-            transcript: false,
+            ..spec
         })?;
-        runner.begin(0, self.requests.clone())?;
+        runner.begin(0, requests)?;
         while !self.is_over() {
             runner.wait()?;
             if let Some((number, done)) = runner.take() {
@@ -149,21 +123,4 @@ impl Trial<'_> {
         }
         Ok(None)
     }
-}
-
-/// What a run was told at the place where it began.
-pub(crate) fn requests(bundle: &Bundle, is_of_sweep: bool) -> Result<Vec<String>> {
-    if !is_of_sweep && !bundle.turns.is_empty() {
-        bail!(
-            "keys were typed or `stallbox inspect` has changed something while it ran: that has its place in \
-             this very run, and there is none for it in a smaller one"
-        );
-    }
-    let last = bundle.turns.last().into_iter();
-    last.flat_map(|turn| &turn.inputs)
-        .map(|input| match input {
-            Input::Request(line) => Ok(line.clone()),
-            Input::Keys(_) => bail!("a sweep types nothing"),
-        })
-        .collect()
 }

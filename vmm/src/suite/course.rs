@@ -9,11 +9,11 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::json;
 use stallbox_output::tell;
 use stallbox_suite::{Case, Group, Observed, Verdict};
 
 use crate::cli::{MachineArgs, ResultsArgs};
+use crate::control;
 use crate::fork_server::{Bundles, Done, Found, From, Report, Spec};
 use crate::sweep::judge::judge;
 use crate::sweep::runner::Runner;
@@ -22,8 +22,6 @@ use crate::sweep::runner::Runner;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// A run may take so long, and a guest to where its runs begin, in the host's time.
 const LIMIT: Duration = Duration::from_secs(600);
-/// As much as a run may allocate beside the guest's RAM.
-const MEMORY_LIMIT: u64 = 512 << 20;
 /// Lines of the console that are kept of a run that did not pass.
 const CONSOLE_LINES: usize = 20;
 
@@ -176,7 +174,7 @@ impl Course<'_> {
                 while !it.left.is_empty() && (busy < jobs || it.runner.running() == 0) {
                     let before = it.busy();
                     let (number, seed) = it.left.pop_front().context("there is one")?;
-                    let seed = seed.map(|seed| json!({ "do": "seed", "seed": seed }).to_string());
+                    let seed = seed.map(control::seed);
                     it.runner.begin(number, Vec::from_iter(seed))?;
                     busy += it.busy() - before;
                 }
@@ -212,21 +210,17 @@ impl Course<'_> {
         let (machine, plan, arguments) = planned.made.clone()?;
         let limit = planned.timeout.unwrap_or(LIMIT);
         let runner = Runner::new(Spec {
-            machine,
-            recorded: None,
             plan,
             transcript: true,
-            arguments,
             from: planned.from.clone(),
             boot_limit: Some(limit),
             run_limit: Some(limit),
-            memory_limit: MEMORY_LIMIT,
             bundles: match self.args.out {
                 Some(_) => Bundles::All,
                 None => Bundles::None,
             },
-            rule: None,
             unconfined: self.args.unconfined,
+            ..Spec::new(machine, arguments)
         });
         Ok(Active {
             index,

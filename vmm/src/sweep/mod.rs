@@ -12,14 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
-use serde_json::json;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{print, tell};
 use stallbox_sweep::{Begin, Header, Run, Seeds, Shard, Sweep, Varied};
 
 use crate::cli::{RunsArgs, SweepAction, SweepArgs};
 use crate::fork_server::{Bundles, Done, From, Spec};
-use crate::{run, signals};
+use crate::{control, run, signals};
 use files::Files;
 use progress::Bar;
 use runner::Runner;
@@ -40,9 +39,6 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
     let told_to_end = signals::flag()?;
     let mut files = Files::open(runs)?;
     let runner = Runner::new(Spec {
-        machine: args.machine.clone(),
-        recorded: None,
-        arguments: run::arguments()?,
         from: runs.from.clone(),
         boot_limit: Some(runs.boot_timeout),
         run_limit: runs.timeout,
@@ -53,8 +49,7 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
         },
         rule: runs.place.clone(),
         unconfined: runs.unconfined,
-        plan: None,
-        transcript: false,
+        ..Spec::new(args.machine.clone(), run::arguments()?)
     })?;
     files.begin()?;
     let mut course = Course {
@@ -131,7 +126,7 @@ impl Course<'_> {
 
     /// Runs with a rule that takes nothing: how often it could have.
     fn count_places(&mut self, rule: &str) -> Result<Option<u64>> {
-        self.runner.begin(0, only(rule, 0))?;
+        self.runner.begin(0, vec![control::only(rule, 0)])?;
         while !self.is_over() {
             self.runner.wait()?;
             let Some((_, done)) = self.runner.take() else {
@@ -164,8 +159,8 @@ impl Course<'_> {
             while self.runner.running() < jobs
                 && let Some(number) = left.next()
             {
-                self.runner
-                    .begin(number, requests(&header.varied, number))?;
+                let request = request(&header.varied, number);
+                self.runner.begin(number, vec![request])?;
             }
             self.runner.wait()?;
             while let Some((number, done)) = self.runner.take() {
@@ -210,14 +205,10 @@ fn jobs() -> usize {
     available_parallelism().map_or(1, usize::from)
 }
 
-/// What sets a run apart, as requests of the control socket.
-fn requests(varied: &Varied, number: u64) -> Vec<String> {
+/// The request of the control socket that sets a run apart.
+fn request(varied: &Varied, number: u64) -> String {
     match varied {
-        Varied::Seeds(_) => vec![json!({ "do": "seed", "seed": number }).to_string()],
-        Varied::Places { rule, .. } => only(rule, number),
+        Varied::Seeds(_) => control::seed(number),
+        Varied::Places { rule, .. } => control::only(rule, number),
     }
-}
-
-fn only(rule: &str, nth: u64) -> Vec<String> {
-    vec![json!({ "do": "only", "rule": rule, "nth": nth }).to_string()]
 }
