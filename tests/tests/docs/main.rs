@@ -12,6 +12,7 @@
 
 mod commands;
 mod page;
+mod schemas;
 mod session;
 
 macro_rules! pages {

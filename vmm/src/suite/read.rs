@@ -315,36 +315,4 @@ mod tests {
             ]
         );
     }
-
-    #[test]
-    fn scenarios_of_the_documentation_are_what_the_schema_says() {
-        let schema = stallbox_suite::schema(&options());
-        let schema = jsonschema::validator_for(&schema).unwrap();
-        let is_valid = |text: &str| {
-            let value: toml::Value = toml::from_str(text).unwrap();
-            schema.is_valid(&serde_json::to_value(value).unwrap())
-        };
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scenarios");
-        let files = files(&[folder.into()]).unwrap();
-        assert!(files.len() > 1);
-        for file in files {
-            assert!(is_valid(&fs::read_to_string(&file).unwrap()), "{file:?}");
-            Read::file(&file).unwrap();
-        }
-        assert!(!is_valid("title = 't'\n[machine]\ncpu = 1"));
-        assert!(!is_valid("title = 't'\n[expect]\nstate = 1"));
-        assert!(!is_valid("seeds = 1"));
-    }
-
-    #[test]
-    fn the_schema_in_the_documentation_is_this_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scenario.schema.json");
-        let shown = fs::read_to_string(path).unwrap();
-        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        let schema = stallbox_suite::schema(&options());
-        assert!(
-            shown == schema,
-            "stallbox test --schema > docs/scenario.schema.json"
-        );
-    }
 }
