@@ -18,5 +18,5 @@ pub use bounds::Bounds;
 pub use expect::{Expect, Observed};
 pub use matrix::{Group, PlanSource};
 pub use report::{Case, Report, Verdict};
-pub use scenario::{Guest, Kernel, Place, Scenario, ScenarioError, Setting};
+pub use scenario::{Guest, Kernel, Scenario, ScenarioError, Setting};
 pub use schema::{OptionInfo, schema};

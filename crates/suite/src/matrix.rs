@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use stallbox_sweep::Seeds;
+use stallbox_sweep::{BeginAt, Seeds};
 
 use crate::expect::Expect;
 use crate::scenario::{
-    Kernel, Place, Setting, Written, WrittenCase, WrittenCommand, WrittenPlan, WrittenPlans,
+    Kernel, Setting, Written, WrittenCase, WrittenCommand, WrittenPlan, WrittenPlans,
 };
 
 /// Runs of one machine, which differ in nothing but the seed.
@@ -25,7 +25,7 @@ pub struct Group {
     /// A run for each of these; without it, one run with the machine's seed.
     pub seeds: Option<Seeds>,
     /// Where the runs begin to differ.
-    pub from: Place,
+    pub from: BeginAt,
     /// What runs in the guest; nothing, for its shell.
     pub command: Vec<String>,
     /// What must come of it.
@@ -79,8 +79,8 @@ pub(crate) fn groups(written: &Written, kernels: &[Kernel]) -> Vec<Group> {
                 name.extend((plans.len() > 1).then_some(plan_name.as_str()));
                 let seeds = case.seeds.as_ref().or(written.seeds.as_ref());
                 let from = match seeds {
-                    None => Place::Start,
-                    Some(_) => Place::Marker("ready".to_owned()),
+                    None => BeginAt::Start,
+                    Some(_) => BeginAt::ready(),
                 };
                 groups.push(Group {
                     name: name.join(", "),

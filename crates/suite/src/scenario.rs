@@ -1,15 +1,14 @@
 //! The language: a TOML text, and the mistakes in it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use stallbox_faultplan::{Beside, Mistake, Plan, PlanError};
-use stallbox_sweep::Seeds;
+use stallbox_sweep::{BeginAt, Seeds};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -86,38 +85,11 @@ impl Setting {
 /// Options by their long names.
 pub(crate) type Machine = BTreeMap<Spanned<String>, Spanned<Setting>>;
 
-/// Where the runs of a group begin to differ.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub enum Place {
-    /// Before the first instruction.
-    Start,
-    /// At a marker of the guest; `ready` is init's.
-    Marker(String),
-}
-
-impl TryFrom<String> for Place {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Place, String> {
-        match text.split_once(':') {
-            None if text == "start" => Ok(Place::Start),
-            None if text == "ready" => Ok(Place::Marker(text)),
-            Some(("marker", name)) if !name.is_empty() => Ok(Place::Marker(name.to_owned())),
-            _ => Err("write \"start\", \"ready\" or \"marker:NAME\"".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Start => f.write_str("start"),
-            Place::Marker(name) if name == "ready" => f.write_str(name),
-            Place::Marker(name) => write!(f, "marker:{name}"),
-        }
-    }
+fn begin_at<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BeginAt>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let why = "write \"start\", \"ready\" or \"marker:NAME\"";
+    let at = text.parse().map_err(|_| serde::de::Error::custom(why))?;
+    Ok(Some(at))
 }
 
 /// What boots, with the name that it has in the scenario.
@@ -329,7 +301,9 @@ pub(crate) struct Written {
     /// A run for each of these seeds; without it, one run.
     pub seeds: Option<WrittenSeeds>,
     /// Where runs under several seeds part: start, ready (the default) or marker:NAME.
-    pub from: Option<Place>,
+    #[serde(default, deserialize_with = "begin_at")]
+    #[schemars(with = "Option<String>")]
+    pub from: Option<BeginAt>,
     /// As long as a run may take, in seconds of the host's time.
     #[schemars(with = "Option<f64>")]
     pub timeout: Option<Spanned<f64>>,
@@ -567,7 +541,7 @@ mod tests {
         assert_eq!(scenario.groups.len(), 1);
         let group = &scenario.groups[0];
         assert_eq!(group.kernel.guest, Guest::Image("stock".to_owned()));
-        assert_eq!(group.from, Place::Start);
+        assert_eq!(group.from, BeginAt::Start);
         assert!(group.command.is_empty() && group.seeds.is_none());
     }
 
@@ -607,7 +581,7 @@ mod tests {
             panic!()
         };
         assert_eq!(before.seeds.as_ref().unwrap().len(), 4);
-        assert_eq!(before.from, Place::Marker("ready".to_owned()));
+        assert_eq!(before.from, BeginAt::ready());
         assert_eq!(before.command, ["true"]);
         assert_eq!(before.words(), ["--cpus=1", "--stop-at=5"]);
         assert_eq!(after.words(), ["--cpus=2", "--stop-at=5"]);

@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod begin_at;
 mod evidence;
 mod file;
 mod groups;
@@ -22,6 +23,7 @@ mod shrink;
 mod signature;
 mod summary;
 
+pub use begin_at::{BeginAt, BeginAtError};
 pub use evidence::{CheckReport, Death, Evidence, KernelReport, Verdict};
 pub use file::{FORMAT, ResultsError};
 pub use groups::Group;

@@ -1,15 +1,16 @@
 //! Options of `stallbox sweep`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use stallbox_sweep::BeginAt;
 
 use super::guest::parse_bytes;
 use super::machine::MachineArgs;
 use super::run::parse_seconds;
-use crate::fork_server::From;
 
 /// Options of `stallbox sweep`.
 #[derive(Debug, Args)]
@@ -42,8 +43,8 @@ pub struct RunsArgs {
     pub place: Option<String>,
     /// Where runs begin: start (before the first instruction), ready (init is about to start the
     /// command), or marker:NAME (the guest writes "marker NAME" to /dev/ttyS1). All up to there is run once.
-    #[arg(long, value_name = "PLACE", default_value = "ready", value_parser = parse_from)]
-    pub from: From,
+    #[arg(long, value_name = "PLACE", default_value = "ready", value_parser = BeginAt::from_str)]
+    pub from: BeginAt,
     /// Runs at a time [default: as many as the host has CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     pub jobs: Option<u16>,
@@ -112,14 +113,5 @@ fn parse_memory_limit(text: &str) -> Result<u64> {
     match parse_bytes(text)? {
         bytes if bytes < MIN => bail!("write 8M or more: Stallbox itself needs as much"),
         bytes => Ok(bytes),
-    }
-}
-
-fn parse_from(text: &str) -> Result<From> {
-    match text.split_once(':') {
-        None if text == "start" => Ok(From::Start),
-        None if text == "ready" => Ok(From::Marker("ready".to_owned())),
-        Some(("marker", name)) if !name.is_empty() => Ok(From::Marker(name.to_owned())),
-        _ => bail!("write start, ready or marker:NAME"),
     }
 }

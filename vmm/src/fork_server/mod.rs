@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use stallbox_bundle::Bundle;
+use stallbox_sweep::BeginAt;
 
 use crate::checkpoint::{self, Child, Side};
 use crate::cli::{FilesArgs, MachineArgs};
@@ -37,7 +38,7 @@ pub struct Spec {
     /// The command line that bundles have.
     pub arguments: Vec<String>,
     /// Where children begin.
-    pub from: From,
+    pub from: BeginAt,
     /// How long the way there may take, in the host's time.
     pub boot_limit: Option<Duration>,
     /// How long a child may take from there, in the host's time.
@@ -67,7 +68,7 @@ impl Spec {
             plan: None,
             transcript: false,
             arguments,
-            from: From::Start,
+            from: BeginAt::Start,
             boot_limit: Some(BOOT_LIMIT),
             run_limit: None,
             memory_limit: MEMORY_LIMIT,
@@ -82,7 +83,7 @@ impl Spec {
     pub fn recorded(bundle: Bundle, named: FilesArgs) -> Result<(Spec, Vec<String>)> {
         let line = Line::of(&bundle)?;
         let requests = line.requests(&bundle)?;
-        let (from, rule) = line.sweep.unwrap_or((From::Start, None));
+        let (from, rule) = line.sweep.unwrap_or((BeginAt::Start, None));
         let arguments = bundle.arguments.clone();
         let spec = Spec {
             recorded: Some((bundle, named)),
@@ -103,15 +104,6 @@ pub enum Bundles {
     OfFailures,
     /// All.
     All,
-}
-
-/// Where children begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
-    /// Before the first instruction.
-    Start,
-    /// Where the guest tells this marker; `ready` is init's.
-    Marker(String),
 }
 
 /// A fork server. When this is dropped, it and its children are gone.

@@ -20,11 +20,12 @@ use stallbox_machine::check::Kept;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::outstanding::Outstanding;
 use stallbox_machine::vcpu::VcpuState;
+use stallbox_sweep::BeginAt;
 use stallbox_timeline::Time;
 
 use super::protocol::{self, Birth, Died, Done, Found, Message, Order, Report};
 use super::transcript::Kept as Console;
-use super::{Bundles, From, Spec};
+use super::{Bundles, Spec};
 use crate::boot;
 use crate::checkpoint::{self, Child, Ended, Side};
 use crate::config::EngineKind;
@@ -100,8 +101,8 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
     world.pause.set_possible(true);
     world.pause.set_stop_at(args.stop_at);
     match &spec.from {
-        From::Start => world.pause.set_paused(true),
-        From::Marker(name) => world.pause.stop_at_marker(name),
+        BeginAt::Start => world.pause.set_paused(true),
+        BeginAt::Marker(name) => world.pause.stop_at_marker(name),
     }
     let inputs = recording.inputs();
     let course = bundle::begin(Course::Recorded(Box::new(recording)), &world);

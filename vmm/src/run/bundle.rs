@@ -14,6 +14,7 @@ use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{print, tell};
+use stallbox_sweep::BeginAt;
 
 use super::configure::{self, Choices};
 use super::inputs::{Inputs, hex};
@@ -23,7 +24,6 @@ use super::{Course, drive};
 use crate::boot::Files;
 use crate::cli::{Action, BundleShowArgs, Cli, FilesArgs, MachineArgs, ReplayArgs, RunArgs};
 use crate::config::{EngineKind, GuestConfig};
-use crate::fork_server::From;
 
 /// What a bundle has of a run before it begins.
 pub(crate) struct Recording {
@@ -231,7 +231,7 @@ fn read(path: &Path) -> Result<Bundle> {
 pub(crate) struct Line {
     pub run: Box<RunArgs>,
     /// Of a run of a sweep: where it began, and the rule that was tried at its places.
-    pub sweep: Option<(From, Option<String>)>,
+    pub sweep: Option<(BeginAt, Option<String>)>,
 }
 
 impl Line {

@@ -14,7 +14,7 @@ use stallbox_suite::{Case, Group, Observed, Verdict};
 
 use crate::cli::{MachineArgs, ResultsArgs};
 use crate::control;
-use crate::fork_server::{Bundles, Done, Found, From, Report, Spec};
+use crate::fork_server::{Bundles, Done, Found, Report, Spec};
 use crate::sweep::judge::judge;
 use crate::sweep::runner::Runner;
 
@@ -33,8 +33,6 @@ pub struct Planned {
     pub group: Group,
     /// As long as a run may take.
     pub timeout: Option<Duration>,
-    /// Where runs begin.
-    pub from: From,
     /// The machine, a fault plan that is in no file, and the command line for bundles; or why there is none.
     pub made: Result<(MachineArgs, Option<String>, Vec<String>), String>,
 }
@@ -212,7 +210,7 @@ impl Course<'_> {
         let runner = Runner::new(Spec {
             plan,
             transcript: true,
-            from: planned.from.clone(),
+            from: planned.group.from.clone(),
             boot_limit: Some(limit),
             run_limit: Some(limit),
             bundles: match self.args.out {

@@ -7,11 +7,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Command, FromArgMatches};
 use stallbox_machine::check::CheckConfig;
 use stallbox_machine::kernel_reports::FailOn;
-use stallbox_suite::{Group, OptionInfo, Place, PlanSource, Scenario, Setting};
+use stallbox_suite::{Group, OptionInfo, PlanSource, Scenario, Setting};
 
 use super::course::Planned;
 use crate::cli::MachineArgs;
-use crate::fork_server::From;
 use crate::plan;
 
 /// What a scenario says in places of its own.
@@ -226,10 +225,6 @@ impl Read {
             scenario: self.path.display().to_string(),
             group: group.clone(),
             timeout: self.scenario.timeout,
-            from: match &group.from {
-                Place::Start => From::Start,
-                Place::Marker(name) => From::Marker(name.clone()),
-            },
             made: made.map_err(|error| format!("{error:#}")),
         }
     }

@@ -17,7 +17,7 @@ use stallbox_output::{print, tell};
 use stallbox_sweep::{Begin, Header, Run, Seeds, Shard, Sweep, Varied};
 
 use crate::cli::{RunsArgs, SweepAction, SweepArgs};
-use crate::fork_server::{Bundles, Done, From, Spec};
+use crate::fork_server::{Bundles, Done, Spec};
 use crate::{control, run, signals};
 use files::Files;
 use progress::Bar;
@@ -72,11 +72,7 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
         (None, seeds) => Varied::Seeds(seeds.context("--seeds is missing")?),
     };
     let begin = Begin {
-        at: match &runs.from {
-            From::Start => "start".to_owned(),
-            From::Marker(name) if name == "ready" => name.clone(),
-            From::Marker(name) => format!("marker:{name}"),
-        },
+        at: runs.from.to_string(),
         time_ns,
     };
     let mut header = Header::new(env!("CARGO_PKG_VERSION"), begin, varied);
