@@ -8,7 +8,6 @@ mod curve;
 mod walk;
 
 use std::sync::atomic::Ordering;
-use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail};
 use stallbox_machine::outcome::Outcome;
@@ -33,8 +32,6 @@ pub fn blame(args: &BlameArgs) -> Result<u8> {
     let named = || format!("the bundle {}", args.bundle.display());
     let recorded = Spec::recorded(recorded, args.files.clone()).with_context(named);
     let (spec, requests) = recorded?;
-    let jobs = args.jobs.map(usize::from);
-    let jobs = jobs.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
     let mut svg = args
         .svg
         .as_deref()
@@ -48,7 +45,7 @@ pub fn blame(args: &BlameArgs) -> Result<u8> {
             ..spec
         },
         requests,
-        jobs,
+        jobs: args.jobs.count(),
         is_over: Box::new(move || told_to_end.load(Ordering::Relaxed)),
     };
     let found = match blame.find() {

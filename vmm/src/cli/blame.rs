@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::bundle::FilesArgs;
+use super::jobs::JobsArgs;
 use super::run::parse_seconds;
 
 /// Options of `stallbox blame`.
@@ -26,9 +27,9 @@ pub struct BlameArgs {
     /// Writes the curve as a picture.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Runs at a time [default: as many as the host has CPUs].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
-    pub jobs: Option<u16>,
+    /// How many at a time.
+    #[command(flatten)]
+    pub jobs: JobsArgs,
     /// Ends a run after so many seconds of the host's time.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds, allow_negative_numbers = true)]
     pub timeout: Duration,

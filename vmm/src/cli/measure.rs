@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::accel::{Accelerator, parse_accelerator};
 use super::guest::GuestArgs;
+use super::jobs::JobsArgs;
 use super::run::parse_seconds;
 
 /// Options of `stallbox measure`.
@@ -44,9 +45,9 @@ pub struct MeasureArgs {
         allow_negative_numbers = true
     )]
     pub seed: u64,
-    /// Guests that run at the same time; without it, as many as the host has CPUs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), allow_negative_numbers = true)]
-    pub jobs: Option<u8>,
+    /// How many guests at a time.
+    #[command(flatten)]
+    pub jobs: JobsArgs,
     /// Does not confine the host process (seccomp, Landlock), for debuggers and profilers.
     #[arg(long)]
     pub unconfined: bool,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::jobs::JobsArgs;
+
 /// Options of `stallbox test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
@@ -36,9 +38,9 @@ pub struct TestArgs {
 /// How to run, and what to keep.
 #[derive(Debug, Args)]
 pub struct ResultsArgs {
-    /// Runs at a time [default: as many as the host has CPUs].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
-    pub jobs: Option<u16>,
+    /// How many at a time.
+    #[command(flatten)]
+    pub jobs: JobsArgs,
     /// A folder for bundles: one for each run that failed and can be repeated.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use stallbox_sweep::BeginAt;
 
 use super::guest::parse_bytes;
+use super::jobs::JobsArgs;
 use super::machine::MachineArgs;
 use super::run::parse_seconds;
 
@@ -45,9 +46,9 @@ pub struct RunsArgs {
     /// command), or marker:NAME (the guest writes "marker NAME" to /dev/ttyS1). All up to there is run once.
     #[arg(long, value_name = "PLACE", default_value = "ready", value_parser = BeginAt::from_str)]
     pub from: BeginAt,
-    /// Runs at a time [default: as many as the host has CPUs].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
-    pub jobs: Option<u16>,
+    /// How many at a time.
+    #[command(flatten)]
+    pub jobs: JobsArgs,
     /// Begins no more runs once so many have failed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub until_failures: Option<u64>,

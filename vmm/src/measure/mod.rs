@@ -43,7 +43,8 @@ pub fn run(args: &MeasureArgs) -> Result<u8> {
     let columns = chosen("--columns", COLUMNS, &args.columns)?;
     let settings = settings(args);
     let plan = plan(args)?;
-    let jobs = jobs(args, guests(&settings, &rows, &columns));
+    let guests = guests(&settings, &rows, &columns);
+    let jobs = args.jobs.count().min(guests);
     let progress = bar((rows.len() * columns.len()) as u64);
     let told_to_end = signals::flag()?;
     let is_over = || told_to_end.load(Ordering::Relaxed);
@@ -213,14 +214,6 @@ fn plan(args: &MeasureArgs) -> Result<Plan> {
         files,
         timeout: args.timeout,
     })
-}
-
-fn jobs(args: &MeasureArgs, guests: usize) -> usize {
-    let wanted = match args.jobs {
-        Some(jobs) => jobs.into(),
-        None => thread::available_parallelism().map_or(1, Into::into),
-    };
-    wanted.min(guests)
 }
 
 /// On standard error, and only on a terminal.

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -159,7 +158,7 @@ impl Course<'_> {
 
     /// Runs all of them, and gives their results.
     pub fn go(&mut self, planned: Vec<Planned>, tell: Tell<'_>) -> Result<Vec<Case>> {
-        let jobs = self.args.jobs.map_or_else(jobs, usize::from);
+        let jobs = self.args.jobs.count();
         let mut results: Vec<Vec<Case>> = planned.iter().map(|_| Vec::new()).collect();
         let mut is_done = vec![false; planned.len()];
         let mut waiting: VecDeque<usize> = (0..planned.len()).collect();
@@ -318,8 +317,4 @@ fn errors(planned: &Planned, runs: VecDeque<(u64, Option<u64>)>, why: &str) -> V
     runs.into_iter()
         .map(|(_, seed)| planned.case(seed, Verdict::Error, misses.clone()))
         .collect()
-}
-
-fn jobs() -> usize {
-    available_parallelism().map_or(1, usize::from)
 }

@@ -9,7 +9,6 @@ pub(crate) mod runner;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use stallbox_machine::outcome::Outcome;
@@ -145,7 +144,7 @@ impl Course<'_> {
     /// Runs all of them, and gives their results in order.
     fn go(&mut self, header: &Header, files: &mut Files) -> Result<Vec<Run>> {
         let numbers = header.numbers();
-        let jobs = self.args.jobs.map_or_else(jobs, usize::from);
+        let jobs = self.args.jobs.count();
         let mut left = numbers.iter().peekable();
         let mut results: Vec<Run> = Vec::new();
         let mut signatures = BTreeSet::new();
@@ -195,10 +194,6 @@ fn told(header: &Header, run: &Run, done: &Done) -> String {
         }
     }
     text
-}
-
-fn jobs() -> usize {
-    available_parallelism().map_or(1, usize::from)
 }
 
 /// The request of the control socket that sets a run apart.
