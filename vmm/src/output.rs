@@ -6,7 +6,7 @@
 //!
 //! Such a file may be a pipe or a terminal, which nobody need read. Writing does not wait for that.
 
-use std::fs::{File, OpenOptions, remove_file};
+use std::fs::{self, File, OpenOptions, create_dir_all, remove_file};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use stallbox_output::{Outlet, OutputError, tell};
 
 /// How often a FIFO is tried that has no reader.
@@ -57,6 +58,16 @@ impl OutputFile {
         })
     }
 
+    /// Opens the file of an option, if it names one.
+    pub(crate) fn open_named(
+        path: Option<&PathBuf>,
+        option: &str,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<OutputFile>> {
+        path.map(|path| OutputFile::open(path, option, is_over))
+            .transpose()
+    }
+
     /// Where it is written.
     pub(crate) fn outlet(&self) -> Outlet {
         self.outlet.clone()
@@ -79,6 +90,14 @@ impl OutputFile {
             .map_err(|error| self.error(error))
     }
 
+    /// Takes a line of JSON Lines. That it cannot be written is told by [`OutputFile::finish`].
+    pub(crate) fn json_line(&self, value: &impl Serialize) {
+        let _ = self.fill(|out| {
+            serde_json::to_writer(&mut *out, value)?;
+            out.write_all(b"\n")
+        });
+    }
+
     /// Whether all of it has been written.
     pub(crate) fn finish(&self) -> Result<(), OutputError> {
         self.outlet.finish().map_err(|error| self.error(error))
@@ -86,6 +105,52 @@ impl OutputFile {
 
     fn error(&self, error: io::Error) -> OutputError {
         OutputError::new(self.name.clone(), error)
+    }
+}
+
+/// The folder that `--out` names, with a file for each bundle. One that cannot be written holds up nothing.
+pub(crate) struct OutputFolder {
+    path: Option<PathBuf>,
+    /// The first file that could not be written.
+    lost: Option<anyhow::Error>,
+}
+
+impl OutputFolder {
+    /// Makes the folder, if the option names one.
+    pub(crate) fn open(path: Option<&PathBuf>) -> Result<OutputFolder> {
+        if let Some(path) = path {
+            create_dir_all(path)
+                .with_context(|| format!("cannot make the folder {} (--out)", path.display()))?;
+        }
+        Ok(OutputFolder {
+            path: path.cloned(),
+            lost: None,
+        })
+    }
+
+    /// Where a file of this name is or would be.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.path.as_ref().map(|path| path.join(name))
+    }
+
+    /// Writes a file; its path, if it is there now.
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> Option<PathBuf> {
+        let path = self.path(name)?;
+        let written = fs::write(&path, bytes)
+            .with_context(|| format!("cannot write {} (--out)", path.display()));
+        match written {
+            Ok(()) => Some(path),
+            Err(error) => {
+                tell!("stallbox: {error:#}");
+                self.lost.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// What could not be written is an error.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.lost.take().map_or(Ok(()), Err)
     }
 }
 
@@ -162,6 +227,20 @@ mod tests {
         file.fill(|out| out.write_all(b"new")).unwrap();
         file.finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_written_is_told_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/out");
+        let mut out = OutputFolder::open(Some(&path)).unwrap();
+        assert_eq!(out.write("a", b"1"), Some(path.join("a")));
+        out.finish().unwrap();
+        assert_eq!(out.write("no/folder", b"1"), None);
+        assert_eq!(out.write("b", b"1"), Some(path.join("b")));
+        let error = out.finish().unwrap_err().to_string();
+        assert!(error.ends_with("new/out/no/folder (--out)"), "{error}");
+        assert_eq!(OutputFolder::open(None).unwrap().write("a", b"1"), None);
     }
 
     #[test]

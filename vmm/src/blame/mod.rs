@@ -32,11 +32,7 @@ pub fn blame(args: &BlameArgs) -> Result<u8> {
     let named = || format!("the bundle {}", args.bundle.display());
     let recorded = Spec::recorded(recorded, args.files.clone()).with_context(named);
     let (spec, requests) = recorded?;
-    let mut svg = args
-        .svg
-        .as_deref()
-        .map(|path| OutputFile::open(path, "--svg", || false))
-        .transpose()?;
+    let mut svg = OutputFile::open_named(args.svg.as_ref(), "--svg", || false)?;
     let blame = Blame {
         args,
         spec: Spec {

@@ -109,9 +109,7 @@ impl Outputs {
     /// Opens all of them: once the process is confined, it opens no file any more.
     fn open(args: &MeasureArgs, is_over: impl Fn() -> bool) -> Result<Outputs> {
         let open = |path: &Option<PathBuf>, option| {
-            let path = path.as_deref();
-            path.map(|path| OutputFile::open(path, option, &is_over))
-                .transpose()
+            OutputFile::open_named(path.as_ref(), option, &is_over)
         };
         Ok(Outputs {
             json: open(&args.json, "--json")?,

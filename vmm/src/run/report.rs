@@ -209,9 +209,7 @@ impl Outputs {
     /// waited for until `is_over`.
     pub fn open(args: &RunArgs, is_over: impl Fn() -> bool) -> Result<Outputs> {
         let open = |path: &Option<PathBuf>, option| {
-            let path = path.as_deref();
-            path.map(|path| OutputFile::open(path, option, &is_over))
-                .transpose()
+            OutputFile::open_named(path.as_ref(), option, &is_over)
         };
         Ok(Outputs {
             console: (!args.quiet).then(stallbox_output::stdout),

@@ -81,11 +81,7 @@ fn step(args: &BisectArgs) -> Result<u8> {
     if let Some(why) = planned.iter().find_map(|it| it.made.as_ref().err()) {
         bail!("{why}");
     }
-    if let Some(out) = &args.results.out {
-        std::fs::create_dir_all(out)
-            .with_context(|| format!("cannot make the folder {} (--out)", out.display()))?;
-    }
-    let mut course = Course::new(&args.results, told_to_end);
+    let mut course = Course::open(&args.results, told_to_end)?;
     let cases = course.go(planned, &mut |case| Ok(print(format_args!("{case}\n"))?))?;
     let report = Report { cases };
     course.finish()?;

@@ -1,19 +1,19 @@
 //! The runs of scenarios: several machines at a time, and several runs of each.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use stallbox_output::tell;
 use stallbox_suite::{Case, Group, Observed, Verdict};
+use stallbox_sweep::CONSOLE_LINES;
 
 use crate::cli::{MachineArgs, ResultsArgs};
 use crate::control;
 use crate::fork_server::{Bundles, Done, Found, Report, Spec};
+use crate::output::OutputFolder;
 use crate::sweep::judge::judge;
 use crate::sweep::runner::Runner;
 
@@ -21,8 +21,6 @@ use crate::sweep::runner::Runner;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// A run may take so long, and a guest to where its runs begin, in the host's time.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Lines of the console that are kept of a run that did not pass.
-const CONSOLE_LINES: usize = 20;
 
 /// A group with all that it takes to run it.
 pub struct Planned {
@@ -130,20 +128,20 @@ impl Active {
 pub struct Course<'a> {
     args: &'a ResultsArgs,
     told_to_end: Arc<AtomicBool>,
-    /// A bundle that could not be written.
-    lost: Option<anyhow::Error>,
+    /// Bundles.
+    out: OutputFolder,
 }
 
 /// What to do with a result; results come in the order of the scenarios.
 type Tell<'a> = &'a mut dyn FnMut(&Case) -> Result<()>;
 
 impl Course<'_> {
-    pub fn new(args: &ResultsArgs, told_to_end: Arc<AtomicBool>) -> Course<'_> {
-        Course {
+    pub fn open(args: &ResultsArgs, told_to_end: Arc<AtomicBool>) -> Result<Course<'_>> {
+        Ok(Course {
             args,
             told_to_end,
-            lost: None,
-        }
+            out: OutputFolder::open(args.out.as_ref())?,
+        })
     }
 
     /// Whether somebody has ended it.
@@ -153,7 +151,7 @@ impl Course<'_> {
 
     /// What could not be written is an error.
     pub fn finish(&mut self) -> Result<()> {
-        self.lost.take().map_or(Ok(()), Err)
+        self.out.finish()
     }
 
     /// Runs all of them, and gives their results.
@@ -269,7 +267,9 @@ impl Course<'_> {
 
     /// Writes the bundle of a run: its path.
     fn bundle(&mut self, planned: &Planned, name: &str, done: &Done) -> Option<String> {
-        let folder = self.args.out.as_ref().filter(|_| !done.bundle.is_empty())?;
+        if done.bundle.is_empty() {
+            return None;
+        }
         let stem = PathBuf::from(&planned.scenario);
         let stem = stem.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("{stem}-{name}");
@@ -278,17 +278,9 @@ impl Course<'_> {
             .chars()
             .map(|c| if fits(c) { c } else { '-' })
             .collect();
-        let path = folder.join(name.replace("--", "-") + ".sbx");
-        let written = fs::write(&path, &done.bundle)
-            .with_context(|| format!("cannot write {} (--out)", path.display()));
-        match written {
-            Ok(()) => Some(path.display().to_string()),
-            Err(error) => {
-                tell!("stallbox: {error:#}");
-                self.lost.get_or_insert(error);
-                None
-            }
-        }
+        let name = name.replace("--", "-") + ".sbx";
+        let path = self.out.write(&name, &done.bundle)?;
+        Some(path.display().to_string())
     }
 }
 

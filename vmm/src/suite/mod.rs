@@ -5,9 +5,7 @@ mod course;
 mod guests;
 mod read;
 
-use std::fs;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::print;
 use stallbox_suite::{Report, Verdict};
@@ -50,17 +48,9 @@ pub fn test(args: &TestArgs) -> Result<u8> {
         return Ok(0);
     }
     let told_to_end = signals::flag()?;
-    let open = |path: &Option<std::path::PathBuf>, option| {
-        let path = path.as_deref();
-        path.map(|path| OutputFile::open(path, option, || false))
-            .transpose()
-    };
-    let mut junit = open(&args.junit, "--junit")?;
-    let mut json = open(&args.json, "--json")?;
-    if let Some(out) = &args.results.out {
-        fs::create_dir_all(out)
-            .with_context(|| format!("cannot make the folder {} (--out)", out.display()))?;
-    }
+    let mut junit = OutputFile::open_named(args.junit.as_ref(), "--junit", || false)?;
+    let mut json = OutputFile::open_named(args.json.as_ref(), "--json", || false)?;
+    let mut course = Course::open(&args.results, told_to_end)?;
     let mut guests = Guests::new(args.build)?;
     let mut planned = Vec::new();
     for scenario in &scenarios {
@@ -71,16 +61,11 @@ pub fn test(args: &TestArgs) -> Result<u8> {
     for file in [&mut junit, &mut json].into_iter().flatten() {
         file.begin()?;
     }
-    let mut course = Course::new(&args.results, told_to_end);
     let cases = course.go(planned, &mut |case| {
         print(format_args!("{case}\n"))?;
-        // The file keeps why it cannot be written.
-        let _ = json.as_ref().map(|file| {
-            file.fill(|out| {
-                serde_json::to_writer(&mut *out, case)?;
-                out.write_all(b"\n")
-            })
-        });
+        if let Some(json) = &json {
+            json.json_line(case);
+        }
         Ok(())
     })?;
     let report = Report { cases };

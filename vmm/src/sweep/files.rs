@@ -1,16 +1,13 @@
 //! What a sweep writes while it runs, and at its end.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
-use stallbox_output::{OutputError, tell};
+use stallbox_output::OutputError;
 use stallbox_sweep::{Header, Run, Sweep};
 
 use crate::cli::RunsArgs;
 use crate::fork_server::Done;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, OutputFolder};
 
 /// Options with a value that are not about the runs: shards of one sweep differ in them.
 const BESIDE: &[&str] = &[
@@ -55,24 +52,18 @@ pub struct Files {
     junit: Option<OutputFile>,
     /// Of the sweep, in JUnit.
     name: String,
-    out: Option<PathBuf>,
-    /// Bundles that could not be written.
-    lost: Option<anyhow::Error>,
+    /// Bundles.
+    out: OutputFolder,
 }
 
 impl Files {
     /// Opens all of them.
     pub fn open(args: &RunsArgs) -> Result<Files> {
-        if let Some(out) = &args.out {
-            fs::create_dir_all(out)
-                .with_context(|| format!("cannot make the folder {} (--out)", out.display()))?;
-        }
         Ok(Files {
-            json: open(args.json.as_deref(), "--json")?,
-            junit: open(args.junit.as_deref(), "--junit")?,
+            out: OutputFolder::open(args.out.as_ref())?,
+            json: OutputFile::open_named(args.json.as_ref(), "--json", || false)?,
+            junit: OutputFile::open_named(args.junit.as_ref(), "--junit", || false)?,
             name: args.name.clone(),
-            out: args.out.clone(),
-            lost: None,
         })
     }
 
@@ -91,14 +82,10 @@ impl Files {
         self.line(run);
     }
 
-    /// The file keeps why it cannot be written.
     fn line(&self, value: &impl Serialize) {
-        let _ = self.json.as_ref().map(|file| {
-            file.fill(|out| {
-                serde_json::to_writer(&mut *out, value)?;
-                out.write_all(b"\n")
-            })
-        });
+        if let Some(file) = &self.json {
+            file.json_line(value);
+        }
     }
 
     pub fn junit(&self, sweep: &Sweep) {
@@ -109,43 +96,32 @@ impl Files {
 
     /// Writes the bundle of the first run that failed in this way: its name.
     pub fn bundle(&mut self, signature: &str, number: u64, done: &Done) -> Option<String> {
-        let folder = self.out.as_ref().filter(|_| !done.bundle.is_empty())?;
-        let name = format!("{signature}-{number}.sbx");
-        let path = folder.join(&name);
-        let written = fs::write(&path, &done.bundle)
-            .with_context(|| format!("cannot write {} (--out)", path.display()));
-        match written {
-            Ok(()) => Some(name),
-            Err(error) => {
-                tell!("stallbox: {error:#}");
-                self.lost.get_or_insert(error);
-                None
-            }
+        if done.bundle.is_empty() {
+            return None;
         }
+        let name = format!("{signature}-{number}.sbx");
+        self.out.write(&name, &done.bundle)?;
+        Some(name)
     }
 
     /// For a person, who wants to know where bundles are.
     pub fn with_paths(&self, sweep: &Sweep) -> Sweep {
         let mut sweep = sweep.clone();
-        if let Some(out) = &self.out {
-            let bundles = sweep.runs.iter_mut().filter_map(|run| run.bundle.as_mut());
-            bundles.for_each(|name| *name = out.join(&name).display().to_string());
+        for name in sweep.runs.iter_mut().filter_map(|run| run.bundle.as_mut()) {
+            if let Some(path) = self.out.path(name) {
+                *name = path.display().to_string();
+            }
         }
         sweep
     }
 
     /// What could not be written is an error.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         for file in [&self.json, &self.junit].into_iter().flatten() {
             file.finish()?;
         }
-        self.lost.map_or(Ok(()), Err)
+        self.out.finish()
     }
-}
-
-fn open(path: Option<&Path>, option: &str) -> Result<Option<OutputFile>> {
-    path.map(|path| OutputFile::open(path, option, || false))
-        .transpose()
 }
 
 #[cfg(test)]
