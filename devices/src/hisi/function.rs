@@ -1,24 +1,22 @@
 //! The PCIe function: configuration space, BARs, interrupts, reset.
 
-use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use stallbox_timeline::Timeline;
 
 use super::counters::Counters;
 use super::master::{Alarm, Master};
-use super::qm::{Doorbell, EventKind, InjectedEvents, Interrupts, Qm};
+use super::qm::{Doorbell, EventKind, InjectedEvents, Qm};
 use super::regs::{Registers, Request};
 use super::spec::*;
 use super::zip::ZipEngine;
 use super::{Revision, ZipConfig};
 use crate::function::{Accelerator, Injection, InjectionError};
-use crate::function::{DeviceNote, DeviceProbe};
+use crate::function::{BusMaster, DeviceNote, DeviceProbe, Wires};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{ConfigSpace, Identity};
 use crate::pcie::express::Express;
-use crate::pcie::message::MessageSender;
 use crate::pcie::msi::Msi;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
@@ -36,51 +34,11 @@ pub struct Zip {
     qm: Rc<Qm>,
 }
 
-/// Configuration space and what goes out because of it.
-struct Wires {
-    /// Itself, for an interrupt that waits.
-    me: Weak<Wires>,
-    config: RefCell<ConfigSpace>,
-    messages: MessageSender,
-    master: Rc<Master>,
-    registers: Rc<Registers>,
-}
-
-impl Alarm for Wires {
+impl Alarm for Zip {
     fn refused(&self, purpose: Purpose, write: bool) {
         if self.registers.dma_refused(purpose == Purpose::Data, write) {
-            self.raise(VECTOR_ABNORMAL, None);
+            self.wires.raise(VECTOR_ABNORMAL.into(), None);
         }
-    }
-}
-
-impl Interrupts for Wires {
-    fn raise(&self, vector: u8, queue: Option<u16>) {
-        let verdict = self.master.probe.on_msi(vector.into(), queue);
-        // It is there as long as it is called.
-        if let Some(wires) = self.me.upgrade() {
-            verdict.carry_out(&self.master.timeline, move || wires.send(vector));
-        }
-    }
-}
-
-impl Wires {
-    fn send(&self, vector: u8) {
-        let message = self.config.borrow_mut().raise_msi(vector);
-        self.master.note(DeviceNote::Msi {
-            vector: vector.into(),
-        });
-        if let Some(message) = message {
-            self.messages.send(message);
-        }
-    }
-
-    /// The bus master obeys Bus Master Enable and PASID Enable.
-    fn update_master(&self) {
-        let config = self.config.borrow();
-        self.master.set_enabled(config.bus_master());
-        self.master
-            .set_pasid_enabled(config.pasid().is_some_and(Pasid::enabled));
     }
 }
 
@@ -124,7 +82,9 @@ impl Zip {
         }
 
         let counters = Rc::new(Counters::new(&timeline, config.cores()));
-        let master = Rc::new(Master::new(timeline.clone(), probe, slot.dma.clone()));
+        let bus = Rc::new(BusMaster::new(timeline, probe, slot.dma.clone()));
+        let wires = Wires::new(space, &slot, &bus);
+        let master = Rc::new(Master::new(bus));
         let registers = Rc::new(Registers::new(&config, &counters, config.cores()));
         let engine = Rc::new(ZipEngine::new(
             master.clone(),
@@ -132,15 +92,6 @@ impl Zip {
             counters.clone(),
             &config,
         ));
-        let wires = Rc::new_cyclic(|me| Wires {
-            me: me.clone(),
-            config: RefCell::new(space),
-            messages: MessageSender::new(&timeline, &slot),
-            master: master.clone(),
-            registers: registers.clone(),
-        });
-        let alarm: Weak<dyn Alarm> = Rc::<Wires>::downgrade(&wires);
-        master.set_alarm(alarm);
         let qm = Qm::new(
             master.clone(),
             counters,
@@ -151,21 +102,24 @@ impl Zip {
             // The commands exist wherever the revision has them, announced or not.
             config.revision == Revision::V3,
         );
-        Rc::new(Zip {
+        let zip = Rc::new(Zip {
             revision: config.revision,
             wires,
             master,
             registers,
             engine,
             qm,
-        })
+        });
+        let alarm: Weak<dyn Alarm> = Rc::<Zip>::downgrade(&zip);
+        zip.master.set_alarm(alarm);
+        zip
     }
 
     /// Sets abnormal events, bits as in the status registers 0x100008 and 0x3010ac, as if the
     /// hardware had found them. What the driver unmasked raises vector 3.
     pub(crate) fn set_errors(&self, qm: u32, zip: u32) {
         if self.registers.set_errors(qm, zip) {
-            self.wires.raise(VECTOR_ABNORMAL, None);
+            self.wires.raise(VECTOR_ABNORMAL.into(), None);
         }
     }
 
@@ -174,7 +128,7 @@ impl Zip {
     pub(crate) fn inject_interrupt(&self, vector: u16) -> bool {
         let exists = vector < 1 << MSI_VECTORS_LOG2;
         if exists {
-            self.wires.send(vector as u8);
+            self.wires.send(vector);
         }
         exists
     }
@@ -204,17 +158,16 @@ impl Zip {
 
     /// No job is under way and no transaction in flight.
     pub fn is_idle(&self) -> bool {
-        self.qm.is_idle() && self.master.is_idle()
+        self.qm.is_idle() && self.master.bus.is_idle()
     }
 
     fn reset(&self) {
-        self.wires.config.borrow_mut().reset();
-        self.wires.messages.discard();
+        self.wires.reset();
         self.registers.reset();
         self.engine.reset();
         self.master.set_stopped(false);
         self.qm.reset();
-        self.master.note(DeviceNote::Reset);
+        self.master.bus.note(DeviceNote::Reset);
     }
 
     /// Whether doorbells are written here.
@@ -235,9 +188,9 @@ impl Zip {
         let Some(write) = doorbell.write() else {
             return arrives(&self.qm);
         };
-        let verdict = self.master.probe.on_doorbell(&write);
+        let verdict = self.master.bus.probe.on_doorbell(&write);
         let qm = self.qm.clone();
-        verdict.carry_out_often(&self.master.timeline, move || arrives(&qm));
+        verdict.carry_out_often(&self.master.bus.timeline, move || arrives(&qm));
     }
 
     fn register_read(&self, register: u32) -> u32 {
@@ -256,7 +209,7 @@ impl Zip {
     }
 
     fn register_write(&self, register: u32, value: u32, enables: u32) {
-        let verdict = self.master.probe.on_register_write(register, value);
+        let verdict = self.master.bus.probe.on_register_write(register, value);
         if verdict.act != DeviceAct::Go {
             return;
         }
@@ -274,7 +227,7 @@ impl Zip {
                 self.qm.vft_write(register, merged);
             }
             _ => match self.registers.write(register, value, enables) {
-                Some(Request::RaiseAbnormal) => self.wires.raise(VECTOR_ABNORMAL, None),
+                Some(Request::RaiseAbnormal) => self.wires.raise(VECTOR_ABNORMAL.into(), None),
                 Some(Request::InitializeMemory) => {
                     self.engine.reset();
                     self.qm.reset();
@@ -327,23 +280,15 @@ impl Accelerator for Zip {
 
 impl PciFunction for Zip {
     fn config_read(&self, offset: u16, data: &mut [u8]) -> Option<u64> {
-        self.wires.config.borrow().read(offset, data)
+        self.wires.config().read(offset, data)
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) -> Option<u64> {
-        let effects = self.wires.config.borrow_mut().write(offset, data);
-        if effects.flr {
-            self.reset();
-        }
-        self.wires.update_master();
-        for message in effects.messages {
-            self.wires.messages.send(message);
-        }
-        effects.absent
+        self.wires.config_write(offset, data, || self.reset())
     }
 
     fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
-        self.wires.config.borrow().decoded_bars()
+        self.wires.config().decoded_bars()
     }
 
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> Option<u64> {

@@ -7,26 +7,20 @@ use std::rc::Rc;
 
 use stallbox_timeline::Span;
 
-use super::master::{Counters, DmaError, Master, Requester};
+use super::master::{Counters, Master, Requester};
 use super::ops::{self, Work};
 use super::queue::{Fetch, Queue, Rings};
 use super::spec::{
     self, DESCRIPTOR_BYTES, Descriptor, FLAG_FENCE, FLAG_INTERRUPT, Failure, Status,
 };
 use crate::dma::Pasid;
-use crate::function::{DeviceNote, DeviceStep};
+use crate::function::{DeviceNote, DeviceStep, DmaError, Wires};
 use crate::lease::Revoked;
 use crate::state::{AcceleratorState, QueueState};
 
-/// Where interrupts go.
-pub(super) trait Interrupts {
-    /// Sends MSI-X `vector`.
-    fn raise(&self, vector: u16, queue: u16);
-}
-
 pub(super) struct Engine {
     master: Rc<Master>,
-    interrupts: Rc<dyn Interrupts>,
+    interrupts: Rc<Wires>,
     queues: RefCell<Vec<Queue>>,
 }
 
@@ -71,11 +65,7 @@ impl Drop for Task {
 }
 
 impl Engine {
-    pub(super) fn new(
-        master: Rc<Master>,
-        interrupts: Rc<dyn Interrupts>,
-        queues: u16,
-    ) -> Rc<Engine> {
+    pub(super) fn new(master: Rc<Master>, interrupts: Rc<Wires>, queues: u16) -> Rc<Engine> {
         Rc::new(Engine {
             master,
             interrupts,
@@ -131,7 +121,7 @@ impl Engine {
         for pasid in used {
             self.master.stop_pasid(pasid);
         }
-        self.master.note(DeviceNote::Reset);
+        self.master.bus.note(DeviceNote::Reset);
     }
 
     /// A queue that used `pasid` is no longer enabled. If it was the last one, what still waits for
@@ -180,7 +170,10 @@ impl Engine {
             fresh.then(|| started.then(|| it.rings.as_ref().and_then(|rings| rings.pasid)))
         });
         match started.flatten() {
-            Some(Some(pasid)) => self.master.note(DeviceNote::QueueEnabled { queue, pasid }),
+            Some(Some(pasid)) => self
+                .master
+                .bus
+                .note(DeviceNote::QueueEnabled { queue, pasid }),
             Some(None) => self.report_failure(queue, Failure::BadConfiguration as u8),
             None => {}
         }
@@ -193,7 +186,7 @@ impl Engine {
             self.stop(it)
         });
         self.released(pasid.flatten());
-        self.master.note(DeviceNote::QueueDisabled { queue });
+        self.master.bus.note(DeviceNote::QueueDisabled { queue });
     }
 
     /// A submission doorbell.
@@ -224,6 +217,7 @@ impl Engine {
         match accepted {
             Some(true) if submission => {
                 self.master
+                    .bus
                     .note(DeviceNote::Doorbell { queue, tail: index });
                 self.serve(number);
             }
@@ -231,6 +225,7 @@ impl Engine {
             Some(true) => self.serve(number),
             Some(false) => self
                 .master
+                .bus
                 .note(DeviceNote::DoorbellIgnored { queue, index }),
             None => {}
         }
@@ -251,7 +246,7 @@ impl Engine {
             return;
         };
         let engine = self.clone();
-        self.master.timeline.spawn(async move {
+        self.master.bus.timeline.spawn(async move {
             match engine.serve_all(&requester).await {
                 Ok(()) | Err(Stop::Revoked) => {}
                 Err(Stop::Failed(failure)) => engine.fail(&requester, failure),
@@ -299,7 +294,7 @@ impl Engine {
         self.wait_until_below(requester, depth).await?;
         let start = self.rings(requester, |rings| rings.next_start)?;
         self.master.wait_until(start, &requester.lease).await?;
-        let now = self.master.timeline.now();
+        let now = self.master.bus.timeline.now();
         self.rings(requester, |rings| {
             rings.next_start = now + Span::from_ns(rings.interval_ns.into());
         })
@@ -338,10 +333,10 @@ impl Engine {
         self.rings(requester, |rings| rings.fetched())?;
         let task = self.queue(requester.queue, |queue| Task::new(&queue.tasks));
         let (engine, requester) = (self.clone(), requester.clone());
-        self.master.timeline.spawn(async move {
+        self.master.bus.timeline.spawn(async move {
             match engine.execute(&requester, fetch, &descriptor).await {
                 Ok(()) => {}
-                Err(Stop::Revoked) => engine.master.note(DeviceNote::JobDropped {
+                Err(Stop::Revoked) => engine.master.bus.note(DeviceNote::JobDropped {
                     queue: requester.queue,
                 }),
                 Err(Stop::Failed(failure)) => engine.fail(&requester, failure),
@@ -358,8 +353,8 @@ impl Engine {
         descriptor: &Descriptor,
     ) -> Result<(), Stop> {
         let queue = requester.queue;
-        let started = self.master.timeline.now();
-        self.master.note(DeviceNote::JobStarted {
+        let started = self.master.bus.timeline.now();
+        self.master.bus.note(DeviceNote::JobStarted {
             queue,
             pasid: requester.pasid,
             tag: descriptor.tag,
@@ -367,14 +362,14 @@ impl Engine {
         });
         let work = Work::new(&self.master, requester);
         let outcome = work.run(descriptor).await?;
-        let latency = self.master.timeline.now().since(started);
+        let latency = self.master.bus.timeline.now().since(started);
         let error = !matches!(
             outcome.status,
             Status::Success | Status::Mismatch | Status::Limit
         );
         let counters: &RefCell<Counters> = &requester.counters;
         counters.borrow_mut().descriptor(latency, error);
-        self.master.note(DeviceNote::JobDone {
+        self.master.bus.note(DeviceNote::JobDone {
             queue,
             tag: Some(descriptor.tag),
             status: outcome.status as u8,
@@ -402,13 +397,13 @@ impl Engine {
             rings.executing -= 1;
         })?;
         self.queue(queue, |queue| queue.progress.notify_all());
-        self.master.note(DeviceNote::Completed {
+        self.master.bus.note(DeviceNote::Completed {
             queue,
             slot: None,
             tag: Some(descriptor.tag),
         });
         if descriptor.flags & FLAG_INTERRUPT != 0 {
-            self.interrupts.raise(queue + 1, queue);
+            self.interrupts.raise(queue + 1, Some(queue));
         }
         Ok(())
     }
@@ -436,10 +431,10 @@ impl Engine {
     }
 
     fn report_failure(&self, queue: u16, failure: u8) {
-        self.master.note(DeviceNote::QueueFailed {
+        self.master.bus.note(DeviceNote::QueueFailed {
             queue,
             failure: Some(failure),
         });
-        self.interrupts.raise(spec::VECTOR_FAILURE, queue);
+        self.interrupts.raise(spec::VECTOR_FAILURE, Some(queue));
     }
 }

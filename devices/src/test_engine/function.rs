@@ -1,11 +1,10 @@
 //! The PCIe function: configuration space, BARs, interrupts, reset.
 
-use std::cell::RefCell;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use stallbox_timeline::Timeline;
 
-use super::engine::{Engine, Interrupts};
+use super::engine::Engine;
 use super::master::Master;
 use super::regs::{self, Doorbell, Identity, Request};
 use super::spec::*;
@@ -13,12 +12,11 @@ use super::translation::Translator;
 use super::{FaultMode, TestEngineConfig};
 use crate::atc::{AtcEntry, AtcProbe};
 use crate::function::{Accelerator, FirmwareNode, Injection, InjectionError};
-use crate::function::{DeviceNote, DeviceProbe};
+use crate::function::{BusMaster, DeviceProbe, Wires};
 use crate::pcie::bar::Bar;
 use crate::pcie::capability::{read_registers, write_registers};
 use crate::pcie::config::{self, ConfigSpace};
 use crate::pcie::express::Express;
-use crate::pcie::message::MessageSender;
 use crate::pcie::msix::MsiX;
 use crate::pcie::pasid::Pasid;
 use crate::pcie::{PciFunction, Slot};
@@ -29,48 +27,8 @@ use crate::verdict::{DeviceAct, DoorbellWrite, Purpose};
 pub struct TestEngine {
     identity: Identity,
     wires: Rc<Wires>,
-    engine: Rc<Engine>,
-}
-
-/// Configuration space and what goes out because of it.
-struct Wires {
-    /// Itself, for an interrupt that waits.
-    me: Weak<Wires>,
-    config: RefCell<ConfigSpace>,
-    messages: MessageSender,
     master: Rc<Master>,
-}
-
-impl Interrupts for Wires {
-    fn raise(&self, vector: u16, queue: u16) {
-        let verdict = self.master.probe.on_msi(vector, Some(queue));
-        // It is there as long as it is called.
-        if let Some(wires) = self.me.upgrade() {
-            verdict.carry_out(&self.master.timeline, move || wires.send(vector));
-        }
-    }
-}
-
-impl Wires {
-    fn send(&self, vector: u16) {
-        let message = self.config.borrow_mut().raise_msix(vector);
-        self.master.note(DeviceNote::Msi { vector });
-        if let Some(message) = message {
-            self.messages.send(message);
-        }
-    }
-
-    /// The bus master obeys Bus Master, PASID and AtomicOp Requester Enable.
-    fn update_master(&self) {
-        let config = self.config.borrow();
-        self.master.configure(
-            config.bus_master(),
-            config.pasid().is_some_and(Pasid::enabled),
-            config
-                .capability::<Express>()
-                .is_some_and(Express::atomics_enabled),
-        );
-    }
+    engine: Rc<Engine>,
 }
 
 impl TestEngine {
@@ -116,18 +74,13 @@ impl TestEngine {
             space = space.with_capability(ats).with_capability(pri);
             translator = Some(made);
         }
-        let master = Rc::new(Master::new(
-            timeline.clone(),
-            probe,
-            slot.dma.clone(),
-            translator,
-        ));
-        let wires = Rc::new_cyclic(|me| Wires {
-            me: me.clone(),
-            config: RefCell::new(space),
-            messages: MessageSender::new(&timeline, &slot),
-            master: master.clone(),
-        });
+        let dma = match &translator {
+            Some(translator) => translator.atc.clone(),
+            None => slot.dma.clone(),
+        };
+        let bus = Rc::new(BusMaster::new(timeline, probe, dma));
+        let wires = Wires::new(space, &slot, &bus);
+        let master = Rc::new(Master::new(bus, translator));
         let engine = Engine::new(master.clone(), wires.clone(), config.queues);
         Rc::new(TestEngine {
             identity: Identity {
@@ -135,6 +88,7 @@ impl TestEngine {
                 fault: config.fault,
             },
             wires,
+            master,
             engine,
         })
     }
@@ -174,17 +128,16 @@ impl TestEngine {
         };
         let queue = Some(queue);
         let write = DoorbellWrite { ring, queue, index };
-        let verdict = self.wires.master.probe.on_doorbell(&write);
+        let verdict = self.master.bus.probe.on_doorbell(&write);
         let engine = self.engine.clone();
-        verdict.carry_out_often(&self.wires.master.timeline, move || match doorbell {
+        verdict.carry_out_often(&self.master.bus.timeline, move || match doorbell {
             Doorbell::Submit { queue, tail } => engine.submit(queue, tail),
             Doorbell::Take { queue, head } => engine.take(queue, head),
         });
     }
 
     fn flr(&self) {
-        self.wires.config.borrow_mut().reset();
-        self.wires.messages.discard();
+        self.wires.reset();
         self.engine.reset();
     }
 }
@@ -199,7 +152,7 @@ impl Accelerator for TestEngine {
     }
 
     fn cached_translations(&self) -> Option<Vec<AtcEntry>> {
-        self.wires.master.cached_translations()
+        self.master.cached_translations()
     }
 
     /// No kernel knows it, so it has no quirk of its own that lets it stall.
@@ -236,27 +189,19 @@ impl Accelerator for TestEngine {
 
 impl PciFunction for TestEngine {
     fn config_read(&self, offset: u16, data: &mut [u8]) -> Option<u64> {
-        self.wires.config.borrow().read(offset, data)
+        self.wires.config().read(offset, data)
     }
 
     fn config_write(&self, offset: u16, data: &[u8]) -> Option<u64> {
-        let effects = self.wires.config.borrow_mut().write(offset, data);
-        if effects.flr {
-            self.flr();
-        }
-        self.wires.update_master();
-        for message in effects.messages {
-            self.wires.messages.send(message);
-        }
-        effects.absent
+        self.wires.config_write(offset, data, || self.flr())
     }
 
     fn decoded_bars(&self) -> Vec<(u8, u64, u64)> {
-        self.wires.config.borrow().decoded_bars()
+        self.wires.config().decoded_bars()
     }
 
     fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) -> Option<u64> {
-        if self.wires.config.borrow().read_msix(bar, offset, data) {
+        if self.wires.config().read_msix(bar, offset, data) {
             return None;
         }
         read_registers(offset, data, |register| match bar {
@@ -275,11 +220,7 @@ impl PciFunction for TestEngine {
                 regs::read_page(self.identity, &self.engine, register).is_some()
             });
         }
-        let table = self.wires.config.borrow_mut().write_msix(bar, offset, data);
-        if let Some(effects) = table {
-            for message in effects.messages {
-                self.wires.messages.send(message);
-            }
+        if self.wires.write_msix(bar, offset, data) {
             return None;
         }
         if bar != REGISTER_BAR {
@@ -288,7 +229,7 @@ impl PciFunction for TestEngine {
         write_registers(offset, data, |register, value, enables| {
             let at = register as u32;
             let modelled = regs::read(self.identity, &self.engine, register).is_some();
-            if self.wires.master.probe.on_register_write(at, value).act != DeviceAct::Go {
+            if self.master.bus.probe.on_register_write(at, value).act != DeviceAct::Go {
                 return modelled;
             }
             match regs::write(&self.engine, register, value, enables) {

@@ -1,33 +1,18 @@
-//! The function's bus master: the one way of queues and operations to memory. It cuts accesses to
-//! the queue's size, paces and measures them, and knows whether the function may issue requests.
+//! The way of queues and operations to memory: it cuts accesses to the queue's size, paces and
+//! measures them. The function's bus master makes them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use stallbox_timeline::{Span, Time, Timeline};
+use stallbox_timeline::{Span, Time};
 
 use super::spec::HISTOGRAM_BUCKETS;
 use super::translation::Translator;
 use crate::atc::AtcEntry;
-use crate::dma::{DmaAbort, DmaAttrs, DmaPort, Op, Pasid};
-use crate::function::{DeviceNote, DeviceProbe, DeviceStep};
+use crate::dma::{DmaAbort, DmaAttrs, Op, Pasid};
+use crate::function::{self, BusMaster, DeviceStep, DmaError};
 use crate::lease::{Lease, Revoked};
-use crate::verdict::{DeviceAct, DmaAccess, Purpose};
-
-/// Why an access did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DmaError {
-    /// Refused by the memory system.
-    Aborted(DmaAbort),
-    /// Its task was called off.
-    Revoked,
-}
-
-impl From<Revoked> for DmaError {
-    fn from(_: Revoked) -> DmaError {
-        DmaError::Revoked
-    }
-}
+use crate::verdict::Purpose;
 
 /// Latencies: how many, their sum and their extremes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,6 +131,11 @@ impl Requester {
         self.pasid.map_or(DmaAttrs::REQUESTER, DmaAttrs::of)
     }
 
+    /// As the bus master knows it.
+    fn on_the_bus(&self, purpose: Purpose) -> function::Requester {
+        function::Requester::function(&self.lease, Some(self.queue), purpose).with(self.attrs())
+    }
+
     /// How much of `left` bytes at `address` one access may carry: to the next boundary of the
     /// access size.
     fn piece(&self, address: u64, left: usize) -> usize {
@@ -154,79 +144,15 @@ impl Requester {
     }
 }
 
-fn access(
-    requester: &Requester,
-    purpose: Purpose,
-    address: u64,
-    bytes: usize,
-    write: bool,
-) -> DmaAccess {
-    DmaAccess {
-        purpose,
-        queue: Some(requester.queue),
-        pasid: requester.pasid,
-        address,
-        bytes: bytes as u64,
-        write,
-    }
-}
-
-/// Tells the probe when an access is over.
-struct InFlight<'a> {
-    master: &'a Master,
-    access: DmaAccess,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.master.probe.dma_ended(&self.access);
-    }
-}
-
 pub(super) struct Master {
-    pub(super) timeline: Timeline,
-    pub(super) probe: Rc<dyn DeviceProbe>,
-    dma: Rc<dyn DmaPort>,
-    /// The same as `dma`, if the device translates addresses itself.
+    pub(super) bus: Rc<BusMaster>,
+    /// What the bus master's accesses go through, if the device translates addresses itself.
     translator: Option<Translator>,
-    /// Bus Master Enable.
-    enabled: Cell<bool>,
-    /// PASID Enable.
-    pasid_enabled: Cell<bool>,
-    /// AtomicOp Requester Enable.
-    atomics_enabled: Cell<bool>,
 }
 
 impl Master {
-    pub(super) fn new(
-        timeline: Timeline,
-        probe: Rc<dyn DeviceProbe>,
-        dma: Rc<dyn DmaPort>,
-        translator: Option<Translator>,
-    ) -> Master {
-        let dma = match &translator {
-            Some(translator) => translator.atc.clone(),
-            None => dma,
-        };
-        Master {
-            timeline,
-            probe,
-            dma,
-            translator,
-            enabled: Cell::new(false),
-            pasid_enabled: Cell::new(false),
-            atomics_enabled: Cell::new(false),
-        }
-    }
-
-    pub(super) fn configure(&self, enabled: bool, pasid_enabled: bool, atomics_enabled: bool) {
-        self.enabled.set(enabled);
-        self.pasid_enabled.set(pasid_enabled);
-        self.atomics_enabled.set(atomics_enabled);
-    }
-
-    pub(super) fn atomics_enabled(&self) -> bool {
-        self.atomics_enabled.get()
+    pub(super) fn new(bus: Rc<BusMaster>, translator: Option<Translator>) -> Master {
+        Master { bus, translator }
     }
 
     /// The device asks for pages itself, and may.
@@ -265,7 +191,11 @@ impl Master {
         let Some(translator) = &self.translator else {
             return Ok(());
         };
-        self.check(requester, address, write)?;
+        requester.lease.check()?;
+        if !self.bus.allows(requester.pasid) {
+            let on_the_bus = requester.on_the_bus(Purpose::Data);
+            return Err(self.aborted(requester, &on_the_bus, write, DmaAbort { address }));
+        }
         let attrs = requester.attrs();
         let found = translator.prefill(attrs, address, bytes, write).await;
         {
@@ -276,24 +206,20 @@ impl Master {
         Ok(requester.lease.check()?)
     }
 
-    pub(super) fn note(&self, note: DeviceNote) {
-        self.probe.note(&note);
-    }
-
     pub(super) async fn spend(
         &self,
         step: DeviceStep,
         requester: &Requester,
     ) -> Result<(), Revoked> {
-        let span = self.probe.spend(step);
-        let verdict = self.probe.on_step(step, requester.queue);
-        verdict.spend(span, &self.timeline, &requester.lease).await
+        self.bus
+            .spend(step, requester.queue, &requester.lease)
+            .await
     }
 
     /// Sleeps until `until`, which may have passed.
     pub(super) async fn wait_until(&self, until: Time, lease: &Lease) -> Result<(), Revoked> {
-        let span = until.since(self.timeline.now());
-        self.timeline.sleep(span).await;
+        let span = until.since(self.bus.timeline.now());
+        self.bus.timeline.sleep(span).await;
         lease.check()
     }
 
@@ -327,12 +253,16 @@ impl Master {
         address: u64,
         op: Op<'_>,
     ) -> Result<(), DmaError> {
+        let on_the_bus = requester.on_the_bus(purpose);
         let write = op.is_write();
-        let access = access(requester, purpose, address, op.bytes(), write);
-        let _in_flight = self.issue(requester, access).await?;
-        let asked = self.timeline.now();
-        let result = self.dma.access(requester.attrs(), address, op).await;
-        self.finish(requester, asked, write, result)
+        let refused = |abort| self.aborted(requester, &on_the_bus, write, abort);
+        let _in_flight = self.bus.issue(&on_the_bus, address, &op, refused).await?;
+        let asked = self.bus.timeline.now();
+        let result = self.bus.perform(&on_the_bus, address, op).await;
+        let latency = self.bus.timeline.now().since(asked);
+        requester.counters.borrow_mut().access(latency);
+        result.map_err(refused)?;
+        Ok(requester.lease.check()?)
     }
 
     /// Reads data, an access at a time, no faster than the queue may.
@@ -394,64 +324,18 @@ impl Master {
 
     async fn pace(&self, requester: &Requester, bytes: usize) -> Result<(), Revoked> {
         requester.lease.check()?;
-        let until = requester.pace.take(self.timeline.now(), bytes);
+        let until = requester.pace.take(self.bus.timeline.now(), bytes);
         self.wait_until(until, &requester.lease).await
     }
 
-    /// Without Bus Master Enable no request leaves the function, and without PASID Enable none with
-    /// a prefix; sending it without one would let it reach the kernel's address space.
-    fn check(&self, requester: &Requester, address: u64, write: bool) -> Result<(), DmaError> {
-        requester.lease.check()?;
-        if self.enabled.get() && (requester.pasid.is_none() || self.pasid_enabled.get()) {
-            return Ok(());
-        }
-        Err(self.aborted(requester, write, DmaAbort { address }))
-    }
-
-    /// Asks the probe, and waits if it is told to.
-    async fn issue(
+    fn aborted(
         &self,
         requester: &Requester,
-        access: DmaAccess,
-    ) -> Result<InFlight<'_>, DmaError> {
-        let DmaAccess { address, write, .. } = access;
-        self.check(requester, address, write)?;
-        let verdict = self.probe.on_dma(&access);
-        let in_flight = InFlight {
-            master: self,
-            access,
-        };
-        if verdict.waited(&requester.lease).await? != DeviceAct::Go {
-            return Err(self.aborted(requester, write, DmaAbort { address }));
-        }
-        Ok(in_flight)
-    }
-
-    fn finish(
-        &self,
-        requester: &Requester,
-        asked: Time,
+        on_the_bus: &function::Requester,
         write: bool,
-        result: Result<(), DmaAbort>,
-    ) -> Result<(), DmaError> {
-        let latency = self.timeline.now().since(asked);
-        requester.counters.borrow_mut().access(latency);
-        result.map_err(|abort| self.aborted(requester, write, abort))?;
-        Ok(requester.lease.check()?)
-    }
-
-    /// What an abort means for the task: nothing any more, if it was called off.
-    fn aborted(&self, requester: &Requester, write: bool, abort: DmaAbort) -> DmaError {
+        abort: DmaAbort,
+    ) -> DmaError {
         requester.counters.borrow_mut().aborts += 1;
-        self.note(DeviceNote::DmaAborted {
-            queue: Some(requester.queue),
-            pasid: requester.pasid,
-            address: abort.address,
-            write,
-        });
-        match requester.lease.check() {
-            Ok(()) => DmaError::Aborted(abort),
-            Err(Revoked) => DmaError::Revoked,
-        }
+        self.bus.aborted(on_the_bus, write, abort)
     }
 }

@@ -5,11 +5,12 @@ use std::cell::Cell;
 
 use flate2::Crc;
 
-use super::master::{DmaError, Master, Requester};
+use super::master::{Master, Requester};
 use super::spec::{
     BYTES_MAX, COUNT_MAX, Descriptor, ELEMENT_BYTES_MAX, NODE_BYTES_MAX, Opcode, Outcome,
     POINTER_BYTES, Status,
 };
+use crate::function::DmaError;
 use crate::lease::Revoked;
 
 /// Bytes that an operation holds at a time, unless its accesses are larger.
@@ -208,7 +209,7 @@ impl<'a> Work<'a> {
             return Err(Status::BadLength.into());
         }
         let count = count(d)?;
-        if !self.master.atomics_enabled() {
+        if !self.master.bus.atomics_enabled() {
             return Err(Status::AtomicsDisabled.into());
         }
         let width = d.length as usize;

@@ -72,11 +72,11 @@ impl Qm {
                 },
             )
         };
-        self.master.timeline.spawn(async move {
+        self.master.bus.timeline.spawn(async move {
             let qm = task.qm.clone();
             match qm.serve_all(number, &lease).await {
                 Ok(()) => {}
-                Err(Stop::Revoked) => qm.master.note(DeviceNote::JobDropped { queue: number }),
+                Err(Stop::Revoked) => qm.master.bus.note(DeviceNote::JobDropped { queue: number }),
                 Err(Stop::Failed(event)) => qm.fail(number, event),
             }
             drop(task);
@@ -173,7 +173,7 @@ impl Qm {
                 ring.completed();
             }
         }
-        self.master.note(DeviceNote::Completed {
+        self.master.bus.note(DeviceNote::Completed {
             queue: number,
             slot: Some(fetch.slot),
             tag: None,
@@ -195,7 +195,7 @@ impl Qm {
                 .aeq
                 .push(Event::new().with_queue(number).with_kind(kind));
         }
-        self.master.note(DeviceNote::QueueFailed {
+        self.master.bus.note(DeviceNote::QueueFailed {
             queue: number,
             failure: None,
         });

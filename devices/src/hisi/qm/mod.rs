@@ -32,7 +32,7 @@ use stallbox_timeline::Notify;
 
 use super::counters::{Counters, QmEvent};
 use super::master::{DmaError, Lease, Master, Requester, Revoked};
-use crate::function::DeviceNote;
+use crate::function::{DeviceNote, Wires};
 use crate::state::{AcceleratorState, QueueState};
 use crate::verdict::{DeviceAct, Purpose};
 use event::EventRing;
@@ -68,12 +68,6 @@ pub(super) trait Engine {
     fn recheck(&self);
 }
 
-/// Where interrupts go.
-pub(super) trait Interrupts {
-    /// Sends MSI `vector`. `queue` is that of the first event it tells of.
-    fn raise(&self, vector: u8, queue: Option<u16>);
-}
-
 /// What became of events that nothing in the device gave cause for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedEvents {
@@ -100,7 +94,7 @@ pub(super) enum EventKind {
 pub(super) struct Qm {
     master: Rc<Master>,
     counters: Rc<Counters>,
-    interrupts: Rc<dyn Interrupts>,
+    interrupts: Rc<Wires>,
     engine: Rc<dyn Engine>,
     state: RefCell<State>,
     /// A serving task ended.
@@ -266,7 +260,7 @@ impl Qm {
     pub(super) fn new(
         master: Rc<Master>,
         counters: Rc<Counters>,
-        interrupts: Rc<dyn Interrupts>,
+        interrupts: Rc<Wires>,
         engine: Rc<dyn Engine>,
         queue_count: u16,
         coalesce: bool,
@@ -357,8 +351,12 @@ impl Qm {
         drop(state);
         self.counters.qm(QmEvent::Mailbox);
         let qm = self.clone();
-        self.master.timeline.spawn(async move {
-            let verdict = qm.master.probe.on_mailbox(command.number, command.queue);
+        self.master.bus.timeline.spawn(async move {
+            let verdict = qm
+                .master
+                .bus
+                .probe
+                .on_mailbox(command.number, command.queue);
             let Ok(act) = verdict.waited(&lease).await else {
                 return;
             };
@@ -373,7 +371,7 @@ impl Qm {
             };
             qm.state.borrow_mut().mailbox.finish(status, answer);
             let (command, queue) = (command.number, command.queue);
-            qm.master.note(DeviceNote::Mailbox {
+            qm.master.bus.note(DeviceNote::Mailbox {
                 command,
                 queue,
                 status,
@@ -515,7 +513,7 @@ impl Qm {
                 _ => false,
             };
         if !accepted {
-            self.master.note(DeviceNote::DoorbellIgnored {
+            self.master.bus.note(DeviceNote::DoorbellIgnored {
                 queue: number,
                 index: doorbell.index().into(),
             });
@@ -530,7 +528,7 @@ impl Qm {
             .submission(number)
             .is_some_and(|ring| ring.doorbell(doorbell));
         if accepted {
-            self.master.note(DeviceNote::Doorbell {
+            self.master.bus.note(DeviceNote::Doorbell {
                 queue: number,
                 tail: doorbell.index().into(),
             });
@@ -570,7 +568,7 @@ impl Qm {
             let mut state = self.state.borrow_mut();
             if !state.events(kind).doorbell(doorbell.index()) {
                 drop(state);
-                self.master.note(DeviceNote::DoorbellIgnored {
+                self.master.bus.note(DeviceNote::DoorbellIgnored {
                     queue: doorbell.queue(),
                     index: doorbell.index().into(),
                 });
@@ -670,7 +668,7 @@ impl Qm {
                 .then_some((ring.vector, ring.first_queue()))
         };
         if let Some((vector, queue)) = due {
-            self.interrupts.raise(vector, queue);
+            self.interrupts.raise(vector.into(), queue);
         }
     }
 
@@ -685,7 +683,7 @@ impl Qm {
             ring.lease.clone()
         };
         let qm = self.clone();
-        self.master.timeline.spawn(async move {
+        self.master.bus.timeline.spawn(async move {
             let purpose = match kind {
                 EventKind::Completion => Purpose::Event,
                 EventKind::Async => Purpose::AsyncEvent,

@@ -185,7 +185,7 @@ impl ZipEngine {
 
     async fn run_job(&self, job: &Job, entry: &mut Entry) -> Result<(), Revoked> {
         let access = self.access(job);
-        self.master.note(DeviceNote::JobStarted {
+        self.master.bus.note(DeviceNote::JobStarted {
             queue: job.queue,
             pasid: access.read.pasid,
             tag: request::tag(entry),
@@ -212,7 +212,7 @@ impl ZipEngine {
             };
             self.counters.ended(core, ending, consumed, produced);
         }
-        self.master.note(DeviceNote::JobDone {
+        self.master.bus.note(DeviceNote::JobDone {
             queue: job.queue,
             tag: None,
             status: status as u8,
