@@ -15,7 +15,7 @@ const LEVEL: u32 = 6;
 const SIZES: [(usize, u64); 3] = [(4 << 10, 2000), (64 << 10, 300), (1 << 20, 30)];
 
 /// Measures.
-pub fn run(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
     let Lab { programs, guest } = lab;
     let mut figures = Vec::new();
     for (bytes, operations) in SIZES {

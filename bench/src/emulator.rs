@@ -18,11 +18,11 @@ const MARK: &str = "@bench ";
 const PATIENCE: Duration = Duration::from_secs(300);
 const MEMORY: &str = "512M";
 /// The guest's RAM.
-pub const MEMORY_BYTES: u64 = 512 << 20;
+pub(crate) const MEMORY_BYTES: u64 = 512 << 20;
 
 /// An emulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Emulator {
+pub(crate) enum Emulator {
     /// Ours.
     Stallbox,
     /// The peer, with its just-in-time compiler.
@@ -30,7 +30,7 @@ pub enum Emulator {
 }
 
 /// Where the emulators are.
-pub struct Programs {
+pub(crate) struct Programs {
     stallbox: PathBuf,
     /// For the table.
     pub qemu_version: String,
@@ -40,12 +40,12 @@ const QEMU: &str = "qemu-system-aarch64";
 
 impl Programs {
     /// Takes `stallbox`, or builds it with its release profile.
-    pub fn find_stallbox(stallbox: Option<&Path>) -> Result<PathBuf> {
+    pub(crate) fn find_stallbox(stallbox: Option<&Path>) -> Result<PathBuf> {
         stallbox.map_or_else(build, |path| Ok(path.to_owned()))
     }
 
     /// Takes `stallbox`, or builds it with its release profile, and looks for QEMU.
-    pub fn find(stallbox: Option<&Path>) -> Result<Programs> {
+    pub(crate) fn find(stallbox: Option<&Path>) -> Result<Programs> {
         let stallbox = Programs::find_stallbox(stallbox)?;
         let version = Command::new(QEMU)
             .arg("--version")
@@ -61,7 +61,7 @@ impl Programs {
 
     /// Runs `command` in a guest of `emulator` and lets `watch` look on, which says too whether the
     /// guest is to end by itself. `summary` is for Stallbox only.
-    pub fn run<T>(
+    pub(crate) fn run<T>(
         &self,
         emulator: Emulator,
         guest: &Guest,
@@ -160,7 +160,7 @@ fn build() -> Result<PathBuf> {
 
 /// A line that a benchmark waits for, as it arrived.
 #[derive(Debug)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Without what marks it.
     pub text: String,
     /// When it came, counted from the start of the process.
@@ -171,7 +171,7 @@ pub struct Mark {
 
 /// How a run ends once it has been watched.
 #[derive(Clone, Copy, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// The guest switches itself off.
     ByItself,
     /// It is stopped.
@@ -179,7 +179,7 @@ pub enum End {
 }
 
 /// An emulator at work.
-pub struct Run {
+pub(crate) struct Run {
     child: Child,
     marks: Receiver<Mark>,
     console: thread::JoinHandle<String>,
@@ -211,12 +211,12 @@ impl Run {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next marked line within `patience`; `None` if none came.
-    pub fn poll(&self, patience: Duration) -> Result<Option<Mark>> {
+    pub(crate) fn poll(&self, patience: Duration) -> Result<Option<Mark>> {
         match self.marks.recv_timeout(patience) {
             Ok(mark) => Ok(Some(mark)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -225,7 +225,7 @@ impl Run {
     }
 
     /// The next marked line, which must begin with `expected`.
-    pub fn expect(&self, expected: &str) -> Result<Mark> {
+    pub(crate) fn expect(&self, expected: &str) -> Result<Mark> {
         let mark = self
             .poll(PATIENCE)?
             .with_context(|| format!("no \"{expected}\" came"))?;
@@ -238,7 +238,7 @@ impl Run {
     }
 
     /// The time between a `begin` line and the `end` line of the same name.
-    pub fn interval(&self, name: &str) -> Result<Interval> {
+    pub(crate) fn interval(&self, name: &str) -> Result<Interval> {
         let begin = self.expect(&format!("begin {name}"))?;
         let end = self.expect(&format!("end {name}"))?;
         Ok(Interval {
@@ -265,7 +265,7 @@ impl Run {
 
 /// Between two lines.
 #[derive(Clone, Copy, Debug)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// By the clock.
     pub wall: Duration,
     /// By the process's processor time.

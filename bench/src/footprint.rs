@@ -29,7 +29,7 @@ struct Resident {
 }
 
 /// Measures.
-pub fn run(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
+pub(crate) fn run(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
     let Lab { programs, guest } = lab;
     let resident = |emulator| {
         programs.run(emulator, guest, COMMAND, None, |run| {

@@ -12,13 +12,13 @@ use tempfile::TempDir;
 /// Bytes of input for the accelerator: a part of the kernel that has code.
 const INPUT_FROM: usize = 1 << 20;
 /// As many as [`Guest::input`] has.
-pub const INPUT_BYTES: usize = 1 << 20;
+pub(crate) const INPUT_BYTES: usize = 1 << 20;
 
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
 const FLAGS: [&str; 6] = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-static", "-s"];
 
 /// A kernel and an initramfs, without a command.
-pub struct Guest {
+pub(crate) struct Guest {
     /// An arm64 boot Image.
     pub kernel: PathBuf,
     /// What the kernel is, for people.
@@ -31,7 +31,7 @@ pub struct Guest {
 
 impl Guest {
     /// The project's guest image, which must have been built, with the programs of `guest/`.
-    pub fn build() -> Result<Guest> {
+    pub(crate) fn build() -> Result<Guest> {
         let recipe = source_root()?;
         let Some(image) = cached(&recipe) else {
             bail!("the guest image has not been built; `cargo xtask image` builds it");
@@ -61,12 +61,12 @@ impl Guest {
     }
 
     /// A place for a file of the run.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// An initramfs that makes the guest run `command`, by its shell.
-    pub fn initrd(&self, command: &str) -> Result<PathBuf> {
+    pub(crate) fn initrd(&self, command: &str) -> Result<PathBuf> {
         let mut archive = Archive::new();
         archive.directory("stallbox", 0o755);
         archive.file("stallbox/command", 0o755, command.as_bytes());

@@ -18,7 +18,7 @@ const STRIDE: u64 = 0x2000;
 
 /// Where the rules of a plan are that do not match.
 #[derive(Clone, Copy)]
-pub enum Rules {
+pub(crate) enum Rules {
     /// At the point that asks, each for another address and one of 16 PASIDs.
     Here,
     /// At other points.
@@ -46,7 +46,7 @@ fn plan(count: u64, rules: Rules) -> Result<Plan> {
 }
 
 /// One question of the SMMU, about a translation, to a plan of so many rules.
-pub fn question(name: &str, count: u64, rules: Rules, rounds: u32) -> Result<Figure> {
+pub(crate) fn question(name: &str, count: u64, rules: Rules, rounds: u32) -> Result<Figure> {
     let player = Player::new(&plan(count, rules)?, 1);
     let mut taken = Vec::new();
     for _ in 0..rounds {

@@ -19,7 +19,7 @@ const JOB: &str = "zipsva compress --in /init --out /tmp/out && sleep 0.006";
 const LONG: &str = "faultbench --quiet";
 
 /// Measures.
-pub fn run(stallbox: &Path, rounds: u32) -> Result<Vec<Figure>> {
+pub(crate) fn run(stallbox: &Path, rounds: u32) -> Result<Vec<Figure>> {
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let path = |name: &str| folder.path().join(name).display().to_string();
     let time = |words: &[&str]| seconds(stallbox, words);

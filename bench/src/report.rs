@@ -7,7 +7,7 @@ use crate::series::Series;
 
 /// A figure, its peer's if it has one, and how they compare.
 #[derive(Debug, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     benchmark: &'static str,
     name: String,
     unit: &'static str,
@@ -45,7 +45,7 @@ impl From<&Series> for Spread {
 
 impl Figure {
     /// A figure that stands alone.
-    pub fn new(
+    pub(crate) fn new(
         benchmark: &'static str,
         name: impl Into<String>,
         unit: &'static str,
@@ -62,7 +62,7 @@ impl Figure {
     }
 
     /// Beside a peer. `better_by` is a factor taken pair by pair: above 1, Stallbox is ahead.
-    pub fn beside(
+    pub(crate) fn beside(
         mut self,
         name: impl Into<String>,
         figure: &Series,
@@ -77,13 +77,13 @@ impl Figure {
     }
 
     /// What the project wants it to be. Told, never checked: the machine decides too.
-    pub fn aim(mut self, aim: &'static str) -> Figure {
+    pub(crate) fn aim(mut self, aim: &'static str) -> Figure {
         self.aim = Some(aim);
         self
     }
 
     /// Prints it as a line of a table.
-    pub fn print(&self) -> Result<(), OutputError> {
+    pub(crate) fn print(&self) -> Result<(), OutputError> {
         let (peer, ratio) = match &self.peer {
             Some(peer) => (
                 format!("{} ({})", spread(peer.figure), peer.name),
@@ -104,7 +104,7 @@ impl Figure {
 }
 
 /// The table's head.
-pub fn print_head(title: &str) -> Result<(), OutputError> {
+pub(crate) fn print_head(title: &str) -> Result<(), OutputError> {
     print(format_args!(
         "\n{title}\n\n| what | unit | Stallbox | peer | better than the peer by | aim |\n\
          |---|---|---|---|---|---|\n"

@@ -6,14 +6,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// What repeated measurements gave.
 #[derive(Clone, Debug, Default)]
-pub struct Series(Vec<f64>);
+pub(crate) struct Series(Vec<f64>);
 
 impl Series {
     /// The middle one, or the mean of the two in the middle.
     ///
     /// # Panics
     /// If there is none.
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let middle = sorted.len() / 2;
@@ -25,17 +25,17 @@ impl Series {
     }
 
     /// The smallest.
-    pub fn min(&self) -> f64 {
+    pub(crate) fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
     /// The largest.
-    pub fn max(&self) -> f64 {
+    pub(crate) fn max(&self) -> f64 {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// Pair by pair: what is disturbed for long disturbs both of a pair, and cancels out.
-    pub fn over(&self, other: &Series) -> Series {
+    pub(crate) fn over(&self, other: &Series) -> Series {
         debug_assert_eq!(self.0.len(), other.0.len());
         Series(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
     }
@@ -49,7 +49,7 @@ impl FromIterator<f64> for Series {
 
 /// Measures two things in turn, `rounds` times each. Which of them comes first alternates, so that
 /// a machine that is slowing down or warming up favours neither.
-pub fn pairs<T, E>(
+pub(crate) fn pairs<T, E>(
     rounds: u32,
     mut a: impl FnMut() -> Result<T, E>,
     mut b: impl FnMut() -> Result<T, E>,
@@ -69,7 +69,7 @@ pub fn pairs<T, E>(
 
 /// The processor time that `work` takes on this thread: what else the machine does counts as little
 /// as it can.
-pub fn time<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+pub(crate) fn time<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let started = thread_time();
     let result = work();
     (thread_time().saturating_sub(started), result)

@@ -42,12 +42,12 @@ const BLOCK: u64 = 0x20_0000;
 const FRAMES: u64 = 0x8000_0000;
 
 /// The first address that has tables: of no special place in any of them.
-pub const BASE: u64 = 0x5555_4000_0000;
+pub(crate) const BASE: u64 = 0x5555_4000_0000;
 /// How many pages from there on have tables.
-pub const PAGES: u64 = 512 * 512;
+pub(crate) const PAGES: u64 = 512 * 512;
 
 /// The SMMU, its driver and their memory.
-pub struct Rig {
+pub(crate) struct Rig {
     /// The SMMU.
     pub smmu: Smmu,
     /// Its timeline.
@@ -61,14 +61,14 @@ pub struct Rig {
 
 /// A device that asks for pages, one at a time.
 #[derive(Default)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     answered: Cell<Option<PageResponseCode>>,
     changed: Notify,
 }
 
 impl Endpoint {
     /// The answer to the page request that was sent.
-    pub async fn answer(&self) -> PageResponseCode {
+    pub(crate) async fn answer(&self) -> PageResponseCode {
         loop {
             if let Some(code) = self.answered.take() {
                 return code;
@@ -90,7 +90,7 @@ impl Endpoints for Endpoint {
 }
 
 /// What a device with ATS asks where [`transaction`] would be its access.
-pub fn translation_request(address: u64) -> TranslationRequest {
+pub(crate) fn translation_request(address: u64) -> TranslationRequest {
     TranslationRequest {
         stream: StreamId(SID),
         substream: Some(SubstreamId(SSID)),
@@ -102,7 +102,7 @@ pub fn translation_request(address: u64) -> TranslationRequest {
 }
 
 /// Its request for the page.
-pub fn page_request(address: u64) -> PageRequest {
+pub(crate) fn page_request(address: u64) -> PageRequest {
     PageRequest {
         stream: StreamId(SID),
         substream: Some(SubstreamId(SSID)),
@@ -140,7 +140,7 @@ impl Interrupts for Nobody {
 }
 
 /// The transaction of the rig's process at `address`.
-pub fn transaction(address: u64) -> Transaction {
+pub(crate) fn transaction(address: u64) -> Transaction {
     Transaction {
         stream: StreamId(SID),
         substream: Some(SubstreamId(SSID)),
@@ -150,7 +150,7 @@ pub fn transaction(address: u64) -> Transaction {
 }
 
 /// The transaction of process `number` at `address`; process 0 has SubstreamID 1.
-pub fn transaction_of(number: u32, address: u64) -> Transaction {
+pub(crate) fn transaction_of(number: u32, address: u64) -> Transaction {
     Transaction {
         substream: Some(SubstreamId(SSID + number)),
         ..transaction(address)
@@ -158,23 +158,23 @@ pub fn transaction_of(number: u32, address: u64) -> Transaction {
 }
 
 /// The address of page `index`, counted from [`BASE`].
-pub fn page(index: u64) -> u64 {
+pub(crate) fn page(index: u64) -> u64 {
     BASE + index * PAGE
 }
 
 /// Where [`page`]`(index)` is mapped to.
-pub fn frame(index: u64) -> u64 {
+pub(crate) fn frame(index: u64) -> u64 {
     FRAMES + index * PAGE
 }
 
 impl Rig {
     /// Enabled, with one process that has tables but no pages.
-    pub fn new() -> Result<Rig> {
+    pub(crate) fn new() -> Result<Rig> {
         Rig::of(Config::default())
     }
 
     /// [`Rig::new`], for a device with ATS and PRI.
-    pub fn with_page_requests() -> Result<(Rig, Rc<Endpoint>)> {
+    pub(crate) fn with_page_requests() -> Result<(Rig, Rc<Endpoint>)> {
         let rig = Rig::of(Config {
             ats: true,
             pri: true,
@@ -225,7 +225,7 @@ impl Rig {
     }
 
     /// [`Rig::new`], with stage 2 behind stage 1: everything is where it was, in blocks of 2 MiB.
-    pub fn nested() -> Result<Rig> {
+    pub(crate) fn nested() -> Result<Rig> {
         let rig = Rig::new()?;
         rig.store(STAGE2, &[(STAGE2 + PAGE) | 3]);
         let tables = [(0, STAGE2 + 2 * PAGE), (FRAMES, STAGE2 + 3 * PAGE)];
@@ -244,7 +244,7 @@ impl Rig {
     }
 
     /// [`Rig::new`], with `count` processes that have an ASID each and share their tables.
-    pub fn with_processes(count: u32) -> Result<Rig> {
+    pub(crate) fn with_processes(count: u32) -> Result<Rig> {
         let rig = Rig::new()?;
         let ssids = SSID..SSID + count;
         ensure!(
@@ -303,12 +303,12 @@ impl Rig {
     }
 
     /// Maps page `index`.
-    pub fn map(&self, index: u64) {
+    pub(crate) fn map(&self, index: u64) {
         self.descriptor(index, frame(index) | USER_RW);
     }
 
     /// Unmaps page `index`, without telling the SMMU.
-    pub fn unmap(&self, index: u64) {
+    pub(crate) fn unmap(&self, index: u64) {
         self.descriptor(index, 0);
     }
 
@@ -321,12 +321,12 @@ impl Rig {
     }
 
     /// CMD_TLBI_NH_ASID for the process.
-    pub fn invalidate(&self) {
+    pub(crate) fn invalidate(&self) {
         self.command([0x11 | u64::from(ASID) << 48, 0]);
     }
 
     /// CMD_RESUME with a retry.
-    pub fn resume(&self, stag: u16) {
+    pub(crate) fn resume(&self, stag: u16) {
         self.command([0x44 | 1 << 12 | u64::from(SID) << 32, stag.into()]);
     }
 
@@ -343,7 +343,7 @@ impl Rig {
     }
 
     /// Takes a record of a stall from the event queue: its tag, and where.
-    pub fn stall(&self) -> Option<(u16, u64)> {
+    pub(crate) fn stall(&self) -> Option<(u16, u64)> {
         let mut prod = [0; 4];
         self.smmu.read(0x1_00a8, &mut prod);
         let mask = (2 << QUEUE_LOG2) - 1;
@@ -363,7 +363,7 @@ impl Rig {
         stalled.then_some((stag, words[2]))
     }
     /// Takes a page request from its queue: its index, and where.
-    pub fn page_request(&self) -> Option<(u16, u64)> {
+    pub(crate) fn page_request(&self) -> Option<(u16, u64)> {
         let mut prod = [0; 4];
         self.smmu.read(0x1_00c8, &mut prod);
         let mask = (2 << QUEUE_LOG2) - 1;
@@ -383,7 +383,7 @@ impl Rig {
     }
 
     /// CMD_PRI_RESP with Success and the process's PASID.
-    pub fn respond(&self, index: u16) {
+    pub(crate) fn respond(&self, index: u16) {
         let who = 1 << 11 | u64::from(SSID) << 12 | u64::from(SID) << 32;
         self.command([0x41 | who, u64::from(index) | 2 << 12]);
     }

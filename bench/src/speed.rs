@@ -73,7 +73,7 @@ struct Summary {
 }
 
 /// The loops.
-pub fn loops(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
+pub(crate) fn loops(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
     let Lab { programs, guest } = lab;
     let each = instructions_each(programs, guest)?;
     let run = |emulator| -> Result<Vec<Interval>> {
@@ -152,7 +152,7 @@ fn instructions(path: &Path) -> Result<u64> {
 }
 
 /// From the start of the process to the first line of the guest's command.
-pub fn boot(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
+pub(crate) fn boot(lab: &Lab, rounds: u32) -> Result<Vec<Figure>> {
     let Lab { programs, guest } = lab;
     let boot = |emulator| {
         programs.run(emulator, guest, "echo @bench up", None, |run| {

@@ -28,7 +28,7 @@ const TURNS: u32 = 200_000;
 const FAULTS: u64 = 64 * 1024;
 
 /// Measures.
-pub fn run(rounds: u32) -> Result<Vec<Figure>> {
+pub(crate) fn run(rounds: u32) -> Result<Vec<Figure>> {
     Ok(vec![
         hits("TLB hit, one page", 1, rounds)?.aim("< 10 ns"),
         hits("TLB hit, 256 pages in turn", HOT_PAGES, rounds)?.aim("< 10 ns"),

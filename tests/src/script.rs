@@ -12,7 +12,7 @@ const FILE_BEGIN: &str = "@@file ";
 const FILE_END: &str = "@@file-end";
 
 /// `script`, wrapped. Its function `give FILE` hands a file of the guest to the test.
-pub fn wrap(script: &str) -> String {
+pub(crate) fn wrap(script: &str) -> String {
     format!(
         "dmesg -n 1\n\
          give() {{ echo \"{FILE_BEGIN}$1\"; gzip < \"$1\" | base64; echo {FILE_END}; }}\n\
@@ -26,7 +26,7 @@ pub fn wrap(script: &str) -> String {
 
 /// What a wrapped script left on the console.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub(crate) struct Said {
     /// Its output.
     pub output: String,
     /// What it gave, by the names it used.
@@ -34,7 +34,7 @@ pub struct Said {
 }
 
 /// Takes the console apart. What a script that did not reach its end has said counts, too.
-pub fn parse(console: &str) -> Said {
+pub(crate) fn parse(console: &str) -> Said {
     let mut said = Said::default();
     let begin = format!("{BEGIN}\n");
     let Some(start) = console.find(&begin) else {
@@ -64,7 +64,7 @@ pub fn parse(console: &str) -> Said {
 }
 
 /// The console for people: only the names of the files that were given.
-pub fn without_files(console: &str) -> String {
+pub(crate) fn without_files(console: &str) -> String {
     let mut text = String::new();
     let mut in_file = false;
     for line in console.split_inclusive('\n') {

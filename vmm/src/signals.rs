@@ -15,7 +15,7 @@ static IGNORED: OnceLock<u64> = OnceLock::new();
 
 /// The signals that end a run: those that whoever started this process has not had ignored, as
 /// nohup(1) does and shells do for jobs in the background.
-pub fn ending() -> Vec<i32> {
+pub(crate) fn ending() -> Vec<i32> {
     let ignored = *IGNORED.get_or_init(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         ignored(&status)
@@ -33,7 +33,7 @@ fn ignored(status: &str) -> u64 {
 
 /// The flag is set when the run is to end. Who is in a hurry sends another: the second ends the
 /// process as if nothing had been set up.
-pub fn flag() -> Result<Arc<AtomicBool>> {
+pub(crate) fn flag() -> Result<Arc<AtomicBool>> {
     let told = Arc::new(AtomicBool::new(false));
     for signal in ending() {
         // Handlers run in this order.

@@ -8,7 +8,7 @@ use crate::{debian, image};
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Which (smmu, speed, boot, deflate, memory, replay; all if none is named), and options as
     /// `--rounds N` or `--json FILE`.
     #[arg(
@@ -20,7 +20,7 @@ pub struct BenchArgs {
 }
 
 /// Sets up and runs them.
-pub fn run(args: &BenchArgs) -> Result<()> {
+pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     debian::install(&debian::missing_for_benchmarks())?;
     image::ensure()?;
     cargo::run(

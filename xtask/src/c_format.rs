@@ -16,7 +16,7 @@ const FOLDERS: &[&str] = &["bench/guest", "crates/aarch64/oracle", "guest-images
 const VERSIONS: &[u32] = &[14, 19];
 
 /// Checks the format, unless the clang-format that is here may want another.
-pub fn stage(stages: &mut Stages) -> Result<()> {
+pub(crate) fn stage(stages: &mut Stages) -> Result<()> {
     const NAME: &str = "format of C";
     let version = version()?;
     if !VERSIONS.contains(&version) {

@@ -9,21 +9,21 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 /// The folder of the workspace.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask is a folder of the workspace")
 }
 
 /// cargo, to be given a subcommand. Nothing that it runs may wait for input.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
 
 /// Runs a command to its end; its output goes where ours goes.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     let status = command
         .status()
@@ -35,7 +35,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 }
 
 /// The command line, for people.
-pub fn describe(command: &Command) -> String {
+pub(crate) fn describe(command: &Command) -> String {
     // cargo's full path says nothing that `cargo` does not.
     let program = Path::new(command.get_program());
     let name = program
@@ -63,7 +63,7 @@ struct Profile {
 }
 
 /// Builds `stallbox` in release and tells where it is, which depends on the user's configuration.
-pub fn build_stallbox() -> Result<PathBuf> {
+pub(crate) fn build_stallbox() -> Result<PathBuf> {
     let mut command = cargo();
     command.args([
         "build",
@@ -77,7 +77,7 @@ pub fn build_stallbox() -> Result<PathBuf> {
 }
 
 /// Runs a command of cargo that builds one program, and tells where it is.
-pub fn executable(command: &mut Command) -> Result<PathBuf> {
+pub(crate) fn executable(command: &mut Command) -> Result<PathBuf> {
     let line = describe(command);
     executables(command, false)?
         .pop()
@@ -86,7 +86,7 @@ pub fn executable(command: &mut Command) -> Result<PathBuf> {
 
 /// Runs a command of cargo that builds programs, and tells where those are that are tests, or that
 /// are not: a package's integration tests bring its programs along.
-pub fn executables(command: &mut Command, tests: bool) -> Result<Vec<PathBuf>> {
+pub(crate) fn executables(command: &mut Command, tests: bool) -> Result<Vec<PathBuf>> {
     command
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped());

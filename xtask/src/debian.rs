@@ -28,27 +28,27 @@ const FOR_TESTS: &[(&str, &str)] = &[
 const SYSTEM_EMULATOR: &[(&str, &str)] = &[("qemu-system-aarch64", "qemu-system-arm")];
 
 /// What is missing for building the guest image.
-pub fn missing_for_image() -> Vec<&'static str> {
+pub(crate) fn missing_for_image() -> Vec<&'static str> {
     guest_images::missing_packages()
 }
 
 /// What is missing for `cargo xtask test-kvm` on a machine that has no KVM for arm64.
-pub fn missing_for_kvm_tests() -> Vec<&'static str> {
+pub(crate) fn missing_for_kvm_tests() -> Vec<&'static str> {
     missing_with(SYSTEM_EMULATOR)
 }
 
 /// What is missing for `cargo xtask test`.
-pub fn missing_for_tests() -> Vec<&'static str> {
+pub(crate) fn missing_for_tests() -> Vec<&'static str> {
     missing_with(FOR_TESTS)
 }
 
 /// What is missing for tests that take long.
-pub fn missing_for_long_tests() -> Vec<&'static str> {
+pub(crate) fn missing_for_long_tests() -> Vec<&'static str> {
     missing_with(&[("slurmctld", "slurm-wlm"), ("munged", "munge")])
 }
 
 /// What is missing for `cargo xtask bench`.
-pub fn missing_for_benchmarks() -> Vec<&'static str> {
+pub(crate) fn missing_for_benchmarks() -> Vec<&'static str> {
     missing_with(SYSTEM_EMULATOR)
 }
 
@@ -70,7 +70,7 @@ fn is_installed(program: &str) -> bool {
 }
 
 /// Installs `packages`, if that is ours to do; otherwise says how, which is an error.
-pub fn install(packages: &[&str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use report::Report;
 
 /// Options of `cargo xtask demo`.
 #[derive(Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Writes the figures as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct DemoArgs {
 }
 
 /// Sets up, boots, measures and prints. An error if the counts of faults disagree.
-pub fn run(args: &DemoArgs) -> Result<()> {
+pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     image::ensure()?;
     tell!("Stallbox: building it in release");
     let stallbox = cargo::build_stallbox()?;

@@ -13,14 +13,14 @@ const FOR_TESTS: &[&str] = &["pin", "pri", "pri-7.3", "svabugs"];
 
 /// Options of `cargo xtask image`.
 #[derive(Args)]
-pub struct ImageArgs {
+pub(crate) struct ImageArgs {
     /// The project's other images too; `stallbox image list` shows them.
     #[arg(long)]
     all: bool,
 }
 
 /// Prints where the guest image is, after building it if need be.
-pub fn run(args: &ImageArgs) -> Result<()> {
+pub(crate) fn run(args: &ImageArgs) -> Result<()> {
     if args.all {
         for name in guest_images::own_images() {
             let image = ensure_named(name)?;
@@ -49,12 +49,12 @@ fn lines(image: &GuestImage) -> String {
 }
 
 /// The guest image.
-pub fn ensure() -> Result<GuestImage> {
+pub(crate) fn ensure() -> Result<GuestImage> {
     ensure_named(guest_images::STOCK)
 }
 
 /// The images that the tests boot besides the stock one, with their names.
-pub fn ensure_others_for_tests() -> Result<Vec<(&'static str, GuestImage)>> {
+pub(crate) fn ensure_others_for_tests() -> Result<Vec<(&'static str, GuestImage)>> {
     FOR_TESTS
         .iter()
         .map(|name| Ok((*name, ensure_named(name)?)))
@@ -62,7 +62,7 @@ pub fn ensure_others_for_tests() -> Result<Vec<(&'static str, GuestImage)>> {
 }
 
 /// All images that the tests boot.
-pub fn ensure_for_tests() -> Result<()> {
+pub(crate) fn ensure_for_tests() -> Result<()> {
     ensure()?;
     ensure_others_for_tests().map(drop)
 }

@@ -22,7 +22,7 @@ use list::{NOT_RUN, TESTS, Test};
 use report::Report;
 
 /// Names the checkout, for `cargo xtask test`.
-pub const VARIABLE: &str = "STALLBOX_KVM_UNIT_TESTS";
+pub(crate) const VARIABLE: &str = "STALLBOX_KVM_UNIT_TESTS";
 /// The stage of `cargo xtask test`.
 const STAGE: &str = "kvm-unit-tests";
 /// Long: the machine may be busy.
@@ -36,7 +36,7 @@ const ENVIRONMENT: &str = "ERRATA_9e3f7a296940=y\nERRATA_7b6b46311a85=y\nERRATA_
 
 /// Options of `cargo xtask kvm-unit-tests`.
 #[derive(Args)]
-pub struct KvmUnitTestsArgs {
+pub(crate) struct KvmUnitTestsArgs {
     /// A checkout of kvm-unit-tests, built for arm64 as its README says.
     #[arg(value_name = "DIR")]
     checkout: PathBuf,
@@ -49,7 +49,7 @@ pub struct KvmUnitTestsArgs {
 }
 
 /// Runs the tests and prints a line for each.
-pub fn run(args: &KvmUnitTestsArgs) -> Result<()> {
+pub(crate) fn run(args: &KvmUnitTestsArgs) -> Result<()> {
     check(&args.checkout)?;
     let stallbox = match &args.stallbox {
         Some(path) => path.clone(),
@@ -59,7 +59,7 @@ pub fn run(args: &KvmUnitTestsArgs) -> Result<()> {
 }
 
 /// The stage of `cargo xtask test`: skipped where there is no checkout.
-pub fn stage(stages: &mut Stages, stallbox: &Path) -> Result<()> {
+pub(crate) fn stage(stages: &mut Stages, stallbox: &Path) -> Result<()> {
     match env::var_os(VARIABLE) {
         Some(checkout) => {
             let checkout = PathBuf::from(checkout);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cargo;
 
 /// Runs `.ci/run`, so that the two cannot drift apart.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let script = cargo::root().join(".ci/run");
     cargo::run(
         Command::new(script)

@@ -12,7 +12,7 @@ use stallbox_output::tell;
 const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Shows what is going on, one step after the other.
-pub struct Terminal {
+pub(crate) struct Terminal {
     what: &'static str,
     state: RefCell<State>,
 }
@@ -29,7 +29,7 @@ struct State {
 
 impl Terminal {
     /// `what` comes before the name of each step.
-    pub fn new(what: &'static str) -> Terminal {
+    pub(crate) fn new(what: &'static str) -> Terminal {
         let now = Instant::now();
         Terminal {
             what,
@@ -45,7 +45,7 @@ impl Terminal {
     }
 
     /// The last step is over.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let mut state = self.state.borrow_mut();
         if state.name.is_empty() {
             return;

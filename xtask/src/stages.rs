@@ -7,7 +7,7 @@ use anyhow::Result;
 use stallbox_output::tell;
 
 /// The steps so far.
-pub struct Stages {
+pub(crate) struct Stages {
     started: Instant,
     rows: Vec<Row>,
     skipped: Vec<String>,
@@ -21,7 +21,7 @@ struct Row {
 
 impl Stages {
     /// No step yet.
-    pub fn new() -> Stages {
+    pub(crate) fn new() -> Stages {
         Stages {
             started: Instant::now(),
             rows: Vec::new(),
@@ -30,7 +30,11 @@ impl Stages {
     }
 
     /// Runs a step.
-    pub fn run<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn run<T>(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         tell!("\n== {name}");
         let started = Instant::now();
         let result = step();
@@ -44,7 +48,7 @@ impl Stages {
     }
 
     /// Notes a step that is left out, and why.
-    pub fn skip(&mut self, name: &'static str, why: &'static str) {
+    pub(crate) fn skip(&mut self, name: &'static str, why: &'static str) {
         tell!("\n== {name}: skipped, {why}");
         self.rows.push(Row {
             name,
@@ -54,12 +58,12 @@ impl Stages {
     }
 
     /// Notes tests that were skipped.
-    pub fn note_skipped(&mut self, tests: &[String]) {
+    pub(crate) fn note_skipped(&mut self, tests: &[String]) {
         self.skipped.extend_from_slice(tests);
     }
 
     /// A line for each step, and the sum; then a line for each test that was skipped.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut text = summary(&self.rows, self.started.elapsed());
         if !self.skipped.is_empty() {
             text.push_str(&format!("\n{} skipped:", count(self.skipped.len())));
@@ -73,7 +77,7 @@ impl Stages {
 }
 
 /// How many tests, in words.
-pub fn count(tests: usize) -> String {
+pub(crate) fn count(tests: usize) -> String {
     match tests {
         1 => "1 test was".to_owned(),
         tests => format!("{tests} tests were"),

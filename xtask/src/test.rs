@@ -15,7 +15,7 @@ use crate::{c_format, debian, image, kvm_unit_tests, test_kvm};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// What takes long, too: tests that are ignored elsewhere, and the whole suite on the KVM
     /// engine; an hour.
     #[arg(long)]
@@ -29,7 +29,7 @@ pub struct TestArgs {
 }
 
 /// Runs all stages until one fails, and says at the end how long each took.
-pub fn run(args: &TestArgs) -> Result<()> {
+pub(crate) fn run(args: &TestArgs) -> Result<()> {
     let mut stages = Stages::new();
     let result = prove(&mut stages, args);
     tell!("\n{}", stages.summary());

@@ -69,7 +69,7 @@ const QUICK: &[&str] = &[
 
 /// Options of `cargo xtask test-kvm`.
 #[derive(Args, Default)]
-pub struct TestKvmArgs {
+pub(crate) struct TestKvmArgs {
     /// Only what `cargo xtask test` runs of it: boot, probe, compress, fault, kill under DMA.
     #[arg(long)]
     quick: bool,
@@ -101,7 +101,7 @@ impl TestKvmArgs {
 }
 
 /// Runs all stages until one fails, and says at the end how long each took.
-pub fn run(args: &TestKvmArgs) -> Result<()> {
+pub(crate) fn run(args: &TestKvmArgs) -> Result<()> {
     let mut stages = Stages::new();
     let result = prove(&mut stages, args);
     tell!("\n{}", stages.summary());
@@ -109,7 +109,7 @@ pub fn run(args: &TestKvmArgs) -> Result<()> {
 }
 
 /// The stages for `cargo xtask test`: those of `--quick`, or all.
-pub fn stage(stages: &mut Stages, all: bool) -> Result<()> {
+pub(crate) fn stage(stages: &mut Stages, all: bool) -> Result<()> {
     if !kvm_is_here()
         && let Err(error) = toolchain::ensure()
     {

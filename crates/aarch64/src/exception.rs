@@ -17,17 +17,17 @@ mod tests;
 /// Exception classes, ESR_EL1.EC. Where a class has two values, this is the one for an exception
 /// from EL0; the one for EL1 follows it.
 pub(crate) mod class {
-    pub const UNKNOWN: u32 = 0x00;
-    pub const WFX: u32 = 0x01;
-    pub const FP_ACCESS: u32 = 0x07;
-    pub const ILLEGAL_STATE: u32 = 0x0e;
-    pub const SVC: u32 = 0x15;
-    pub const SYSTEM_REGISTER: u32 = 0x18;
-    pub const INSTRUCTION_ABORT: u32 = 0x20;
-    pub const PC_ALIGNMENT: u32 = 0x22;
-    pub const DATA_ABORT: u32 = 0x24;
-    pub const SP_ALIGNMENT: u32 = 0x26;
-    pub const BRK: u32 = 0x3c;
+    pub(crate) const UNKNOWN: u32 = 0x00;
+    pub(crate) const WFX: u32 = 0x01;
+    pub(crate) const FP_ACCESS: u32 = 0x07;
+    pub(crate) const ILLEGAL_STATE: u32 = 0x0e;
+    pub(crate) const SVC: u32 = 0x15;
+    pub(crate) const SYSTEM_REGISTER: u32 = 0x18;
+    pub(crate) const INSTRUCTION_ABORT: u32 = 0x20;
+    pub(crate) const PC_ALIGNMENT: u32 = 0x22;
+    pub(crate) const DATA_ABORT: u32 = 0x24;
+    pub(crate) const SP_ALIGNMENT: u32 = 0x26;
+    pub(crate) const BRK: u32 = 0x3c;
 }
 
 /// EC is bits 31 to 26.
@@ -169,22 +169,22 @@ pub enum Interrupt {
 
 /// PSTATE.DAIF, as the four bits of [`Pstate::daif`](crate::Pstate::daif).
 pub(crate) mod daif {
-    pub const F: u8 = 1;
-    pub const I: u8 = 2;
-    pub const ALL: u8 = 15;
+    pub(crate) const F: u8 = 1;
+    pub(crate) const I: u8 = 2;
+    pub(crate) const ALL: u8 = 15;
 }
 
 /// SPSR_EL1 fields outside NZCV.
 mod spsr {
-    pub const IL: u64 = 1 << 20;
-    pub const DAIF_SHIFT: u32 = 6;
+    pub(super) const IL: u64 = 1 << 20;
+    pub(super) const DAIF_SHIFT: u32 = 6;
     /// The saved state was AArch32.
-    pub const M_NRW: u64 = 1 << 4;
-    pub const M_EL0T: u64 = 0;
-    pub const M_EL1T: u64 = 4;
-    pub const M_EL1H: u64 = 5;
-    pub const M: u64 = 15;
-    pub const NZCV: u64 = 0xf000_0000;
+    pub(super) const M_NRW: u64 = 1 << 4;
+    pub(super) const M_EL0T: u64 = 0;
+    pub(super) const M_EL1T: u64 = 4;
+    pub(super) const M_EL1H: u64 = 5;
+    pub(super) const M: u64 = 15;
+    pub(super) const NZCV: u64 = 0xf000_0000;
 }
 
 const VECTOR_LOWER_EL: u64 = 0x400;

@@ -4,7 +4,7 @@
 //! `include/linux/hisi_acc_qm.h`, `QM_MB_CMD_*`.
 
 /// A name and its number.
-pub type Name = (&'static str, u32);
+pub(crate) type Name = (&'static str, u32);
 
 /// SMMU commands by opcode.
 pub const COMMANDS: &[Name] = stallbox_smmu::spec::command::NAMES;

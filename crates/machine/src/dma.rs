@@ -27,7 +27,7 @@ const TRANSACTION_BYTES: usize = 256;
 const LINK_SLOT: Span = Span::from_ns(16);
 
 /// The StreamID is the requester ID, as `iommu-map` says; the SubstreamID is the PASID.
-pub struct SmmuPort {
+pub(crate) struct SmmuPort {
     requester: RequesterId,
     smmu: Smmu,
     memory: Rc<Physical>,

@@ -17,7 +17,7 @@ const RECORD_BYTES_MAX: usize = 64;
 
 /// RAM, and the doorbell of message-signalled interrupts. Other devices' registers are not reached:
 /// there is no peer-to-peer traffic, and an access is aborted.
-pub struct Physical {
+pub(crate) struct Physical {
     ram: GuestRam,
     interrupts: Rc<dyn InterruptController>,
     tracer: Tracer,

@@ -6,10 +6,10 @@ use crate::report::{Cell, Claim, Figures};
 use crate::said::{Ratio, Release, Rules, Status};
 
 /// Rows that pin.
-pub const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
+pub(crate) const PINNED: [&str; 2] = ["uacce_ctrl", "mempinfd"];
 
 /// What was measured beside the matrix, as far as it was.
-pub struct Beside<'a> {
+pub(crate) struct Beside<'a> {
     /// IO and CPU page faults.
     pub ratio: Option<&'a Ratio>,
     /// Pins after a kill.
@@ -23,7 +23,7 @@ pub struct Beside<'a> {
 }
 
 /// All claims.
-pub fn check(cells: &[Cell], beside: &Beside) -> Vec<Claim> {
+pub(crate) fn check(cells: &[Cell], beside: &Beside) -> Vec<Claim> {
     let matrix = Matrix(cells);
     let mut claims = vec![
         first_touch(&matrix),

@@ -30,7 +30,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// Whether a part of the column without activity tells that there is no need to try.
-    pub fn may_be_denied(&self) -> bool {
+    pub(crate) fn may_be_denied(&self) -> bool {
         self.script.device.translates() && self.column.name != IDLE
     }
 }

@@ -341,7 +341,7 @@ pub(crate) mod tests {
     use crate::said::Said;
 
     /// Two cells as `pinbench` and the trace describe them.
-    pub fn sample() -> Report {
+    pub(crate) fn sample() -> Report {
         let lines = [
             r#"{"kind":"cell","row":"none","column":"swap","status":"ok","op_bytes":4096,
                 "ops":100,"start_ns":5000,"end_ns":1005000,"faults_guest":3,

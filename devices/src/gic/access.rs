@@ -15,7 +15,11 @@ fn byte_accessible(offset: u64) -> bool {
 
 /// Reads `data.len()` bytes at `offset` of a register file, in which `word` is `None` where there is no
 /// register. The answer is the first word that could not be had.
-pub fn read(offset: u64, data: &mut [u8], word: impl Fn(u64) -> Option<u32>) -> Option<Unmodelled> {
+pub(super) fn read(
+    offset: u64,
+    data: &mut [u8],
+    word: impl Fn(u64) -> Option<u32>,
+) -> Option<Unmodelled> {
     let mut absent = None;
     let mut word = |offset| {
         word(offset).unwrap_or_else(|| {
@@ -42,7 +46,7 @@ pub fn read(offset: u64, data: &mut [u8], word: impl Fn(u64) -> Option<u32>) -> 
 }
 
 /// A write to one word of a register file.
-pub struct Write {
+pub(super) struct Write {
     /// Where the word is.
     pub offset: u64,
     /// New bytes, in their places.
@@ -53,7 +57,11 @@ pub struct Write {
 
 /// Splits a write of `data` at `offset` into words, lowest first. `word` says whether there is a register;
 /// the answer is the first word where there is none.
-pub fn write(offset: u64, data: &[u8], mut word: impl FnMut(Write) -> bool) -> Option<Unmodelled> {
+pub(super) fn write(
+    offset: u64,
+    data: &[u8],
+    mut word: impl FnMut(Write) -> bool,
+) -> Option<Unmodelled> {
     let mut absent = None;
     let mut word = |write: Write| {
         let offset = write.offset;
@@ -93,7 +101,7 @@ pub fn write(offset: u64, data: &[u8], mut word: impl FnMut(Write) -> bool) -> O
 }
 
 /// The low or high half of a 64-bit register replaced.
-pub fn with_half(register: u64, high: bool, half: u32) -> u64 {
+pub(super) fn with_half(register: u64, high: bool, half: u32) -> u64 {
     if high {
         register & 0xffff_ffff | u64::from(half) << 32
     } else {
@@ -102,6 +110,6 @@ pub fn with_half(register: u64, high: bool, half: u32) -> u64 {
 }
 
 /// The low or high half of a 64-bit register.
-pub fn half(register: u64, high: bool) -> u32 {
+pub(super) fn half(register: u64, high: bool) -> u32 {
     (if high { register >> 32 } else { register }) as u32
 }

@@ -7,7 +7,7 @@ use super::spec::PRIORITY_MASK;
 
 /// A register over a bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BankRegister {
+pub(super) enum BankRegister {
     /// `IGROUPR`.
     Group,
     /// `ISENABLER`.
@@ -31,7 +31,7 @@ pub enum BankRegister {
 impl BankRegister {
     /// The register at `offset` of the distributor or of an `SGI_base` frame, with the first INTID
     /// that its word is about.
-    pub fn at(offset: u64) -> Option<(BankRegister, u32)> {
+    pub(super) fn at(offset: u64) -> Option<(BankRegister, u32)> {
         let (register, base, per_word) = match offset {
             0x080..0x100 => (BankRegister::Group, 0x080, 32),
             0x100..0x180 => (BankRegister::SetEnable, 0x100, 32),
@@ -69,7 +69,7 @@ impl Word {
 
 /// How far an interrupt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub(super) struct Progress {
     /// Pending.
     pub pending: bool,
     /// Active.
@@ -80,7 +80,7 @@ pub struct Progress {
 
 /// A run of interrupts. Indices count from the first of the bank; one out of range has no state,
 /// reads as zero and ignores writes.
-pub struct Bank {
+pub(super) struct Bank {
     words: Vec<Word>,
     priority: Vec<u8>,
     /// Interrupts whose configuration is fixed: SGIs are always edge-triggered.
@@ -89,7 +89,7 @@ pub struct Bank {
 
 impl Bank {
     /// `count` interrupts (a multiple of 32), the first of which are SGIs if `sgis`.
-    pub fn new(count: u32, sgis: bool) -> Bank {
+    pub(super) fn new(count: u32, sgis: bool) -> Bank {
         let mut words = vec![Word::default(); count as usize / 32];
         let fixed_edge = if sgis { 0xffff } else { 0 };
         if let Some(first) = words.first_mut() {
@@ -103,12 +103,12 @@ impl Bank {
     }
 
     /// Interrupts in the bank.
-    pub fn len(&self) -> u32 {
+    pub(super) fn len(&self) -> u32 {
         self.priority.len() as u32
     }
 
     /// Drives a wire; returns whether that may change what is pending.
-    pub fn set_line(&mut self, index: u32, asserted: bool) -> bool {
+    pub(super) fn set_line(&mut self, index: u32, asserted: bool) -> bool {
         let bit = 1 << (index % 32);
         let Some(word) = self.words.get_mut(index as usize / 32) else {
             return false;
@@ -125,14 +125,14 @@ impl Bank {
     }
 
     /// Makes an interrupt pending as an edge does.
-    pub fn latch(&mut self, index: u32) {
+    pub(super) fn latch(&mut self, index: u32) {
         if let Some(word) = self.words.get_mut(index as usize / 32) {
             word.latched |= 1 << (index % 32);
         }
     }
 
     /// Takes an interrupt: active, and pending only if its level still is.
-    pub fn activate(&mut self, index: u32) {
+    pub(super) fn activate(&mut self, index: u32) {
         if let Some(word) = self.words.get_mut(index as usize / 32) {
             word.active |= 1 << (index % 32);
             word.latched &= !(1 << (index % 32));
@@ -140,27 +140,32 @@ impl Bank {
     }
 
     /// Ends the active state.
-    pub fn deactivate(&mut self, index: u32) {
+    pub(super) fn deactivate(&mut self, index: u32) {
         if let Some(word) = self.words.get_mut(index as usize / 32) {
             word.active &= !(1 << (index % 32));
         }
     }
 
     /// Whether an interrupt is in group 1.
-    pub fn is_group1(&self, index: u32) -> bool {
+    pub(super) fn is_group1(&self, index: u32) -> bool {
         self.words
             .get(index as usize / 32)
             .is_some_and(|word| word.group1 & 1 << (index % 32) != 0)
     }
 
     /// The priority of an interrupt.
-    pub fn priority(&self, index: u32) -> u8 {
+    pub(super) fn priority(&self, index: u32) -> u8 {
         self.priority.get(index as usize).copied().unwrap_or(0xff)
     }
 
     /// Calls `visit` with each interrupt that could be signalled now: pending, enabled, not active,
     /// in one of the groups asked for. Lowest index first.
-    pub fn for_each_candidate(&self, group0: bool, group1: bool, mut visit: impl FnMut(u32)) {
+    pub(super) fn for_each_candidate(
+        &self,
+        group0: bool,
+        group1: bool,
+        mut visit: impl FnMut(u32),
+    ) {
         for (index, word) in self.words.iter().enumerate() {
             let groups =
                 if group0 { !word.group1 } else { 0 } | if group1 { word.group1 } else { 0 };
@@ -173,7 +178,7 @@ impl Bank {
     }
 
     /// Each interrupt that is pending or active, by index.
-    pub fn in_progress(&self) -> impl Iterator<Item = (u32, Progress)> {
+    pub(super) fn in_progress(&self) -> impl Iterator<Item = (u32, Progress)> {
         let bits = |(index, word): (usize, &Word)| {
             let word = *word;
             let either = word.pending() | word.active;
@@ -193,7 +198,7 @@ impl Bank {
     }
 
     /// Reads the word of `register` that begins with interrupt `index`.
-    pub fn read(&self, register: BankRegister, index: u32) -> u32 {
+    pub(super) fn read(&self, register: BankRegister, index: u32) -> u32 {
         match register {
             BankRegister::Priority => {
                 let bytes = self.priority.get(index as usize..index as usize + 4);
@@ -227,7 +232,7 @@ impl Bank {
     }
 
     /// Writes the bytes under `mask` of the word of `register` that begins with interrupt `index`.
-    pub fn write(&mut self, register: BankRegister, index: u32, value: u32, mask: u32) {
+    pub(super) fn write(&mut self, register: BankRegister, index: u32, value: u32, mask: u32) {
         if register == BankRegister::Priority {
             let Some(bytes) = self.priority.get_mut(index as usize..index as usize + 4) else {
                 return;

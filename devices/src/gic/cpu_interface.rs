@@ -8,7 +8,7 @@ use super::spec::{IccCtlr, PRIORITY_BITS, PRIORITY_MASK};
 
 /// An interrupt group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
+pub(super) enum Group {
     /// Signalled as FIQ.
     Zero,
     /// Signalled as IRQ.
@@ -17,7 +17,7 @@ pub enum Group {
 
 /// The most urgent interrupt that is forwarded to a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pending {
+pub(super) struct Pending {
     /// Lower is more urgent. First, so that the order of this type is that of urgency.
     pub priority: u8,
     /// Breaks ties: the lower one first.
@@ -36,7 +36,7 @@ const BPR0_MIN: u8 = 7 - PRIORITY_BITS as u8;
 const BPR1_MIN: u8 = BPR0_MIN + 1;
 
 /// The interface's registers.
-pub struct CpuInterface {
+pub(super) struct CpuInterface {
     priority_mask: u8,
     bpr0: u8,
     bpr1: u8,
@@ -54,7 +54,7 @@ pub struct CpuInterface {
 
 impl CpuInterface {
     /// An interface after reset: everything masked.
-    pub fn new() -> CpuInterface {
+    pub(super) fn new() -> CpuInterface {
         CpuInterface {
             priority_mask: 0,
             bpr0: BPR0_MIN,
@@ -77,7 +77,7 @@ impl CpuInterface {
     }
 
     /// `ICC_RPR_EL1`: the priority of what is being handled.
-    pub fn running_priority(&self) -> u8 {
+    pub(super) fn running_priority(&self) -> u8 {
         match self.active_priorities[0] | self.active_priorities[1] {
             0 => IDLE_PRIORITY,
             levels => (levels.trailing_zeros() << LEVEL_SHIFT) as u8,
@@ -86,7 +86,7 @@ impl CpuInterface {
 
     /// The interrupt that is signalled to the CPU, if any: the most urgent one, if it passes the
     /// priority mask and preempts what runs.
-    pub fn signalled(&self) -> Option<Pending> {
+    pub(super) fn signalled(&self) -> Option<Pending> {
         self.highest.filter(|pending| {
             pending.priority < self.priority_mask
                 && pending.priority & self.group_mask(pending.group) < self.running_priority()
@@ -94,7 +94,7 @@ impl CpuInterface {
     }
 
     /// Takes the signalled interrupt if it is of `group`.
-    pub fn acknowledge(&mut self, group: Group) -> Option<Pending> {
+    pub(super) fn acknowledge(&mut self, group: Group) -> Option<Pending> {
         let pending = self.signalled().filter(|pending| pending.group == group)?;
         let level = (pending.priority & self.group_mask(group)) >> LEVEL_SHIFT;
         self.active_priorities[group as usize] |= 1 << level;
@@ -103,7 +103,7 @@ impl CpuInterface {
 
     /// Drops the running priority at the end of an interrupt of `group`. False, with nothing
     /// changed, if what runs is not of that group.
-    pub fn drop_priority(&mut self, group: Group) -> bool {
+    pub(super) fn drop_priority(&mut self, group: Group) -> bool {
         let [zero, one] = self.active_priorities;
         let lowest = |levels: u32| levels & levels.wrapping_neg();
         let (levels, others) = match group {
@@ -119,17 +119,17 @@ impl CpuInterface {
     }
 
     /// `ICC_PMR_EL1`.
-    pub fn priority_mask(&self) -> u8 {
+    pub(super) fn priority_mask(&self) -> u8 {
         self.priority_mask
     }
 
     /// Writes `ICC_PMR_EL1`.
-    pub fn set_priority_mask(&mut self, value: u64) {
+    pub(super) fn set_priority_mask(&mut self, value: u64) {
         self.priority_mask = value as u8 & PRIORITY_MASK;
     }
 
     /// `ICC_BPR0_EL1` or `ICC_BPR1_EL1`.
-    pub fn binary_point(&self, group: Group) -> u8 {
+    pub(super) fn binary_point(&self, group: Group) -> u8 {
         match group {
             Group::Zero => self.bpr0,
             Group::One if self.cbpr => (self.bpr0 + 1).min(7),
@@ -138,7 +138,7 @@ impl CpuInterface {
     }
 
     /// Writes `ICC_BPR0_EL1` or `ICC_BPR1_EL1`; what is below the minimum sets the minimum.
-    pub fn set_binary_point(&mut self, group: Group, value: u64) {
+    pub(super) fn set_binary_point(&mut self, group: Group, value: u64) {
         let point = (value & 7) as u8;
         match group {
             Group::Zero => self.bpr0 = point.max(BPR0_MIN),
@@ -148,7 +148,7 @@ impl CpuInterface {
     }
 
     /// `ICC_CTLR_EL1`: 16 INTID bits, no SError generation, Aff3 zero, no range selector.
-    pub fn ctlr(&self) -> IccCtlr {
+    pub(super) fn ctlr(&self) -> IccCtlr {
         IccCtlr::new()
             .with_cbpr(self.cbpr)
             .with_eoi_mode(self.eoi_mode)
@@ -156,7 +156,7 @@ impl CpuInterface {
     }
 
     /// Writes `ICC_CTLR_EL1`. PMHE, a hint about 1-of-N interrupts, is RAZ/WI: there are none.
-    pub fn set_ctlr(&mut self, value: IccCtlr) {
+    pub(super) fn set_ctlr(&mut self, value: IccCtlr) {
         self.cbpr = value.cbpr();
         self.eoi_mode = value.eoi_mode();
     }

@@ -13,7 +13,7 @@ use super::spec::{self, FIRST_SPI, GicdCtlr, GicdTyper, gicd};
 const IROUTER_MASK: u64 = 0xff_00ff_ffff;
 
 /// The distributor's registers.
-pub struct Distributor {
+pub(super) struct Distributor {
     /// Group 0 interrupts are forwarded.
     pub enable_grp0: bool,
     /// Group 1 interrupts are forwarded.
@@ -25,7 +25,7 @@ pub struct Distributor {
 
 impl Distributor {
     /// A distributor after reset, with `spis` SPIs (a multiple of 32).
-    pub fn new(spis: u32) -> Distributor {
+    pub(super) fn new(spis: u32) -> Distributor {
         Distributor {
             enable_grp0: false,
             enable_grp1: false,
@@ -35,12 +35,12 @@ impl Distributor {
     }
 
     /// The affinity that the SPI at `index` is routed to.
-    pub fn route(&self, index: u32) -> u64 {
+    pub(super) fn route(&self, index: u32) -> u64 {
         self.routes.get(index as usize).copied().unwrap_or(0)
     }
 
     /// Reads a word; `None` if there is no register.
-    pub fn read(&self, offset: u64) -> Option<u32> {
+    pub(super) fn read(&self, offset: u64) -> Option<u32> {
         Some(match offset {
             gicd::CTLR => GicdCtlr::new()
                 .with_enable_grp0(self.enable_grp0)
@@ -79,7 +79,7 @@ impl Distributor {
     }
 
     /// Writes the bytes under `mask` of a word.
-    pub fn write(&mut self, offset: u64, value: u32, mask: u32) {
+    pub(super) fn write(&mut self, offset: u64, value: u32, mask: u32) {
         match offset {
             gicd::CTLR => {
                 let ctlr = GicdCtlr::from(value);

@@ -13,7 +13,7 @@ use super::spec::{FIRST_LPI, LpiConfig, Pendbaser, Propbaser};
 use crate::GuestRam;
 
 /// LPIs of one redistributor. Everything is empty while they are not enabled.
-pub struct Lpis {
+pub(super) struct Lpis {
     ram: GuestRam,
     /// INTIDs that can exist at most.
     intids_max: u32,
@@ -32,7 +32,7 @@ pub struct Lpis {
 
 impl Lpis {
     /// No LPIs, for INTIDs of `id_bits` bits.
-    pub fn new(ram: GuestRam, id_bits: u32) -> Lpis {
+    pub(super) fn new(ram: GuestRam, id_bits: u32) -> Lpis {
         Lpis {
             ram,
             intids_max: 1 << id_bits,
@@ -47,12 +47,12 @@ impl Lpis {
     }
 
     /// Whether `GICR_CTLR.EnableLPIs` is set.
-    pub fn enabled(&self) -> bool {
+    pub(super) fn enabled(&self) -> bool {
         self.enabled
     }
 
     /// Starts LPIs with the tables as programmed.
-    pub fn enable(&mut self, propbaser: Propbaser, pendbaser: Pendbaser) {
+    pub(super) fn enable(&mut self, propbaser: Propbaser, pendbaser: Pendbaser) {
         self.enabled = true;
         self.config_table = propbaser.address_4k() << 12;
         // Fewer than 14 bits leave no LPI; more than the distributor has count as what it has.
@@ -76,7 +76,7 @@ impl Lpis {
     }
 
     /// Stops LPIs and leaves what is pending in the pending table.
-    pub fn disable(&mut self, pendbaser: Pendbaser) {
+    pub(super) fn disable(&mut self, pendbaser: Pendbaser) {
         if self.end > FIRST_LPI {
             let mut table = vec![0_u8; ((self.end - FIRST_LPI) / 8) as usize];
             for intid in &self.pending {
@@ -94,14 +94,14 @@ impl Lpis {
     }
 
     /// Makes an LPI pending. One that the tables do not cover is dropped.
-    pub fn set_pending(&mut self, intid: u32) {
+    pub(super) fn set_pending(&mut self, intid: u32) {
         if (FIRST_LPI..self.end).contains(&intid) && self.pending.insert(intid) && !self.stale {
             self.make_ready(intid);
         }
     }
 
     /// Ends the pending state; returns whether there was one.
-    pub fn clear_pending(&mut self, intid: u32) -> bool {
+    pub(super) fn clear_pending(&mut self, intid: u32) -> bool {
         if let Some(config) = self.configs.get(&intid) {
             self.ready.remove(&(config.priority(), intid));
         }
@@ -109,7 +109,7 @@ impl Lpis {
     }
 
     /// Forgets the configuration of one LPI, so that it is read again.
-    pub fn invalidate(&mut self, intid: u32) {
+    pub(super) fn invalidate(&mut self, intid: u32) {
         if let Some(config) = self.configs.remove(&intid) {
             self.ready.remove(&(config.priority(), intid));
         }
@@ -119,7 +119,7 @@ impl Lpis {
     }
 
     /// Forgets the configuration of all LPIs.
-    pub fn invalidate_all(&mut self) {
+    pub(super) fn invalidate_all(&mut self) {
         self.configs.clear();
         self.ready.clear();
         self.stale = true;
@@ -127,7 +127,7 @@ impl Lpis {
 
     /// Takes over all that is pending at `other`. Walks the smaller set only, so that moving many
     /// back and forth costs no more than making them pending did.
-    pub fn take_pending(&mut self, other: &mut Lpis) {
+    pub(super) fn take_pending(&mut self, other: &mut Lpis) {
         let mut moved = std::mem::take(&mut other.pending);
         other.ready.clear();
         if !self.enabled {
@@ -146,18 +146,18 @@ impl Lpis {
     }
 
     /// Those that are pending, with their configuration as far as it was read: the first `max`.
-    pub fn in_progress(&self, max: usize) -> impl Iterator<Item = (u32, Option<LpiConfig>)> {
+    pub(super) fn in_progress(&self, max: usize) -> impl Iterator<Item = (u32, Option<LpiConfig>)> {
         let first = self.pending.iter().take(max);
         first.map(|intid| (*intid, self.configs.get(intid).copied()))
     }
 
     /// How many are pending.
-    pub fn pending(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }
 
     /// The most urgent LPI that is pending and enabled: priority and INTID.
-    pub fn highest(&mut self) -> Option<(u8, u32)> {
+    pub(super) fn highest(&mut self) -> Option<(u8, u32)> {
         if std::mem::take(&mut self.stale) {
             self.make_all_ready();
         }

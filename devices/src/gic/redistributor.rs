@@ -11,7 +11,7 @@ use super::spec::{self, GicrCtlr, GicrTyper, GicrWaker, Pendbaser, Propbaser, gi
 use crate::GuestRam;
 
 /// One CPU's redistributor.
-pub struct Redistributor {
+pub(super) struct Redistributor {
     cpu: usize,
     last: bool,
     /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded to the CPU interface. It resets to 1, and
@@ -27,7 +27,7 @@ pub struct Redistributor {
 
 impl Redistributor {
     /// The redistributor of `cpu` as firmware leaves it: awake; `last` if its frames are the last of the region.
-    pub fn new(cpu: usize, last: bool, ram: GuestRam, lpi_id_bits: u32) -> Redistributor {
+    pub(super) fn new(cpu: usize, last: bool, ram: GuestRam, lpi_id_bits: u32) -> Redistributor {
         Redistributor {
             cpu,
             last,
@@ -40,7 +40,7 @@ impl Redistributor {
     }
 
     /// Reads a word; `offset` counts from `RD_base`. `None` if there is no register.
-    pub fn read(&self, offset: u64) -> Option<u32> {
+    pub(super) fn read(&self, offset: u64) -> Option<u32> {
         if let Some(offset) = offset.checked_sub(spec::FRAME_BYTES) {
             return match BankRegister::at(offset) {
                 Some((register, intid)) if intid < spec::FIRST_SPI => {
@@ -80,7 +80,7 @@ impl Redistributor {
     }
 
     /// Writes the bytes under `mask` of a word; `offset` counts from `RD_base`.
-    pub fn write(&mut self, offset: u64, value: u32, mask: u32) {
+    pub(super) fn write(&mut self, offset: u64, value: u32, mask: u32) {
         if offset >= spec::FRAME_BYTES {
             if let Some((register, intid)) = BankRegister::at(offset - spec::FRAME_BYTES)
                 && intid < spec::FIRST_SPI

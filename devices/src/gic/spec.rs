@@ -6,76 +6,76 @@
 use bitfield_struct::bitfield;
 
 /// First INTID that belongs to the distributor; those below are private to a CPU.
-pub const FIRST_SPI: u32 = 32;
+pub(super) const FIRST_SPI: u32 = 32;
 /// First INTID that is an LPI.
-pub const FIRST_LPI: u32 = 8192;
+pub(super) const FIRST_LPI: u32 = 8192;
 /// What an acknowledge returns when there is nothing to acknowledge.
-pub const SPURIOUS: u32 = 1023;
+pub(super) const SPURIOUS: u32 = 1023;
 /// Bits of an INTID that any register here can hold. `ICC_CTLR_EL1.IDbits` has no value between 16
 /// and 24, and 16 are plenty.
-pub const INTID_BITS: u32 = 16;
+pub(super) const INTID_BITS: u32 = 16;
 /// Implemented priority bits: 32 levels, the top five bits of the byte.
-pub const PRIORITY_BITS: u32 = 5;
+pub(super) const PRIORITY_BITS: u32 = 5;
 /// The bits of a priority byte that are implemented.
-pub const PRIORITY_MASK: u8 = 0xf8;
+pub(super) const PRIORITY_MASK: u8 = 0xf8;
 
 /// One frame of registers.
-pub const FRAME_BYTES: u64 = 0x1_0000;
+pub(super) const FRAME_BYTES: u64 = 0x1_0000;
 /// A redistributor: the `RD_base` frame and the `SGI_base` frame.
-pub const REDISTRIBUTOR_BYTES: u64 = 2 * FRAME_BYTES;
+pub(super) const REDISTRIBUTOR_BYTES: u64 = 2 * FRAME_BYTES;
 
 /// What `GICD_IIDR`, `GICR_IIDR` and `GITS_IIDR` read: a product of nobody's. It must not be zero
 /// nor look like a part with an erratum, or Linux works around what is not there.
-pub const IIDR: u32 = 0x5300_0000;
+pub(super) const IIDR: u32 = 0x5300_0000;
 /// `PIDR2`: GICv3 in the architecture revision field.
-pub const PIDR2: u32 = 0x3b;
+pub(super) const PIDR2: u32 = 0x3b;
 /// Offset of `PIDR2` in every frame that has one.
-pub const PIDR2_OFFSET: u64 = 0xffe8;
+pub(super) const PIDR2_OFFSET: u64 = 0xffe8;
 
 /// Distributor registers.
-pub mod gicd {
-    pub const CTLR: u64 = 0x0000;
-    pub const TYPER: u64 = 0x0004;
-    pub const IIDR: u64 = 0x0008;
+pub(super) mod gicd {
+    pub(crate) const CTLR: u64 = 0x0000;
+    pub(crate) const TYPER: u64 = 0x0004;
+    pub(crate) const IIDR: u64 = 0x0008;
     /// Reads as zero here: `TYPER2` (no GICv4.1), `ITARGETSR` (affinity routing), `IGRPMODR` and `NSACR` (one
     /// Security state), `SGIR`, `CPENDSGIR` and `SPENDSGIR` (affinity routing).
-    pub const RES0: [core::ops::Range<u64>; 4] =
+    pub(crate) const RES0: [core::ops::Range<u64>; 4] =
         [0x00c..0x010, 0x800..0xc00, 0xd00..0xd80, 0xe00..0xf30];
     /// One for each INTID, 64 bits.
-    pub const IROUTER: u64 = 0x6000;
-    pub const IROUTER_END: u64 = 0x8000;
+    pub(crate) const IROUTER: u64 = 0x6000;
+    pub(crate) const IROUTER_END: u64 = 0x8000;
 }
 
 /// Redistributor registers in the `RD_base` frame.
-pub mod gicr {
-    pub const CTLR: u64 = 0x0000;
-    pub const IIDR: u64 = 0x0004;
-    pub const TYPER: u64 = 0x0008;
-    pub const TYPER_HIGH: u64 = 0x000c;
-    pub const WAKER: u64 = 0x0014;
-    pub const PROPBASER: u64 = 0x0070;
-    pub const PROPBASER_HIGH: u64 = 0x0074;
-    pub const PENDBASER: u64 = 0x0078;
-    pub const PENDBASER_HIGH: u64 = 0x007c;
+pub(super) mod gicr {
+    pub(crate) const CTLR: u64 = 0x0000;
+    pub(crate) const IIDR: u64 = 0x0004;
+    pub(crate) const TYPER: u64 = 0x0008;
+    pub(crate) const TYPER_HIGH: u64 = 0x000c;
+    pub(crate) const WAKER: u64 = 0x0014;
+    pub(crate) const PROPBASER: u64 = 0x0070;
+    pub(crate) const PROPBASER_HIGH: u64 = 0x0074;
+    pub(crate) const PENDBASER: u64 = 0x0078;
+    pub(crate) const PENDBASER_HIGH: u64 = 0x007c;
     /// `IGRPMODR0` and `NSACR`, in the `SGI_base` frame: zero with one Security state.
-    pub const SGI_RES0: [u64; 2] = [0xd00, 0xe00];
+    pub(crate) const SGI_RES0: [u64; 2] = [0xd00, 0xe00];
 }
 
 /// ITS registers in the control frame, and the one of the translation frame.
-pub mod gits {
-    pub const CTLR: u64 = 0x0000;
-    pub const IIDR: u64 = 0x0004;
-    pub const TYPER: u64 = 0x0008;
-    pub const TYPER_HIGH: u64 = 0x000c;
-    pub const CBASER: u64 = 0x0080;
-    pub const CBASER_HIGH: u64 = 0x0084;
-    pub const CWRITER: u64 = 0x0088;
-    pub const CWRITER_HIGH: u64 = 0x008c;
-    pub const CREADR: u64 = 0x0090;
-    pub const CREADR_HIGH: u64 = 0x0094;
+pub(super) mod gits {
+    pub(crate) const CTLR: u64 = 0x0000;
+    pub(crate) const IIDR: u64 = 0x0004;
+    pub(crate) const TYPER: u64 = 0x0008;
+    pub(crate) const TYPER_HIGH: u64 = 0x000c;
+    pub(crate) const CBASER: u64 = 0x0080;
+    pub(crate) const CBASER_HIGH: u64 = 0x0084;
+    pub(crate) const CWRITER: u64 = 0x0088;
+    pub(crate) const CWRITER_HIGH: u64 = 0x008c;
+    pub(crate) const CREADR: u64 = 0x0090;
+    pub(crate) const CREADR_HIGH: u64 = 0x0094;
     /// Eight of them, 64 bits each.
-    pub const BASER: u64 = 0x0100;
-    pub const BASER_END: u64 = 0x0140;
+    pub(crate) const BASER: u64 = 0x0100;
+    pub(crate) const BASER_END: u64 = 0x0140;
 }
 
 /// `GICD_CTLR`, as it is with one Security state.
@@ -175,7 +175,7 @@ pub struct Propbaser {
 }
 
 /// The bits of `GICR_PROPBASER` that can be written.
-pub const PROPBASER_MASK: u64 = 0x070f_ffff_ffff_ff9f;
+pub(super) const PROPBASER_MASK: u64 = 0x070f_ffff_ffff_ff9f;
 
 /// `GICR_PENDBASER`: where this CPU's LPI pending table is.
 #[bitfield(u64)]
@@ -202,7 +202,7 @@ pub struct Pendbaser {
 }
 
 /// The bits of `GICR_PENDBASER` that can be written.
-pub const PENDBASER_MASK: u64 = 0x470f_ffff_ffff_0f80;
+pub(super) const PENDBASER_MASK: u64 = 0x470f_ffff_ffff_0f80;
 
 /// One byte of the LPI configuration table (*LPI Configuration tables*, 5.1.1).
 #[bitfield(u8)]
@@ -363,7 +363,7 @@ pub struct Cbaser {
 }
 
 /// The bits of `GITS_CBASER` that can be written.
-pub const CBASER_MASK: u64 = 0xb8ef_ffff_ffff_fcff;
+pub(super) const CBASER_MASK: u64 = 0xb8ef_ffff_ffff_fcff;
 
 /// `GITS_BASER<n>`: where one of the ITS's own tables is.
 #[bitfield(u64)]
@@ -392,8 +392,8 @@ pub struct Baser {
 }
 
 /// The bits of `GITS_BASER<n>` that can be written: all but type and entry size.
-pub const BASER_MASK: u64 = 0xf8e0_ffff_ffff_ffff;
+pub(super) const BASER_MASK: u64 = 0xf8e0_ffff_ffff_ffff;
 /// `GITS_BASER<n>.Type`: the device table.
-pub const TABLE_DEVICES: u8 = 1;
+pub(super) const TABLE_DEVICES: u8 = 1;
 /// `GITS_BASER<n>.Type`: the collection table.
-pub const TABLE_COLLECTIONS: u8 = 4;
+pub(super) const TABLE_COLLECTIONS: u8 = 4;

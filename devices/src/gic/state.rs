@@ -9,7 +9,7 @@ use super::{GicConfig, MAX_CPUS};
 
 /// What a CPU sees of its interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signals {
+pub(super) struct Signals {
     /// Group 0.
     pub fiq: bool,
     /// Group 1.
@@ -17,7 +17,7 @@ pub struct Signals {
 }
 
 /// The GIC.
-pub struct State {
+pub(super) struct State {
     /// The distributor.
     pub distributor: Distributor,
     /// One for each CPU.
@@ -32,7 +32,7 @@ pub struct State {
 
 impl State {
     /// A GIC after reset.
-    pub fn new(config: &GicConfig) -> State {
+    pub(super) fn new(config: &GicConfig) -> State {
         let last = config.cpus - 1;
         let redistributor =
             |cpu| Redistributor::new(cpu, cpu == last, config.ram.clone(), config.lpi_id_bits);
@@ -55,7 +55,7 @@ impl State {
 
     /// Brings every CPU's most urgent interrupt up to date and calls `visit` with what the CPUs
     /// that may have seen a change see now.
-    pub fn refresh(&mut self, mut visit: impl FnMut(usize, Signals)) {
+    pub(super) fn refresh(&mut self, mut visit: impl FnMut(usize, Signals)) {
         let stale = std::mem::take(&mut self.stale);
         for cpu in (0..self.interfaces.len()).filter(|cpu| stale >> cpu & 1 != 0) {
             self.interfaces[cpu].highest = self.highest_pending(cpu);
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Wakes the redistributor of `cpu`, if there is one.
-    pub fn wake(&mut self, cpu: usize) {
+    pub(super) fn wake(&mut self, cpu: usize) {
         if let Some(redistributor) = self.redistributors.get_mut(cpu)
             && redistributor.asleep
         {
@@ -128,7 +128,7 @@ impl State {
     }
 
     /// Drives the wire of an SPI.
-    pub fn set_spi(&mut self, intid: u32, asserted: bool) {
+    pub(super) fn set_spi(&mut self, intid: u32, asserted: bool) {
         let index = intid - FIRST_SPI;
         if self.distributor.spis.set_line(index, asserted) {
             let cpu = self.distributor.route(index);
@@ -139,14 +139,14 @@ impl State {
     }
 
     /// Drives the wire of a PPI.
-    pub fn set_ppi(&mut self, cpu: usize, intid: u32, asserted: bool) {
+    pub(super) fn set_ppi(&mut self, cpu: usize, intid: u32, asserted: bool) {
         if self.redistributors[cpu].private.set_line(intid, asserted) {
             self.touch(cpu);
         }
     }
 
     /// A message of the device `device_id` reaches the ITS.
-    pub fn message(&mut self, device_id: u32, event_id: u32) {
+    pub(super) fn message(&mut self, device_id: u32, event_id: u32) {
         if let Some(cpu) = self
             .its
             .translate(device_id, event_id, &mut self.redistributors)
@@ -156,13 +156,13 @@ impl State {
     }
 
     /// Writes the bytes under `mask` of a distributor word.
-    pub fn write_distributor(&mut self, offset: u64, value: u32, mask: u32) {
+    pub(super) fn write_distributor(&mut self, offset: u64, value: u32, mask: u32) {
         self.distributor.write(offset, value, mask);
         self.touch_all();
     }
 
     /// Writes the bytes under `mask` of a word of the redistributor region. Whether there is a register.
-    pub fn write_redistributor(&mut self, offset: u64, value: u32, mask: u32) -> bool {
+    pub(super) fn write_redistributor(&mut self, offset: u64, value: u32, mask: u32) -> bool {
         let cpu = (offset / REDISTRIBUTOR_BYTES) as usize;
         let Some(redistributor) = self.redistributors.get_mut(cpu) else {
             return false;
@@ -175,7 +175,7 @@ impl State {
     }
 
     /// Does the ITS's commands; what they do to interrupts shows when all are done.
-    pub fn run_its(&mut self) -> Ran {
+    pub(super) fn run_its(&mut self) -> Ran {
         let ran = self.its.run_queue(&mut self.redistributors);
         if ran == Ran::All {
             self.touch_all();
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// Reads a system register of the CPU interface; `None` if it cannot be read or is not there.
-    pub fn sysreg_read(&mut self, cpu: usize, register: u16) -> Option<u64> {
+    pub(super) fn sysreg_read(&mut self, cpu: usize, register: u16) -> Option<u64> {
         let interface = self.interfaces.get(cpu)?;
         Some(match register {
             icc::PMR_EL1 => interface.priority_mask().into(),
@@ -208,7 +208,7 @@ impl State {
 
     /// Writes a system register of the CPU interface; `None` if it cannot be written or is not
     /// there.
-    pub fn sysreg_write(&mut self, cpu: usize, register: u16, value: u64) -> Option<()> {
+    pub(super) fn sysreg_write(&mut self, cpu: usize, register: u16, value: u64) -> Option<()> {
         let interface = self.interfaces.get_mut(cpu)?;
         match register {
             icc::PMR_EL1 => interface.set_priority_mask(value),

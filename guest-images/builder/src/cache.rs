@@ -20,7 +20,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// `$XDG_CACHE_HOME/stallbox/guest`, or the same below `~/.cache`.
-    pub fn of_user() -> Result<Cache, Error> {
+    pub(crate) fn of_user() -> Result<Cache, Error> {
         let absolute = |name| {
             env::var_os(name)
                 .map(PathBuf::from)
@@ -33,21 +33,21 @@ impl Cache {
             .ok_or(Error::NoCacheFolder)
     }
 
-    pub fn at(root: PathBuf) -> Cache {
+    pub(crate) fn at(root: PathBuf) -> Cache {
         Cache { root }
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The folder published under this key.
-    pub fn find(&self, key: &Key) -> Option<PathBuf> {
+    pub(crate) fn find(&self, key: &Key) -> Option<PathBuf> {
         Some(self.root.join(&key.0)).filter(|path| path.is_dir())
     }
 
     /// Waits until this is the only builder. Readers need no lock: what is published is complete.
-    pub fn lock(&self, progress: &dyn Progress) -> Result<LockedCache<'_>, Error> {
+    pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<LockedCache<'_>, Error> {
         create_dir(&self.root)?;
         let path = self.root.join("lock");
         let file = File::create(&path).map_err(Error::file("create", &path))?;
@@ -80,7 +80,7 @@ impl Deref for LockedCache<'_> {
 
 impl LockedCache<'_> {
     /// A folder to build in, on the cache's own file system so that publishing is a rename.
-    pub fn work_folder(&self) -> Result<TempDir, Error> {
+    pub(crate) fn work_folder(&self) -> Result<TempDir, Error> {
         tempfile::Builder::new()
             .prefix(WORK)
             .tempdir_in(&self.root)
@@ -88,26 +88,26 @@ impl LockedCache<'_> {
     }
 
     /// Makes `folder` the content of `key`.
-    pub fn publish(&self, key: &Key, folder: &Path) -> Result<PathBuf, Error> {
+    pub(crate) fn publish(&self, key: &Key, folder: &Path) -> Result<PathBuf, Error> {
         let path = self.root.join(&key.0);
         fs::rename(folder, &path).map_err(Error::file("publish", &path))?;
         Ok(path)
     }
 
     /// Where ccache keeps objects, so that a kernel which differs by a patch is soon compiled.
-    pub fn compilations(&self) -> PathBuf {
+    pub(crate) fn compilations(&self) -> PathBuf {
         self.root.join("ccache")
     }
 
     /// Where the package with this pinned checksum is kept.
-    pub fn package(&self, sha256: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn package(&self, sha256: &str) -> Result<PathBuf, Error> {
         let folder = self.root.join("packages");
         create_dir(&folder)?;
         Ok(folder.join(format!("{sha256}.deb")))
     }
 
     /// Removes everything but the lock.
-    pub fn empty(&self) -> Result<(), Error> {
+    pub(crate) fn empty(&self) -> Result<(), Error> {
         let entries = fs::read_dir(&self.root).map_err(Error::file("list", &self.root))?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
@@ -134,11 +134,11 @@ pub(crate) struct Key(String);
 
 impl Key {
     /// One that was written down.
-    pub fn named(name: &str) -> Key {
+    pub(crate) fn named(name: &str) -> Key {
         Key(name.to_owned())
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.0
     }
 }
@@ -150,7 +150,7 @@ pub(crate) struct KeyBuilder {
 }
 
 impl KeyBuilder {
-    pub fn new(kind: &'static str) -> KeyBuilder {
+    pub(crate) fn new(kind: &'static str) -> KeyBuilder {
         KeyBuilder {
             kind,
             hash: Sha256::new(),
@@ -158,7 +158,7 @@ impl KeyBuilder {
     }
 
     /// Lengths are hashed too, so that no two lists of parts run into the same bytes.
-    pub fn part(mut self, name: &str, content: impl AsRef<[u8]>) -> KeyBuilder {
+    pub(crate) fn part(mut self, name: &str, content: impl AsRef<[u8]>) -> KeyBuilder {
         for bytes in [name.as_bytes(), content.as_ref()] {
             self.hash.update((bytes.len() as u64).to_le_bytes());
             self.hash.update(bytes);
@@ -166,7 +166,7 @@ impl KeyBuilder {
         self
     }
 
-    pub fn finish(self) -> Key {
+    pub(crate) fn finish(self) -> Key {
         let digest = hex(&self.hash.finalize());
         Key(format!("{}-{}", self.kind, &digest[..32]))
     }

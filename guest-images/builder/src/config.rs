@@ -36,7 +36,7 @@ pub(crate) struct Dropped {
 
 impl Config {
     /// All of these fragments, the last one on top.
-    pub fn of(files: &[PathBuf]) -> Result<Config, Error> {
+    pub(crate) fn of(files: &[PathBuf]) -> Result<Config, Error> {
         let mut config = Config::default();
         for file in files {
             config.add(file, true)?;
@@ -46,7 +46,7 @@ impl Config {
 
     /// Puts a file on top. Of a `strict` one each line must take effect. A whole `.config` takes
     /// the place of all that is below it.
-    pub fn add(&mut self, file: &Path, strict: bool) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, file: &Path, strict: bool) -> Result<(), Error> {
         let text = read_to_string(file)?;
         if text.lines().take(4).any(|line| line == WHOLE) {
             self.lines.clear();
@@ -79,7 +79,7 @@ impl Config {
 
     /// For `make allnoconfig` with KCONFIG_ALLCONFIG, or, with a whole configuration, for
     /// `make olddefconfig`, which takes the last word on each option.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = self.whole.clone().unwrap_or_default();
         for line in &self.lines {
             text.push_str(&line.text);
@@ -89,13 +89,13 @@ impl Config {
     }
 
     /// Whether `text` is a whole configuration.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.whole.is_some()
     }
 
     /// Each line must be true of the configuration that came of it: Kconfig drops, without a
     /// word, what has unmet dependencies or does not exist.
-    pub fn dropped(&self, configuration: &str) -> Vec<Dropped> {
+    pub(crate) fn dropped(&self, configuration: &str) -> Vec<Dropped> {
         let value = |name: &str| {
             configuration
                 .lines()

@@ -64,7 +64,7 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// From a recipe's cached folder.
-    pub fn cached(folder: PathBuf, key: Key) -> Kernel {
+    pub(crate) fn cached(folder: PathBuf, key: Key) -> Kernel {
         Kernel {
             build: folder.join(BUILD_FOLDER),
             folder,
@@ -83,7 +83,7 @@ pub(crate) struct Recipe<'a> {
 }
 
 impl Recipe<'_> {
-    pub fn key(&self, compiler: &str) -> Result<Key, Error> {
+    pub(crate) fn key(&self, compiler: &str) -> Result<Key, Error> {
         let mut key = KeyBuilder::new("kernel")
             .part("recipe", RECIPE)
             .part("source", &self.pin.sha256);
@@ -95,7 +95,7 @@ impl Recipe<'_> {
         Ok(key.part("compiler", compiler).finish())
     }
 
-    pub fn build(
+    pub(crate) fn build(
         &self,
         cache: &LockedCache<'_>,
         key: &Key,

@@ -23,7 +23,7 @@ pub(crate) struct Module {
 
 impl Module {
     /// The module whose sources are in `folder`.
-    pub fn at(folder: PathBuf) -> Result<Module, Error> {
+    pub(crate) fn at(folder: PathBuf) -> Result<Module, Error> {
         if ["Kbuild", "Makefile"]
             .iter()
             .any(|name| folder.join(name).is_file())
@@ -34,7 +34,7 @@ impl Module {
     }
 
     /// Those of the recipe, by name.
-    pub fn of_recipe(root: &Path) -> Result<Vec<Module>, Error> {
+    pub(crate) fn of_recipe(root: &Path) -> Result<Vec<Module>, Error> {
         let folder = root.join(MODULES);
         if !folder.exists() {
             return Ok(Vec::new());
@@ -59,7 +59,7 @@ impl Module {
     }
 
     /// Where the .ko files of this module for that kernel are cached.
-    pub fn key(&self, kernel: &Key) -> Result<Key, Error> {
+    pub(crate) fn key(&self, kernel: &Key) -> Result<Key, Error> {
         let mut key = KeyBuilder::new("module")
             .part("recipe", RECIPE)
             .part("kernel", kernel.name());
@@ -71,7 +71,7 @@ impl Module {
     }
 
     /// Builds it for that kernel.
-    pub fn build(
+    pub(crate) fn build(
         &self,
         kernel: &Kernel,
         cache: &LockedCache<'_>,

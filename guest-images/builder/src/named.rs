@@ -95,7 +95,7 @@ struct Named {
 }
 
 impl<'a> Store<'a> {
-    pub fn open(root: &'a Path) -> Result<Store<'a>, Error> {
+    pub(crate) fn open(root: &'a Path) -> Result<Store<'a>, Error> {
         Ok(Store {
             root,
             versions: Versions::load(root)?,
@@ -105,7 +105,7 @@ impl<'a> Store<'a> {
     }
 
     /// The image as it is in the cache; `None` if something of it is not.
-    pub fn find(&self, name: &str) -> Result<Option<GuestImage>, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<Option<GuestImage>, Error> {
         let named = self.named(name)?;
         let Some(kernel) = self.find_kernel(&named)? else {
             return Ok(None);
@@ -131,7 +131,7 @@ impl<'a> Store<'a> {
 
     /// The image, built as far as it is not in the cache. A user's tree and folders are looked at
     /// for changes.
-    pub fn build(&self, name: &str, progress: &dyn Progress) -> Result<GuestImage, Error> {
+    pub(crate) fn build(&self, name: &str, progress: &dyn Progress) -> Result<GuestImage, Error> {
         let lock = self.cache.lock(progress)?;
         let named = self.named(name)?;
         let kernel = self.build_kernel(&named, &lock, progress)?;
@@ -180,7 +180,7 @@ impl<'a> Store<'a> {
     }
 
     /// Makes `definition` what `name` stands for.
-    pub fn define(&self, name: &str, definition: Definition) -> Result<(), Error> {
+    pub(crate) fn define(&self, name: &str, definition: Definition) -> Result<(), Error> {
         let fit = !name.starts_with(['.', '-'])
             && !name.is_empty()
             && name
@@ -215,12 +215,12 @@ impl<'a> Store<'a> {
     }
 
     /// What `name` stands for, if a user has defined it.
-    pub fn definition(&self, name: &str) -> Result<Option<Definition>, Error> {
+    pub(crate) fn definition(&self, name: &str) -> Result<Option<Definition>, Error> {
         Ok(self.record(name)?.map(|record| record.definition))
     }
 
     /// Whether a user has defined it; the definition may be unreadable.
-    pub fn is_users(&self, name: &str) -> bool {
+    pub(crate) fn is_users(&self, name: &str) -> bool {
         // Not everything is the name of a file in one folder.
         !name.contains('/') && self.file(name).is_file()
     }
@@ -239,7 +239,7 @@ impl<'a> Store<'a> {
     }
 
     /// All names: the project's own, then the users', each with what there is to say.
-    pub fn names(&self) -> Vec<(String, String)> {
+    pub(crate) fn names(&self) -> Vec<(String, String)> {
         let mut names: Vec<(String, String)> = VARIANTS
             .iter()
             .map(|variant| (variant.name.to_owned(), variant.about.to_owned()))
@@ -264,7 +264,7 @@ impl<'a> Store<'a> {
     }
 
     /// Forgets a user's image, and its tree.
-    pub fn forget(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn forget(&self, name: &str) -> Result<(), Error> {
         if !self.is_users(name) {
             return Err(Error::NoImage {
                 name: name.to_owned(),
@@ -276,7 +276,7 @@ impl<'a> Store<'a> {
     }
 
     /// The names of the folders in the cache that `name` is made of.
-    pub fn folders(&self, name: &str) -> Result<Vec<String>, Error> {
+    pub(crate) fn folders(&self, name: &str) -> Result<Vec<String>, Error> {
         let named = self.named(name)?;
         let mut folders: Vec<String> = Vec::new();
         if let Some(built) = &named.built {
@@ -294,12 +294,12 @@ impl<'a> Store<'a> {
         Ok(folders)
     }
 
-    pub fn cache(&self) -> &Cache {
+    pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
 
     /// The folder of trees, for those that belong to no image.
-    pub fn trees(&self) -> PathBuf {
+    pub(crate) fn trees(&self) -> PathBuf {
         self.cache.root().join(TREES)
     }
 

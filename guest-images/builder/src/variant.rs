@@ -78,11 +78,11 @@ pub(crate) const VARIANTS: &[Variant] = &[
 ];
 
 impl Variant {
-    pub fn find(name: &str) -> Option<&'static Variant> {
+    pub(crate) fn find(name: &str) -> Option<&'static Variant> {
         VARIANTS.iter().find(|variant| variant.name == name)
     }
 
-    pub fn kernel<'a>(&self, root: &Path, versions: &'a Versions) -> Recipe<'a> {
+    pub(crate) fn kernel<'a>(&self, root: &Path, versions: &'a Versions) -> Recipe<'a> {
         let files =
             |names: &[&str]| -> Vec<PathBuf> { names.iter().map(|name| root.join(name)).collect() };
         let pin = (self.pin)(versions);

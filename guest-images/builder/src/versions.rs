@@ -34,7 +34,7 @@ pub(crate) struct Pin {
 }
 
 impl Versions {
-    pub fn load(root: &Path) -> Result<Versions, Error> {
+    pub(crate) fn load(root: &Path) -> Result<Versions, Error> {
         let path = root.join("versions.toml");
         toml::from_str(&read_to_string(&path)?).map_err(|source| Error::Versions {
             path,

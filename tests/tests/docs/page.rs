@@ -7,7 +7,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use stallbox_tests::repository;
 
 /// A fenced block.
-pub struct Block {
+pub(crate) struct Block {
     /// The words behind the fence.
     pub info: String,
     pub text: String,
@@ -17,7 +17,7 @@ pub struct Block {
 
 /// A command with what it is said to print.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Shown {
+pub(crate) struct Shown {
     pub command: String,
     pub output: String,
     /// Line of the page, counted from 0, on which the output begins.
@@ -25,7 +25,7 @@ pub struct Shown {
 }
 
 /// All pages: the README, those of `docs` and of the guest images.
-pub fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "guest-images/README.md"]
         .iter()
         .map(|page| repository(page))
@@ -40,7 +40,7 @@ pub fn pages() -> Vec<PathBuf> {
 }
 
 /// The fenced blocks of a page.
-pub fn blocks(page: &Path) -> Vec<Block> {
+pub(crate) fn blocks(page: &Path) -> Vec<Block> {
     let text = fs::read_to_string(page)
         .unwrap_or_else(|error| panic!("cannot read {}: {error}", page.display()));
     let mut blocks: Vec<Block> = Vec::new();
@@ -68,18 +68,18 @@ pub fn blocks(page: &Path) -> Vec<Block> {
 
 impl Block {
     /// Whether it shows a session.
-    pub fn is_session(&self) -> bool {
+    pub(crate) fn is_session(&self) -> bool {
         self.info.split_whitespace().next() == Some("console")
     }
 
     /// Whether its figures are examples.
-    pub fn is_example(&self) -> bool {
+    pub(crate) fn is_example(&self) -> bool {
         self.info.split_whitespace().any(|word| word == "example")
     }
 
     /// The commands of a `console` block: each begins with `$ `, goes on with `> ` after a backslash or
     /// an open quote, and is followed by what it prints.
-    pub fn session(&self) -> Vec<Shown> {
+    pub(crate) fn session(&self) -> Vec<Shown> {
         let mut session: Vec<Shown> = Vec::new();
         for (number, line) in self.text.lines().enumerate() {
             let next = self.line + number + 1;

@@ -32,7 +32,7 @@ struct Printed {
 ///
 /// # Panics
 /// If a command prints something else, or ends with an error that the page does not tell of.
-pub fn check(page: &str) {
+pub(crate) fn check(page: &str) {
     let path = repository(page);
     let folder = folder();
     let mut wrong = Vec::new();

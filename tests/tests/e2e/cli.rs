@@ -336,7 +336,7 @@ fn a_text_offset_that_no_kernel_has_is_refused() {
 }
 
 /// A kernel Image of these instructions (Linux, `Documentation/arch/arm64/booting.rst`).
-pub fn bare_metal(instructions: &[u32]) -> Vec<u8> {
+pub(crate) fn bare_metal(instructions: &[u32]) -> Vec<u8> {
     let mut file = vec![0; 64];
     // b #64, image_size, magic.
     file[0..4].copy_from_slice(&0x1400_0010_u32.to_le_bytes());

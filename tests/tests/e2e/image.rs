@@ -15,7 +15,7 @@ fn image(words: &[&str]) -> Output {
 }
 
 #[track_caller]
-pub fn succeed(words: &[&str]) -> String {
+pub(crate) fn succeed(words: &[&str]) -> String {
     let output = image(words);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {errors}");
@@ -32,11 +32,11 @@ fn fail(words: &[&str]) -> String {
 }
 
 /// An image in the user's own cache, which is gone in the end.
-pub struct Named(pub &'static str);
+pub(crate) struct Named(pub &'static str);
 
 impl Named {
     /// What a run that was killed left of it is no part of this one.
-    pub fn new(name: &'static str) -> Named {
+    pub(crate) fn new(name: &'static str) -> Named {
         image(&["clean", name]);
         Named(name)
     }
@@ -48,7 +48,7 @@ impl Drop for Named {
     }
 }
 
-pub fn compile(to: &Path, flags: &[&str], source: &str) {
+pub(crate) fn compile(to: &Path, flags: &[&str], source: &str) {
     let file = to.with_extension("c");
     fs::write(&file, source).unwrap();
     let done = Command::new("aarch64-linux-gnu-gcc")

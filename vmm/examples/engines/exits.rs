@@ -135,7 +135,7 @@ fn each(mut run: impl FnMut(u32) -> Result<f64>, count: u32) -> Result<f64> {
 }
 
 /// One round of `count` accesses of each kind; of ten times as many where they are cheap.
-pub fn measure(by: By, count: u32) -> Result<Vec<(&'static str, f64)>> {
+pub(crate) fn measure(by: By, count: u32) -> Result<Vec<(&'static str, f64)>> {
     ACCESSES
         .iter()
         // The smallest loop does not enable what a store pair needs.

@@ -70,7 +70,7 @@ fn nanoseconds(from: Instant, to: Instant) -> f64 {
 }
 
 /// One run: the median of each step.
-pub fn measure(kind: EngineKind) -> Result<Vec<(&'static str, f64)>> {
+pub(crate) fn measure(kind: EngineKind) -> Result<Vec<(&'static str, f64)>> {
     let image = guest_images::cached(&guest_images::source_root()?)
         .context("the guest image has not been built; `cargo xtask image` builds it")?;
     let mut initrd = vec![image.initrd];

@@ -12,7 +12,7 @@ const HEIGHT: u32 = 320;
 
 /// What came of the runs from one point.
 #[derive(Clone, Copy, Debug)]
-pub struct Point {
+pub(super) struct Point {
     pub at_ns: u64,
     /// Those that fail in the same way.
     pub same: u64,
@@ -27,14 +27,14 @@ impl Point {
 
 /// All points.
 #[derive(Debug, Default)]
-pub struct Curve {
+pub(super) struct Curve {
     by_time: BTreeMap<u64, Point>,
     /// Those that were looked at twice, too.
     points: u64,
 }
 
 impl Curve {
-    pub fn add(&mut self, point: Point) {
+    pub(super) fn add(&mut self, point: Point) {
         self.points += 1;
         let known = self.by_time.entry(point.at_ns).or_insert(Point {
             same: 0,
@@ -46,12 +46,12 @@ impl Curve {
     }
 
     /// How often a point was added.
-    pub fn points(&self) -> u64 {
+    pub(super) fn points(&self) -> u64 {
         self.points
     }
 
     /// A picture, with the window in it.
-    pub fn svg(&self, window: (u64, u64)) -> String {
+    pub(super) fn svg(&self, window: (u64, u64)) -> String {
         let mut text = String::new();
         // Drawing to a string cannot fail.
         let _ = self.draw(&mut text, window);

@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Nobody wants to know any more.
 #[derive(Debug)]
-pub struct Gone;
+pub(super) struct Gone;
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Display for Gone {
 impl std::error::Error for Gone {}
 
 /// A run on its way.
-pub struct Walk<'a> {
+pub(super) struct Walk<'a> {
     server: ForkServer,
     is_over: &'a dyn Fn() -> bool,
     /// Where it stands still.
@@ -35,7 +35,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Where the run began, with what it was told there done.
-    pub fn begin(
+    pub(super) fn begin(
         spec: &Spec,
         requests: &[String],
         is_over: &'a dyn Fn() -> bool,
@@ -83,7 +83,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on to a point of the guest's time.
-    pub fn advance(&mut self, to_ns: u64) -> Result<()> {
+    pub(super) fn advance(&mut self, to_ns: u64) -> Result<()> {
         if to_ns > self.at_ns {
             self.tell(&Order::Advance { to_ns })?;
             self.arrive()?;
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
     }
 
     /// How this very run goes on: to its end, or up to a point, and then with its trace.
-    pub fn go_on(&mut self, until_ns: Option<u64>) -> Result<(Run, Done)> {
+    pub(super) fn go_on(&mut self, until_ns: Option<u64>) -> Result<(Run, Done)> {
         self.tell(&Order::Run(Birth {
             id: 0,
             requests: Vec::new(),
@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
     }
 
     /// How many of so many runs with draws of their own fail in this way: those of seeds from `first` on.
-    pub fn others(
+    pub(super) fn others(
         &mut self,
         first: u64,
         runs: u64,

@@ -18,19 +18,19 @@ pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// arm64's structures.
 mod kvm {
     /// KVM_RUN.
-    pub const RUN: u64 = 0xae80;
+    pub(super) const RUN: u64 = 0xae80;
     /// KVM_GET_ONE_REG.
-    pub const GET_ONE_REG: u64 = 0x4010_aeab;
+    pub(super) const GET_ONE_REG: u64 = 0x4010_aeab;
     /// KVM_SET_ONE_REG.
-    pub const SET_ONE_REG: u64 = 0x4010_aeac;
+    pub(super) const SET_ONE_REG: u64 = 0x4010_aeac;
     /// KVM_GET_VCPU_EVENTS, of arm64.
-    pub const GET_VCPU_EVENTS: u64 = 0x8040_ae9f;
+    pub(super) const GET_VCPU_EVENTS: u64 = 0x8040_ae9f;
     /// KVM_SET_VCPU_EVENTS, of arm64.
-    pub const SET_VCPU_EVENTS: u64 = 0x4040_aea0;
+    pub(super) const SET_VCPU_EVENTS: u64 = 0x4040_aea0;
     /// KVM_IRQ_LINE.
-    pub const IRQ_LINE: u64 = 0x4008_ae61;
+    pub(super) const IRQ_LINE: u64 = 0x4008_ae61;
     /// KVM_SIGNAL_MSI.
-    pub const SIGNAL_MSI: u64 = 0x4020_aea5;
+    pub(super) const SIGNAL_MSI: u64 = 0x4020_aea5;
 }
 
 /// Memory, locks, the thread's own signals and its end: every thread of a Rust program.

@@ -141,12 +141,12 @@ pub(super) fn changes(line: &str) -> bool {
 }
 
 /// The request that goes on with the draws of a seed.
-pub fn seed(seed: u64) -> String {
+pub(crate) fn seed(seed: u64) -> String {
     json!({ "do": "seed", "seed": seed }).to_string()
 }
 
 /// The request that has a rule take one match alone: the `nth` from there on.
-pub fn only(rule: &str, nth: u64) -> String {
+pub(crate) fn only(rule: &str, nth: u64) -> String {
     json!({ "do": "only", "rule": rule, "nth": nth }).to_string()
 }
 

@@ -4,7 +4,7 @@
 
 /// A vCPU that is to be switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuOn {
+pub(super) struct CpuOn {
     /// Its number.
     pub cpu: usize,
     /// Where it starts.
@@ -15,7 +15,7 @@ pub struct CpuOn {
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     /// Return this in X0.
     Return(u64),
     /// CPU_ON: switch a vCPU on if it is off.
@@ -31,17 +31,17 @@ pub enum Call {
 }
 
 /// SUCCESS; SMCCC_ARCH_FEATURES says by it that a call is there.
-pub const SUCCESS: u64 = 0;
+pub(super) const SUCCESS: u64 = 0;
 /// NOT_SUPPORTED.
-pub const NOT_SUPPORTED: u64 = -1_i64 as u64;
+pub(super) const NOT_SUPPORTED: u64 = -1_i64 as u64;
 /// INVALID_PARAMETERS.
-pub const INVALID_PARAMETERS: u64 = -2_i64 as u64;
+pub(super) const INVALID_PARAMETERS: u64 = -2_i64 as u64;
 /// ALREADY_ON.
-pub const ALREADY_ON: u64 = -4_i64 as u64;
+pub(super) const ALREADY_ON: u64 = -4_i64 as u64;
 /// AFFINITY_INFO: the CPU is on.
-pub const AFFINITY_ON: u64 = 0;
+pub(super) const AFFINITY_ON: u64 = 0;
 /// AFFINITY_INFO: the CPU is off.
-pub const AFFINITY_OFF: u64 = 1;
+pub(super) const AFFINITY_OFF: u64 = 1;
 
 /// PSCI 1.1, and SMCCC 1.1.
 const VERSION_1_1: u64 = 0x0001_0001;
@@ -101,7 +101,7 @@ fn arch_feature(function: u32) -> u64 {
 }
 
 /// Reads a call from X0 to X3, on a machine with `cpus` vCPUs.
-pub fn parse(x: [u64; 4], cpus: usize) -> Call {
+pub(super) fn parse(x: [u64; 4], cpus: usize) -> Call {
     // vCPU n is affinity 0.0.0.n.
     let target = |mpidr: u64| usize::try_from(mpidr).ok().filter(|&cpu| cpu < cpus);
     let function = x[0] as u32;

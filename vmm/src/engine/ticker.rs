@@ -35,7 +35,7 @@ fn runs() -> MutexGuard<'static, Runs> {
 
 /// Starts the thread that asks runs to give way from time to time, unless it is there. To be called
 /// before the calling thread is confined.
-pub fn start() -> Result<()> {
+pub(crate) fn start() -> Result<()> {
     let mut runs = self::runs();
     if !runs.ticks {
         thread::Builder::new()
@@ -48,13 +48,13 @@ pub fn start() -> Result<()> {
 }
 
 /// Calls `fork`, while the thread holds no lock that would be locked for ever in the copy.
-pub fn hold<T>(fork: impl FnOnce() -> T) -> T {
+pub(crate) fn hold<T>(fork: impl FnOnce() -> T) -> T {
     let _runs = runs();
     fork()
 }
 
 /// Starts the thread anew, in a process that was forked without it.
-pub fn restart() -> Result<()> {
+pub(crate) fn restart() -> Result<()> {
     runs().ticks = false;
     start()
 }

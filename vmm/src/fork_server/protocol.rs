@@ -153,7 +153,7 @@ pub struct Report {
 }
 
 /// Writes a frame.
-pub fn send<T: Serialize>(mut out: impl Write, text: &T, rest: &[u8]) -> io::Result<()> {
+pub(super) fn send<T: Serialize>(mut out: impl Write, text: &T, rest: &[u8]) -> io::Result<()> {
     let text = serde_json::to_vec(text)?;
     let mut frame = Vec::with_capacity(8 + text.len() + rest.len());
     for part in [text.as_slice(), rest] {
@@ -169,7 +169,9 @@ pub fn send<T: Serialize>(mut out: impl Write, text: &T, rest: &[u8]) -> io::Res
 }
 
 /// Reads a frame; none at the end of file.
-pub fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<Option<(T, Vec<u8>)>> {
+pub(super) fn receive<T: DeserializeOwned>(
+    mut from: impl Read,
+) -> io::Result<Option<(T, Vec<u8>)>> {
     let mut lengths = [0; 8];
     match from.read_exact(&mut lengths) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),

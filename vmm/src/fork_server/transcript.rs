@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// Keeps a console. Clones keep the same one.
 #[derive(Clone, Default)]
-pub struct Kept(Rc<RefCell<State>>);
+pub(super) struct Kept(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
 }
 
 impl Kept {
-    pub fn transcript(&self) -> Transcript {
+    pub(super) fn transcript(&self) -> Transcript {
         let state = self.0.borrow();
         let start = state.bytes.len().saturating_sub(BYTES_MAX);
         Transcript {

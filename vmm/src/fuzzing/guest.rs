@@ -7,9 +7,9 @@
 #![allow(dead_code, reason = "each of its users needs a part of it")]
 
 /// Where RAM starts.
-pub const RAM: u64 = 0x4000_0000;
+pub(crate) const RAM: u64 = 0x4000_0000;
 /// RAM that a guest needs.
-pub const MEMORY_BYTES: u64 = 16 << 20;
+pub(crate) const MEMORY_BYTES: u64 = 16 << 20;
 /// Room for the code of each vCPU, from the start of RAM on.
 const CODE_BYTES: u64 = 0x1_0000;
 /// The header of an Image, in front of the first vCPU's code
@@ -17,57 +17,57 @@ const CODE_BYTES: u64 = 0x1_0000;
 const HEADER_BYTES: u64 = 64;
 
 /// Registers.
-pub const SMMU: u64 = 0x0905_0000;
-pub const ITS: u64 = 0x0808_0000;
-pub const DISTRIBUTOR: u64 = 0x0800_0000;
-pub const REDISTRIBUTORS: u64 = 0x080a_0000;
+pub(crate) const SMMU: u64 = 0x0905_0000;
+pub(crate) const ITS: u64 = 0x0808_0000;
+pub(crate) const DISTRIBUTOR: u64 = 0x0800_0000;
+pub(crate) const REDISTRIBUTORS: u64 = 0x080a_0000;
 /// Configuration space of the ZIP and of the test engine.
-pub const ZIP_CONFIG: u64 = 0x40_1000_8000;
-pub const ENGINE_CONFIG: u64 = 0x40_1001_0000;
+pub(crate) const ZIP_CONFIG: u64 = 0x40_1000_8000;
+pub(crate) const ENGINE_CONFIG: u64 = 0x40_1001_0000;
 /// Where [`Code::place_devices`] puts their BAR 0 and 2.
-pub const ENGINE_BARS: [u64; 2] = [0x80_0000_0000, 0x80_0100_0000];
-pub const ZIP_BARS: [u64; 2] = [0x80_0800_0000, 0x80_1000_0000];
+pub(crate) const ENGINE_BARS: [u64; 2] = [0x80_0000_0000, 0x80_0100_0000];
+pub(crate) const ZIP_BARS: [u64; 2] = [0x80_0800_0000, 0x80_1000_0000];
 
 /// Where the tables are.
-pub const COMMANDS: u64 = RAM + 0x10_0000;
-pub const COMMANDS_LOG2: u32 = 12;
-pub const STREAMS: u64 = RAM + 0x20_0000;
-pub const CONTEXT: u64 = RAM + 0x21_0000;
-pub const PAGES: u64 = RAM + 0x22_0000;
-pub const EVENTS: u64 = RAM + 0x23_0000;
-pub const ITS_COMMANDS: u64 = RAM + 0x30_0000;
-pub const ITS_COMMANDS_BYTES: u64 = 0x10_0000;
-pub const ITS_DEVICES: u64 = RAM + 0x40_0000;
-pub const ITS_COLLECTIONS: u64 = RAM + 0x41_0000;
-pub const ITS_TRANSLATIONS: u64 = RAM + 0x41_8000;
-pub const LPI_CONFIG: u64 = RAM + 0x42_0000;
-pub const LPI_PENDING: u64 = RAM + 0x44_0000;
-pub const ENGINE_RING: u64 = RAM + 0x50_0000;
-pub const ENGINE_COMPLETIONS: u64 = RAM + 0x58_0000;
-pub const ENGINE_NODE: u64 = RAM + 0x5c_0000;
+pub(crate) const COMMANDS: u64 = RAM + 0x10_0000;
+pub(crate) const COMMANDS_LOG2: u32 = 12;
+pub(crate) const STREAMS: u64 = RAM + 0x20_0000;
+pub(crate) const CONTEXT: u64 = RAM + 0x21_0000;
+pub(crate) const PAGES: u64 = RAM + 0x22_0000;
+pub(crate) const EVENTS: u64 = RAM + 0x23_0000;
+pub(crate) const ITS_COMMANDS: u64 = RAM + 0x30_0000;
+pub(crate) const ITS_COMMANDS_BYTES: u64 = 0x10_0000;
+pub(crate) const ITS_DEVICES: u64 = RAM + 0x40_0000;
+pub(crate) const ITS_COLLECTIONS: u64 = RAM + 0x41_0000;
+pub(crate) const ITS_TRANSLATIONS: u64 = RAM + 0x41_8000;
+pub(crate) const LPI_CONFIG: u64 = RAM + 0x42_0000;
+pub(crate) const LPI_PENDING: u64 = RAM + 0x44_0000;
+pub(crate) const ENGINE_RING: u64 = RAM + 0x50_0000;
+pub(crate) const ENGINE_COMPLETIONS: u64 = RAM + 0x58_0000;
+pub(crate) const ENGINE_NODE: u64 = RAM + 0x5c_0000;
 /// What vCPUs share, and write down.
-pub const SHARED: u64 = RAM + 0x60_0000;
+pub(crate) const SHARED: u64 = RAM + 0x60_0000;
 
 /// Instructions in a row.
 #[derive(Clone, Debug, Default)]
-pub struct Code(pub Vec<u32>);
+pub(crate) struct Code(pub Vec<u32>);
 
 /// A register that [`Code::store_to`] and its like use.
 const ADDRESS: u32 = 9;
 const VALUE: u32 = 8;
 
 /// Widths of a load or store: 2^n bytes.
-pub const WORD: u32 = 2;
-pub const DOUBLE: u32 = 3;
+pub(crate) const WORD: u32 = 2;
+pub(crate) const DOUBLE: u32 = 3;
 
 impl Code {
-    pub fn word(&mut self, word: u32) -> &mut Code {
+    pub(crate) fn word(&mut self, word: u32) -> &mut Code {
         self.0.push(word);
         self
     }
 
     /// MOVZ, MOVK.
-    pub fn set(&mut self, register: u32, value: u64) -> &mut Code {
+    pub(crate) fn set(&mut self, register: u32, value: u64) -> &mut Code {
         for quarter in 0..4 {
             let part = (value >> (16 * quarter)) as u32 & 0xffff;
             let opcode = if quarter == 0 {
@@ -83,44 +83,49 @@ impl Code {
     }
 
     /// STR (immediate, unsigned offset).
-    pub fn store(&mut self, width: u32, register: u32, base: u32, offset: u32) -> &mut Code {
+    pub(crate) fn store(&mut self, width: u32, register: u32, base: u32, offset: u32) -> &mut Code {
         self.word(0x3900_0000 | width << 30 | (offset >> width) << 10 | base << 5 | register)
     }
 
     /// LDR (immediate, unsigned offset).
-    pub fn load(&mut self, width: u32, register: u32, base: u32, offset: u32) -> &mut Code {
+    pub(crate) fn load(&mut self, width: u32, register: u32, base: u32, offset: u32) -> &mut Code {
         self.word(0x3940_0000 | width << 30 | (offset >> width) << 10 | base << 5 | register)
     }
 
-    pub fn store_to(&mut self, width: u32, address: u64, value: u64) -> &mut Code {
+    pub(crate) fn store_to(&mut self, width: u32, address: u64, value: u64) -> &mut Code {
         self.set(ADDRESS, address).set(VALUE, value);
         self.store(width, VALUE, ADDRESS, 0)
     }
 
-    pub fn load_from(&mut self, width: u32, address: u64) -> &mut Code {
+    pub(crate) fn load_from(&mut self, width: u32, address: u64) -> &mut Code {
         self.set(ADDRESS, address).load(width, VALUE, ADDRESS, 0)
     }
 
     /// ADD (immediate) of 64 bits.
-    pub fn add(&mut self, register: u32, from: u32, value: u32) -> &mut Code {
+    pub(crate) fn add(&mut self, register: u32, from: u32, value: u32) -> &mut Code {
         self.word(0x9100_0000 | value << 10 | from << 5 | register)
     }
 
     /// ADD, AND, EOR (shifted register) of 32 bits.
-    pub fn add_word(&mut self, register: u32, a: u32, b: u32) -> &mut Code {
+    pub(crate) fn add_word(&mut self, register: u32, a: u32, b: u32) -> &mut Code {
         self.word(0x0b00_0000 | b << 16 | a << 5 | register)
     }
 
-    pub fn and_word(&mut self, register: u32, a: u32, b: u32) -> &mut Code {
+    pub(crate) fn and_word(&mut self, register: u32, a: u32, b: u32) -> &mut Code {
         self.word(0x0a00_0000 | b << 16 | a << 5 | register)
     }
 
-    pub fn xor_word(&mut self, register: u32, a: u32, b: u32) -> &mut Code {
+    pub(crate) fn xor_word(&mut self, register: u32, a: u32, b: u32) -> &mut Code {
         self.word(0x4a00_0000 | b << 16 | a << 5 | register)
     }
 
     /// Does what is from index `start` on again, `times` in all. `counter` is a register of its own.
-    pub fn repeat(&mut self, times: u64, counter: u32, body: impl FnOnce(&mut Code)) -> &mut Code {
+    pub(crate) fn repeat(
+        &mut self,
+        times: u64,
+        counter: u32,
+        body: impl FnOnce(&mut Code),
+    ) -> &mut Code {
         self.set(counter, times);
         let start = self.0.len();
         body(self);
@@ -131,7 +136,7 @@ impl Code {
     }
 
     /// Does what is from index `start` on for ever.
-    pub fn forever(&mut self, body: impl FnOnce(&mut Code)) -> &mut Code {
+    pub(crate) fn forever(&mut self, body: impl FnOnce(&mut Code)) -> &mut Code {
         let start = self.0.len();
         body(self);
         let back = start.wrapping_sub(self.0.len()) as u32;
@@ -139,13 +144,13 @@ impl Code {
     }
 
     /// PSCI's CPU_ON, by HVC.
-    pub fn start_cpu(&mut self, cpu: u64) -> &mut Code {
+    pub(crate) fn start_cpu(&mut self, cpu: u64) -> &mut Code {
         self.set(0, 0xc400_0003).set(1, cpu).set(2, entry(cpu));
         self.set(3, 0).word(0xd400_0002)
     }
 
     /// The SMMU with its queues and a stream table; commands and streams are in memory.
-    pub fn start_smmu(&mut self) -> &mut Code {
+    pub(crate) fn start_smmu(&mut self) -> &mut Code {
         // Linear, 32 entries.
         self.store_to(DOUBLE, SMMU + 0x80, STREAMS);
         self.store_to(WORD, SMMU + 0x88, 5);
@@ -156,7 +161,7 @@ impl Code {
     }
 
     /// GIC and ITS, with all LPIs at the first vCPU.
-    pub fn start_its(&mut self) -> &mut Code {
+    pub(crate) fn start_its(&mut self) -> &mut Code {
         const VALID: u64 = 1 << 63;
         self.store_to(WORD, DISTRIBUTOR, 0x12);
         self.store_to(WORD, REDISTRIBUTORS + 0x14, 0);
@@ -174,7 +179,7 @@ impl Code {
     }
 
     /// Gives a function's BAR 0 and 2 their places and lets it answer and be master.
-    pub fn place_device(&mut self, config: u64, bars: [u64; 2]) -> &mut Code {
+    pub(crate) fn place_device(&mut self, config: u64, bars: [u64; 2]) -> &mut Code {
         for (offset, bar) in [(0x10, bars[0]), (0x18, bars[1])] {
             self.store_to(WORD, config + offset, bar & 0xffff_ffff);
             self.store_to(WORD, config + offset + 4, bar >> 32);
@@ -184,17 +189,17 @@ impl Code {
 }
 
 /// Where a vCPU starts.
-pub fn entry(cpu: u64) -> u64 {
+pub(crate) fn entry(cpu: u64) -> u64 {
     RAM + cpu * CODE_BYTES + if cpu == 0 { HEADER_BYTES } else { 0 }
 }
 
 /// What is in RAM when a guest starts.
 #[derive(Clone, Debug)]
-pub struct Guest(Vec<u8>);
+pub(crate) struct Guest(Vec<u8>);
 
 impl Guest {
     /// A guest whose first vCPU runs `code`.
-    pub fn new(code: &Code) -> Guest {
+    pub(crate) fn new(code: &Code) -> Guest {
         let mut header = [0; HEADER_BYTES as usize];
         // b to what is behind it
         header[..4].copy_from_slice(&(0x1400_0000 | (HEADER_BYTES / 4) as u32).to_le_bytes());
@@ -206,7 +211,7 @@ impl Guest {
         guest
     }
 
-    pub fn code(&mut self, cpu: u64, code: &Code) -> &mut Guest {
+    pub(crate) fn code(&mut self, cpu: u64, code: &Code) -> &mut Guest {
         let words: Vec<u8> = code.0.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert!(
             HEADER_BYTES + words.len() as u64 <= CODE_BYTES,
@@ -216,7 +221,7 @@ impl Guest {
     }
 
     /// Bytes in memory.
-    pub fn put(&mut self, address: u64, bytes: &[u8]) -> &mut Guest {
+    pub(crate) fn put(&mut self, address: u64, bytes: &[u8]) -> &mut Guest {
         let at = (address - RAM) as usize;
         let end = at + bytes.len();
         if self.0.len() < end {
@@ -226,13 +231,13 @@ impl Guest {
         self
     }
 
-    pub fn words(&mut self, address: u64, words: &[u64]) -> &mut Guest {
+    pub(crate) fn words(&mut self, address: u64, words: &[u64]) -> &mut Guest {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.put(address, &bytes)
     }
 
     /// A stream table, a context and a table of pages in which nothing is mapped.
-    pub fn streams(&mut self) -> &mut Guest {
+    pub(crate) fn streams(&mut self) -> &mut Guest {
         for stream in 0..32 {
             // V, Config 0b101: stage 1.
             self.words(STREAMS + 64 * stream, &[1 | 5 << 1 | CONTEXT, 0]);
@@ -243,14 +248,14 @@ impl Guest {
     }
 
     /// The start of RAM, and an Image.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// Guests that keep a device, or a vCPU, at work for as long as they can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hostile {
+pub(crate) enum Hostile {
     /// CMD_PREFETCH_ADDR of as many addresses as can be.
     Prefetches,
     /// CMD_TLBI_NSNH_ALL.
@@ -266,7 +271,7 @@ pub enum Hostile {
 }
 
 impl Hostile {
-    pub const ALL: [Hostile; 6] = [
+    pub(crate) const ALL: [Hostile; 6] = [
         Hostile::Prefetches,
         Hostile::TlbInvalidations,
         Hostile::ConfigInvalidations,
@@ -275,7 +280,7 @@ impl Hostile {
         Hostile::Chases,
     ];
 
-    pub fn guest(self) -> Guest {
+    pub(crate) fn guest(self) -> Guest {
         match self {
             Hostile::Prefetches => commands([0x02 | 1 << 32, 0x1f]),
             Hostile::TlbInvalidations => commands([0x30, 0]),

@@ -19,7 +19,7 @@ use crate::boot;
 use crate::engine::{Engine, Watch, soft};
 
 /// What to boot, for all guests of a measurement.
-pub struct Plan {
+pub(super) struct Plan {
     /// RAM in bytes.
     pub memory_bytes: u64,
     /// vCPUs.
@@ -98,7 +98,7 @@ impl Watch for Progress<'_> {
 
 /// Runs a script in a guest; `on_cell` is called for each cell that it reports. Once `told_to_end` is
 /// set, the guest ends.
-pub fn run(
+pub(super) fn run(
     plan: &Plan,
     script: &Script,
     told_to_end: &AtomicBool,

@@ -31,7 +31,7 @@ enum News {
 }
 
 /// Threads that wait for guests to run. They end when it is dropped.
-pub struct Pool<'a> {
+pub(super) struct Pool<'a> {
     guests: Sender<(usize, Arc<Script>)>,
     news: Receiver<News>,
     progress: &'a ProgressBar,
@@ -40,7 +40,7 @@ pub struct Pool<'a> {
 impl<'a> Pool<'a> {
     /// Starts as many threads, and waits until they are confined, if the process is. Then the calling
     /// thread may confine itself.
-    pub fn start<'scope>(
+    pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         threads: usize,
         plan: &'scope Plan,

@@ -16,17 +16,17 @@ use crate::config::GuestConfig;
 use crate::plan;
 
 /// Seed of a run that names none.
-pub const DEFAULT_SEED: u64 = 1;
+pub(crate) const DEFAULT_SEED: u64 = 1;
 
 /// What options name files for.
-pub struct Choices {
+pub(crate) struct Choices {
     plan: Plan,
     latency: LatencyModel,
 }
 
 impl Choices {
     /// Reads the files.
-    pub fn read(args: &MachineArgs) -> Result<Choices> {
+    pub(crate) fn read(args: &MachineArgs) -> Result<Choices> {
         let plan = args.plan.as_deref().map(plan::read).transpose()?;
         Ok(Choices {
             plan: plan.unwrap_or_default(),
@@ -35,7 +35,7 @@ impl Choices {
     }
 
     /// The same with a plan that is in no file.
-    pub fn with_plan(self, text: &str) -> Result<Choices> {
+    pub(crate) fn with_plan(self, text: &str) -> Result<Choices> {
         Ok(Choices {
             plan: Plan::parse(text)?,
             ..self
@@ -43,7 +43,7 @@ impl Choices {
     }
 
     /// Takes them from a bundle.
-    pub fn recorded(bundle: &Bundle) -> Result<Choices> {
+    pub(crate) fn recorded(bundle: &Bundle) -> Result<Choices> {
         let plan = bundle.plan.as_deref().map(Plan::parse).transpose();
         let latency = serde_json::from_value(bundle.latency.clone());
         Ok(Choices {
@@ -57,7 +57,7 @@ impl Choices {
 }
 
 /// The machine.
-pub fn machine(args: &MachineArgs, choices: Choices) -> Result<MachineConfig> {
+pub(crate) fn machine(args: &MachineArgs, choices: Choices) -> Result<MachineConfig> {
     let (accelerator, test_engine) = args.accelerators()?;
     let Choices { plan, latency } = choices;
     let mut smmu = plan.smmu.clone();
@@ -116,7 +116,7 @@ fn symbols_beside(args: &MachineArgs) -> Option<PathBuf> {
 }
 
 /// The same for the backtraces of a guest that hangs, which need them at the end only.
-pub fn symbol_source(args: &MachineArgs, machine: &MachineConfig) -> SymbolSource {
+pub(crate) fn symbol_source(args: &MachineArgs, machine: &MachineConfig) -> SymbolSource {
     if let Some(symbols) = &machine.symbols {
         return SymbolSource::ready(symbols.clone());
     }
@@ -125,7 +125,7 @@ pub fn symbol_source(args: &MachineArgs, machine: &MachineConfig) -> SymbolSourc
 }
 
 /// What it boots.
-pub fn guest(args: &MachineArgs) -> Result<GuestConfig> {
+pub(crate) fn guest(args: &MachineArgs) -> Result<GuestConfig> {
     let (kernel, initrd) = args.guest.files()?;
     Ok(GuestConfig {
         kernel,

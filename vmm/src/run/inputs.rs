@@ -16,7 +16,7 @@ use crate::config::GuestConfig;
 
 /// The inputs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// Stallbox's version.
     version: &'static str,
     /// Options and command, as they were given.
@@ -81,12 +81,16 @@ struct Latency {
 
 impl Inputs {
     /// What the guest's shell ran.
-    pub fn command(&self) -> Option<&str> {
+    pub(crate) fn command(&self) -> Option<&str> {
         self.command.as_deref()
     }
 
     /// Reads the files, which a confined process cannot.
-    pub fn of(args: &MachineArgs, machine: &MachineConfig, guest: &GuestConfig) -> Result<Inputs> {
+    pub(crate) fn of(
+        args: &MachineArgs,
+        machine: &MachineConfig,
+        guest: &GuestConfig,
+    ) -> Result<Inputs> {
         let latency = |option: &String| Latency {
             sha256: hash(Path::new(option)).ok(),
             option: option.clone(),
@@ -116,7 +120,7 @@ impl Inputs {
 
 impl Inputs {
     /// Of a run that is repeated.
-    pub fn repeated(args: &MachineArgs, bundle: &Bundle) -> Inputs {
+    pub(crate) fn repeated(args: &MachineArgs, bundle: &Bundle) -> Inputs {
         let named = |content: &Content| Named {
             path: content.paths.join(", "),
             sha256: content.sha256.clone(),
@@ -150,7 +154,7 @@ impl Named {
     }
 }
 
-pub fn hex(digest: &[u8]) -> String {
+pub(super) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

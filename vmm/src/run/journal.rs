@@ -15,7 +15,7 @@ use crate::control;
 
 /// What becomes of what comes from outside.
 #[derive(Default)]
-pub enum Journal {
+pub(crate) enum Journal {
     /// It is done and forgotten.
     #[default]
     None,
@@ -26,18 +26,18 @@ pub enum Journal {
 }
 
 /// A run to be repeated.
-pub struct Script {
+pub(crate) struct Script {
     turns: VecDeque<Turn>,
     end: End,
     difference: Difference,
 }
 
 /// Where the repetition goes another way, once it does.
-pub type Difference = Rc<RefCell<Option<String>>>;
+pub(crate) type Difference = Rc<RefCell<Option<String>>>;
 
 impl Script {
     /// What was recorded.
-    pub fn new(turns: Vec<Turn>, end: End, difference: Difference) -> Script {
+    pub(crate) fn new(turns: Vec<Turn>, end: End, difference: Difference) -> Script {
         Script {
             turns: turns.into(),
             end,
@@ -98,12 +98,12 @@ pub(crate) fn perform(inputs: &[Input], world: &World) {
 
 impl Journal {
     /// Whether a run is repeated.
-    pub fn is_replay(&self) -> bool {
+    pub(crate) fn is_replay(&self) -> bool {
         matches!(self, Journal::Replay(_))
     }
 
     /// Something came from outside.
-    pub fn note(&mut self, place: Option<Place>, world: &World, inputs: Vec<Input>) {
+    pub(crate) fn note(&mut self, place: Option<Place>, world: &World, inputs: Vec<Input>) {
         if let Journal::Record(turns) = self
             && let Some(place) = place
             && !inputs.is_empty()
@@ -118,7 +118,7 @@ impl Journal {
     }
 
     /// Does again what came at `place`; an outcome ends the run.
-    pub fn follow(&mut self, place: Option<Place>, world: &World) -> Option<Outcome> {
+    pub(crate) fn follow(&mut self, place: Option<Place>, world: &World) -> Option<Outcome> {
         match self {
             Journal::Replay(script) => script.follow(place, world),
             Journal::None | Journal::Record(_) => None,
@@ -126,7 +126,7 @@ impl Journal {
     }
 
     /// Where something came, or the host ended the run.
-    pub fn next_place(&self) -> Option<Place> {
+    pub(crate) fn next_place(&self) -> Option<Place> {
         let Journal::Replay(script) = self else {
             return None;
         };
@@ -140,7 +140,7 @@ fn link(hash: [u8; 32]) -> u16 {
 }
 
 /// Makes a chain of hashes along the trace.
-pub fn record_chain(tracer: &Tracer) -> Rc<RefCell<Chain>> {
+pub(crate) fn record_chain(tracer: &Tracer) -> Rc<RefCell<Chain>> {
     let chain = Rc::<RefCell<Chain>>::default();
     // Those that the machine's assembly has emitted are in the hash of all that follow.
     for _ in 0..tracer.summary().events {
@@ -157,7 +157,7 @@ pub fn record_chain(tracer: &Tracer) -> Rc<RefCell<Chain>> {
 }
 
 /// Holds the trace against a chain.
-pub fn follow_chain(tracer: &Tracer, chain: Chain, end: End) -> Difference {
+pub(crate) fn follow_chain(tracer: &Tracer, chain: Chain, end: End) -> Difference {
     let difference = Difference::default();
     let found = difference.clone();
     tracer.observe(Box::new(move |emitted| {

@@ -18,7 +18,7 @@ use crate::control::{Changes, Control};
 use crate::engine::Watch;
 
 /// The user, and the host's clock.
-pub struct Outside {
+pub(super) struct Outside {
     pub control: Option<Control>,
     pub terminal: Terminal,
     pub deadline: Option<Instant>,
@@ -154,7 +154,7 @@ impl Outside {
     }
 
     /// Has `alarm` called when there is something to see to before the next look is due.
-    pub fn set_alarm(&self, alarm: impl Fn() + Clone + Send + 'static) {
+    pub(super) fn set_alarm(&self, alarm: impl Fn() + Clone + Send + 'static) {
         for outlet in self.all_outlets() {
             outlet.set_alarm(alarm.clone());
         }
@@ -168,7 +168,7 @@ impl Outside {
 
     /// The run has ended. What it has yet to write to `outlets` and to standard error is waited for until
     /// the user leaves or the time limit is reached; not for long if nobody `waits`.
-    pub fn drain(&mut self, mut outlets: Vec<Outlet>, waits: bool) {
+    pub(super) fn drain(&mut self, mut outlets: Vec<Outlet>, waits: bool) {
         // The machine is done, and nothing is left to ask of it or to change.
         self.control = None;
         outlets.push(self.remarks.clone());

@@ -58,7 +58,7 @@ struct Report<'a> {
 }
 
 /// How a run ended.
-pub struct Ended {
+pub(crate) struct Ended {
     /// How; none if the engine failed.
     pub outcome: Option<Outcome>,
     /// Whether a command was asked for.
@@ -107,7 +107,7 @@ impl Case {
 
 impl Ended {
     /// The run is over: the engine has failed, or ended with `outcome`. Checkers say their last.
-    pub fn conclude(
+    pub(crate) fn conclude(
         world: &World,
         vcpus: &dyn Vcpus,
         outcome: Option<Outcome>,
@@ -139,7 +139,7 @@ impl Ended {
     }
 
     /// Whether somebody, or something, outside the guest has ended the run, and so waits for its end.
-    pub fn is_cut_short(&self) -> bool {
+    pub(crate) fn is_cut_short(&self) -> bool {
         let by_host = [Outcome::Timeout, Outcome::Quit, Outcome::Unheard];
         self.outcome
             .as_ref()
@@ -151,7 +151,7 @@ impl Ended {
     }
 
     /// Why the status is not 0.
-    pub fn message(&self, world: &World) -> Option<String> {
+    pub(crate) fn message(&self, world: &World) -> Option<String> {
         if self.status == 0 {
             return None;
         }
@@ -195,7 +195,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 /// What the user asked to be written.
-pub struct Outputs {
+pub(crate) struct Outputs {
     /// Standard output, if the guest's console is shown.
     pub console: Option<Outlet>,
     trace: Option<OutputFile>,
@@ -207,7 +207,7 @@ pub struct Outputs {
 impl Outputs {
     /// Opens all of them: once the process is confined, it opens no file any more. Readers of FIFOs are
     /// waited for until `is_over`.
-    pub fn open(args: &RunArgs, is_over: impl Fn() -> bool) -> Result<Outputs> {
+    pub(crate) fn open(args: &RunArgs, is_over: impl Fn() -> bool) -> Result<Outputs> {
         let open = |path: &Option<PathBuf>, option| {
             OutputFile::open_named(path.as_ref(), option, &is_over)
         };
@@ -221,12 +221,12 @@ impl Outputs {
     }
 
     /// Where the tracer writes.
-    pub fn trace(&self) -> Option<Outlet> {
+    pub(crate) fn trace(&self) -> Option<Outlet> {
         self.trace.as_ref().map(OutputFile::outlet)
     }
 
     /// The guest is about to start.
-    pub fn begin(&mut self) -> Result<(), OutputError> {
+    pub(crate) fn begin(&mut self) -> Result<(), OutputError> {
         let mut files = [
             &mut self.trace,
             &mut self.summary,
@@ -243,18 +243,18 @@ impl Outputs {
     }
 
     /// Where all of it goes.
-    pub fn outlets(&self) -> Vec<Outlet> {
+    pub(crate) fn outlets(&self) -> Vec<Outlet> {
         let files = self.files().map(OutputFile::outlet);
         self.console.iter().cloned().chain(files).collect()
     }
 
     /// Whether one of them cannot be written any more.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.outlets().iter().any(Outlet::has_failed)
     }
 
     /// What could not be written, and why.
-    pub fn failures(&self) -> Vec<OutputError> {
+    pub(crate) fn failures(&self) -> Vec<OutputError> {
         let console = self.console.as_ref().map(Outlet::finish);
         let console = console.and_then(Result::err).map(stdout_error);
         let files = self.files().filter_map(|file| file.finish().err());
@@ -262,7 +262,7 @@ impl Outputs {
     }
 
     /// Writes the bundle.
-    pub fn record(&self, bundle: &Bundle) {
+    pub(crate) fn record(&self, bundle: &Bundle) {
         // The outlet keeps why it cannot be written.
         let _ = self
             .record
@@ -271,7 +271,7 @@ impl Outputs {
     }
 
     /// Fills all of them, and writes what is read at once.
-    pub fn fill(
+    pub(crate) fn fill(
         &self,
         engine: &dyn Engine,
         world: &World,
@@ -316,7 +316,7 @@ impl Outputs {
 const SEEN_MAX: usize = 10;
 
 /// Says on standard error what did not go as asked; `shown` tells whether the user has seen the console.
-pub fn tell(ended: &Ended, shown: bool, world: &World) {
+pub(crate) fn tell(ended: &Ended, shown: bool, world: &World) {
     let reports = world.checkers.reports();
     if reports > 0 {
         let unshown = match world.checkers.unshown() {

@@ -31,7 +31,7 @@ const ENDS_MAX: u32 = 10;
 
 /// What the user did.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Key {
+pub(super) enum Key {
     /// Typed for the guest.
     Bytes(Vec<u8>),
     /// Ctrl-A X.
@@ -43,10 +43,11 @@ pub enum Key {
 }
 
 /// What is told then.
-pub const STUCK: &str = "stallbox: Ctrl-C goes to the guest; Ctrl-A X leaves, Ctrl-A H tells more";
+pub(super) const STUCK: &str =
+    "stallbox: Ctrl-C goes to the guest; Ctrl-A X leaves, Ctrl-A H tells more";
 
 /// What Ctrl-A H shows.
-pub const KEYS: &str = "\
+pub(super) const KEYS: &str = "\
 stallbox: after Ctrl-A:
   X            leaves: the run ends
   H            shows this
@@ -56,7 +57,7 @@ controlling terminal, such as one that an initrd of your own starts on /dev/cons
 `setsid sh -c 'exec sh </dev/ttyS0 >/dev/ttyS0 2>&1'`, or busybox's `setsid cttyhack sh`.";
 
 /// The host's standard input, if it belongs to the guest.
-pub struct Terminal {
+pub(super) struct Terminal {
     stdin: Option<Stdin>,
     /// It is a terminal, and in raw mode; otherwise a pipe or a file.
     raw: bool,
@@ -81,7 +82,7 @@ struct Ended {
 impl Terminal {
     /// Takes the terminal, if there is one. Input that is not a terminal's goes to the guest only
     /// if it is `interactive`: a guest that runs a command must not depend on it.
-    pub fn open(interactive: bool) -> Result<Terminal> {
+    pub(super) fn open(interactive: bool) -> Result<Terminal> {
         let stdin = std::io::stdin();
         let raw = stdin.is_terminal();
         if !raw && !interactive {
@@ -107,18 +108,18 @@ impl Terminal {
     }
 
     /// Whether a person is at the other end.
-    pub fn is_interactive(&self) -> bool {
+    pub(super) fn is_interactive(&self) -> bool {
         self.raw && self.stdin.is_some()
     }
 
     /// What becomes readable when something has been typed; `None` once the input has ended.
-    pub fn input(&self) -> Option<RawFd> {
+    pub(super) fn input(&self) -> Option<RawFd> {
         let stdin = self.stdin.as_ref()?;
         self.ended.is_none().then(|| stdin.as_raw_fd())
     }
 
     /// What has been typed since the last call.
-    pub fn poll(&mut self) -> Vec<Key> {
+    pub(super) fn poll(&mut self) -> Vec<Key> {
         if self.end_is_due().is_some_and(|due| due <= Instant::now()) {
             return Vec::from_iter(self.end_again());
         }
@@ -150,13 +151,13 @@ impl Terminal {
     }
 
     /// When the guest is to be told again that its input has ended.
-    pub fn end_is_due(&self) -> Option<Instant> {
+    pub(super) fn end_is_due(&self) -> Option<Instant> {
         let ended = self.ended.as_ref().filter(|ended| ended.left > 0)?;
         Some(ended.again)
     }
 
     /// Tells the guest again that its input has ended, if it has.
-    pub fn end_again(&mut self) -> Option<Key> {
+    pub(super) fn end_again(&mut self) -> Option<Key> {
         let ended = self.ended.as_mut().filter(|ended| ended.left > 0)?;
         ended.left -= 1;
         ended.again = Instant::now() + END_INTERVAL;
@@ -164,7 +165,7 @@ impl Terminal {
     }
 
     /// Gives the terminal back for a while.
-    pub fn pause(&mut self) {
+    pub(super) fn pause(&mut self) {
         if let Some(stdin) = self.stdin.as_ref().filter(|_| self.raw) {
             // Nothing can be done for a terminal that will not be set back.
             let _ = stdin.lock().set_canon_mode();
@@ -172,14 +173,14 @@ impl Terminal {
     }
 
     /// Takes the terminal again after [`Terminal::pause`].
-    pub fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         if let Some(stdin) = self.stdin.as_ref().filter(|_| self.raw) {
             let _ = stdin.lock().set_raw_mode();
         }
     }
 
     /// Gives the terminal back.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.pause();
         self.stdin = None;
     }

@@ -10,7 +10,7 @@ use crate::run::bundle::Line;
 const MEMORY_MIB: &[u64] = &[96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096];
 
 /// The run as it was recorded, and what it has.
-pub struct Whole {
+pub(super) struct Whole {
     pub bundle: Bundle,
     /// In the order of [`Place`].
     pub dimensions: Vec<Dimension>,
@@ -32,7 +32,7 @@ enum Place {
 }
 
 impl Whole {
-    pub fn of(bundle: Bundle) -> Result<Whole> {
+    pub(super) fn of(bundle: Bundle) -> Result<Whole> {
         let line = Line::of(&bundle)?;
         let machine = &line.run.machine;
         // One that no child can become is refused here, and not candidate by candidate.
@@ -76,7 +76,7 @@ impl Whole {
     }
 
     /// The bundle of a run with less: its journal and end are those of the whole.
-    pub fn make(&self, candidate: &Candidate) -> Result<Bundle> {
+    pub(super) fn make(&self, candidate: &Candidate) -> Result<Bundle> {
         let mut bundle = self.bundle.clone();
         if let Some(plan) = &self.plan {
             let kept = candidate.kept(Place::Rules as usize);

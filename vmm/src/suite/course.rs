@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// A group with all that it takes to run it.
-pub struct Planned {
+pub(super) struct Planned {
     /// The scenario's file.
     pub scenario: String,
     /// What of it.
@@ -125,7 +125,7 @@ impl Active {
 }
 
 /// All runs.
-pub struct Course<'a> {
+pub(super) struct Course<'a> {
     args: &'a ResultsArgs,
     told_to_end: Arc<AtomicBool>,
     /// Bundles.
@@ -136,7 +136,7 @@ pub struct Course<'a> {
 type Tell<'a> = &'a mut dyn FnMut(&Case) -> Result<()>;
 
 impl Course<'_> {
-    pub fn open(args: &ResultsArgs, told_to_end: Arc<AtomicBool>) -> Result<Course<'_>> {
+    pub(super) fn open(args: &ResultsArgs, told_to_end: Arc<AtomicBool>) -> Result<Course<'_>> {
         Ok(Course {
             args,
             told_to_end,
@@ -145,17 +145,17 @@ impl Course<'_> {
     }
 
     /// Whether somebody has ended it.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.told_to_end.load(Ordering::Relaxed)
     }
 
     /// What could not be written is an error.
-    pub fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.out.finish()
     }
 
     /// Runs all of them, and gives their results.
-    pub fn go(&mut self, planned: Vec<Planned>, tell: Tell<'_>) -> Result<Vec<Case>> {
+    pub(super) fn go(&mut self, planned: Vec<Planned>, tell: Tell<'_>) -> Result<Vec<Case>> {
         let jobs = self.args.jobs.count();
         let mut results: Vec<Vec<Case>> = planned.iter().map(|_| Vec::new()).collect();
         let mut is_done = vec![false; planned.len()];

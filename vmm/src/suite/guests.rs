@@ -11,7 +11,7 @@ use super::read::Read;
 use crate::image;
 
 /// Finds and builds, each thing once.
-pub struct Guests {
+pub(super) struct Guests {
     root: PathBuf,
     /// Builds images that have a name and were not built.
     builds: bool,
@@ -20,7 +20,7 @@ pub struct Guests {
 }
 
 impl Guests {
-    pub fn new(builds: bool) -> Result<Guests> {
+    pub(super) fn new(builds: bool) -> Result<Guests> {
         Ok(Guests {
             root: guest_images::source_root()?,
             builds,
@@ -29,7 +29,7 @@ impl Guests {
     }
 
     /// The options that name what a group boots.
-    pub fn words(&mut self, scenario: &Read, group: &Group) -> Result<Vec<String>> {
+    pub(super) fn words(&mut self, scenario: &Read, group: &Group) -> Result<Vec<String>> {
         let kernel = &group.kernel;
         match &kernel.guest {
             Guest::Image(name) => {
@@ -92,7 +92,7 @@ impl Guests {
 }
 
 /// Builds an image, told on standard error.
-pub fn build(
+pub(super) fn build(
     root: &Path,
     name: &str,
     definition: Option<Definition>,

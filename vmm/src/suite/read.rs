@@ -19,7 +19,7 @@ const ELSEWHERE: &[&str] = &["image", "kernel", "initrd", "plan"];
 const PATHS: &[&str] = &["add", "symbols", "latency"];
 
 /// The scenarios that are meant.
-pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -51,7 +51,7 @@ fn command() -> Command {
 }
 
 /// What a machine has.
-pub fn options() -> Vec<OptionInfo> {
+pub(super) fn options() -> Vec<OptionInfo> {
     let command = command();
     let options = command.get_arguments().filter_map(|option| {
         let name = option.get_long()?;
@@ -91,7 +91,7 @@ fn check(option: &str, setting: &Setting) -> Result<(), String> {
 }
 
 /// A scenario of a file.
-pub struct Read {
+pub(super) struct Read {
     /// The file.
     pub path: PathBuf,
     /// What is in it.
@@ -100,7 +100,7 @@ pub struct Read {
 
 impl Read {
     /// Reads one. Mistakes in it are told with their lines.
-    pub fn file(path: &Path) -> Result<Read> {
+    pub(super) fn file(path: &Path) -> Result<Read> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the scenario {}", path.display()))?;
         let scenario = Scenario::parse(&text, &options(), &check)
@@ -147,14 +147,14 @@ impl Read {
     }
 
     /// Leaves out cases of other names, if any is named.
-    pub fn only(&mut self, cases: &[String]) {
+    pub(super) fn only(&mut self, cases: &[String]) {
         let is_meant = |group: &Group| group.case.as_ref().is_some_and(|it| cases.contains(it));
         let groups = &mut self.scenario.groups;
         groups.retain(|group| cases.is_empty() || is_meant(group));
     }
 
     /// A path that the scenario names: from its own folder.
-    pub fn beside(&self, path: &Path) -> PathBuf {
+    pub(super) fn beside(&self, path: &Path) -> PathBuf {
         match self.path.parent() {
             Some(folder) => folder.join(path),
             None => path.to_owned(),
@@ -198,7 +198,7 @@ impl Read {
     }
 
     /// A group as it is run. `guest` is what boots, or why nothing does.
-    pub fn plan(&self, group: &Group, guest: Result<Vec<String>>) -> Planned {
+    pub(super) fn plan(&self, group: &Group, guest: Result<Vec<String>>) -> Planned {
         let made = guest.and_then(|guest| {
             let mut arguments = match &group.seeds {
                 None => vec!["run".to_owned()],
@@ -230,7 +230,7 @@ impl Read {
     }
 
     /// What its runs are.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let mut text = format!("{}: {}\n", self.path.display(), self.scenario.title);
         for group in &self.scenario.groups {
             let runs = match &group.seeds {

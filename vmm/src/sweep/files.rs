@@ -23,7 +23,7 @@ const BESIDE: &[&str] = &[
 const BESIDE_ALONE: &[&str] = &["--quiet", "--unconfined"];
 
 /// The command line without what differs from one part of a sweep to the other.
-pub fn arguments(all: &[String]) -> Vec<String> {
+pub(super) fn arguments(all: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut left = all.iter();
     while let Some(argument) = left.next() {
@@ -47,7 +47,7 @@ pub fn arguments(all: &[String]) -> Vec<String> {
 }
 
 /// Where results go.
-pub struct Files {
+pub(super) struct Files {
     json: Option<OutputFile>,
     junit: Option<OutputFile>,
     /// Of the sweep, in JUnit.
@@ -58,7 +58,7 @@ pub struct Files {
 
 impl Files {
     /// Opens all of them.
-    pub fn open(args: &RunsArgs) -> Result<Files> {
+    pub(super) fn open(args: &RunsArgs) -> Result<Files> {
         Ok(Files {
             out: OutputFolder::open(args.out.as_ref())?,
             json: OutputFile::open_named(args.json.as_ref(), "--json", || false)?,
@@ -68,17 +68,17 @@ impl Files {
     }
 
     /// From here on what was in them is gone.
-    pub fn begin(&mut self) -> Result<(), OutputError> {
+    pub(super) fn begin(&mut self) -> Result<(), OutputError> {
         let mut files = [&mut self.json, &mut self.junit];
         let mut files = files.iter_mut().filter_map(|file| file.as_mut());
         files.try_for_each(OutputFile::begin)
     }
 
-    pub fn header(&self, header: &Header) {
+    pub(super) fn header(&self, header: &Header) {
         self.line(header);
     }
 
-    pub fn run(&self, run: &Run) {
+    pub(super) fn run(&self, run: &Run) {
         self.line(run);
     }
 
@@ -88,14 +88,14 @@ impl Files {
         }
     }
 
-    pub fn junit(&self, sweep: &Sweep) {
+    pub(super) fn junit(&self, sweep: &Sweep) {
         let _ = self.junit.as_ref().map(|file| {
             file.fill(|out| sweep.junit(&self.name, out).map_err(std::io::Error::other))
         });
     }
 
     /// Writes the bundle of the first run that failed in this way: its name.
-    pub fn bundle(&mut self, signature: &str, number: u64, done: &Done) -> Option<String> {
+    pub(super) fn bundle(&mut self, signature: &str, number: u64, done: &Done) -> Option<String> {
         if done.bundle.is_empty() {
             return None;
         }
@@ -105,7 +105,7 @@ impl Files {
     }
 
     /// For a person, who wants to know where bundles are.
-    pub fn with_paths(&self, sweep: &Sweep) -> Sweep {
+    pub(super) fn with_paths(&self, sweep: &Sweep) -> Sweep {
         let mut sweep = sweep.clone();
         for name in sweep.runs.iter_mut().filter_map(|run| run.bundle.as_mut()) {
             if let Some(path) = self.out.path(name) {
@@ -116,7 +116,7 @@ impl Files {
     }
 
     /// What could not be written is an error.
-    pub fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         for file in [&self.json, &self.junit].into_iter().flatten() {
             file.finish()?;
         }

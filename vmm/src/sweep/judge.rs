@@ -12,7 +12,7 @@ const NO_MEMORY: &[&str] = &["memory allocation of ", "Cannot allocate memory"];
 const SIGABRT: i32 = 6;
 
 /// The run's line in the results.
-pub fn judge(number: u64, done: &Done) -> Run {
+pub(crate) fn judge(number: u64, done: &Done) -> Run {
     let evidence = evidence(done);
     let mut run = Run::new(number, &evidence);
     if let Some(report) = &done.report {

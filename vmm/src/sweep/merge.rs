@@ -13,7 +13,7 @@ use crate::cli::MergeArgs;
 use crate::output::OutputFile;
 
 /// Joins them, and gives Stallbox's exit status: what a sweep in one piece would have given.
-pub fn merge(args: &MergeArgs) -> Result<u8> {
+pub(super) fn merge(args: &MergeArgs) -> Result<u8> {
     let mut parts = Vec::new();
     for path in &args.files {
         let name = path.display().to_string();

@@ -11,7 +11,7 @@ use stallbox_sweep::Progress;
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A line at a terminal; elsewhere a line from time to time.
-pub struct Bar {
+pub(super) struct Bar {
     quiet: bool,
     bar: Option<ProgressBar>,
     began: Instant,
@@ -20,7 +20,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    pub fn new(quiet: bool) -> Bar {
+    pub(super) fn new(quiet: bool) -> Bar {
         let bar = (!quiet && stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template("{msg}");
             ProgressBar::new_spinner().with_style(style.expect("the template is well-formed"))
@@ -35,19 +35,19 @@ impl Bar {
     }
 
     /// The guest is on its way to where runs begin.
-    pub fn boots(&self) {
+    pub(super) fn boots(&self) {
         self.show("the guest boots");
     }
 
     /// The runs begin.
-    pub fn begin(&mut self, total: u64) {
+    pub(super) fn begin(&mut self, total: u64) {
         self.total = total;
         self.began = Instant::now();
         self.told = self.began;
     }
 
     /// So many have ended.
-    pub fn is_at(&mut self, done: usize, failures: u64, signatures: usize) {
+    pub(super) fn is_at(&mut self, done: usize, failures: u64, signatures: usize) {
         let progress = Progress {
             done: done as u64,
             total: self.total,
@@ -71,7 +71,7 @@ impl Bar {
     }
 
     /// Tells something that stays.
-    pub fn tell(&self, text: &str) {
+    pub(super) fn tell(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.suspend(|| tell!("{text}")),
@@ -80,7 +80,7 @@ impl Bar {
     }
 
     /// Nothing more is to be shown.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

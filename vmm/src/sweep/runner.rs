@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const STARTS_MAX: u32 = 3;
 
 /// Runs, begun one after the other.
-pub struct Runner {
+pub(crate) struct Runner {
     spec: Spec,
     server: Option<ForkServer>,
     /// The machine's time where runs begin, and what it was made of.
@@ -30,7 +30,7 @@ pub struct Runner {
 
 impl Runner {
     /// A runner; its fork server boots meanwhile.
-    pub fn new(spec: Spec) -> Result<Runner> {
+    pub(crate) fn new(spec: Spec) -> Result<Runner> {
         let mut runner = Runner {
             spec,
             server: None,
@@ -51,17 +51,17 @@ impl Runner {
     }
 
     /// The machine's time where runs begin, once it is there, and SHA-256 of what it was made of.
-    pub fn begins(&self) -> Option<&(u64, BTreeMap<String, String>)> {
+    pub(crate) fn begins(&self) -> Option<&(u64, BTreeMap<String, String>)> {
         self.begins.as_ref()
     }
 
     /// How many have begun and are not done.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.len()
     }
 
     /// Begins a run, which does these requests first. Those are numbered in ascending order.
-    pub fn begin(&mut self, number: u64, requests: Vec<String>) -> Result<()> {
+    pub(crate) fn begin(&mut self, number: u64, requests: Vec<String>) -> Result<()> {
         self.running.insert(number, requests.clone());
         self.tell(number, requests)
     }
@@ -79,7 +79,7 @@ impl Runner {
 
     /// Waits a moment, and takes what has ended meanwhile. A run that does not come to where others begin is an
     /// error.
-    pub fn wait(&mut self) -> Result<()> {
+    pub(crate) fn wait(&mut self) -> Result<()> {
         self.listen(INTERVAL)?;
         if let Some(report) = self.missed.take() {
             bail!(
@@ -94,12 +94,12 @@ impl Runner {
     }
 
     /// How the run ended, if it did not come to where others begin.
-    pub fn missed(&mut self) -> Option<Box<Report>> {
+    pub(crate) fn missed(&mut self) -> Option<Box<Report>> {
         self.missed.take()
     }
 
     /// Waits for `limit` at most, and takes what has ended meanwhile.
-    pub fn listen(&mut self, limit: Duration) -> Result<()> {
+    pub(crate) fn listen(&mut self, limit: Duration) -> Result<()> {
         let server = self.server.as_ref().context("there is no fork server")?;
         match server.next(limit) {
             Ok(None) => Ok(()),
@@ -136,13 +136,13 @@ impl Runner {
     }
 
     /// Runs that are under way are not waited for any more.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.server = None;
         self.running.clear();
     }
 
     /// The next run in order that is done: all with lower numbers were handed out.
-    pub fn take(&mut self) -> Option<(u64, Done)> {
+    pub(crate) fn take(&mut self) -> Option<(u64, Done)> {
         let (&first, _) = self.done.first_key_value()?;
         let is_next = self
             .running

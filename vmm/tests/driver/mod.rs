@@ -15,29 +15,29 @@ use stallbox_smmu::testing::{USER_RW, cd_sva, ste_stage1};
 use stallbox_timeline::Time;
 use vm_memory::{Bytes, GuestAddress};
 
-pub const PROGRAM: u64 = RAM_BASE + 0x1000;
-pub const STORES: u64 = RAM_BASE + 0x2000;
-pub const COMMAND_QUEUE: u64 = RAM_BASE + 0x3000;
-pub const EVENT_QUEUE: u64 = RAM_BASE + 0x4000;
-pub const PAGE_REQUEST_QUEUE: u64 = RAM_BASE + 0x5000;
-pub const CONTEXT_TABLE: u64 = RAM_BASE + 0x6000;
-pub const STREAM_TABLE: u64 = RAM_BASE + 0x8000;
-pub const TABLES: u64 = RAM_BASE + 0x1_0000;
-pub const RINGS: u64 = RAM_BASE + 0x2_0000;
+pub(crate) const PROGRAM: u64 = RAM_BASE + 0x1000;
+pub(crate) const STORES: u64 = RAM_BASE + 0x2000;
+pub(crate) const COMMAND_QUEUE: u64 = RAM_BASE + 0x3000;
+pub(crate) const EVENT_QUEUE: u64 = RAM_BASE + 0x4000;
+pub(crate) const PAGE_REQUEST_QUEUE: u64 = RAM_BASE + 0x5000;
+pub(crate) const CONTEXT_TABLE: u64 = RAM_BASE + 0x6000;
+pub(crate) const STREAM_TABLE: u64 = RAM_BASE + 0x8000;
+pub(crate) const TABLES: u64 = RAM_BASE + 0x1_0000;
+pub(crate) const RINGS: u64 = RAM_BASE + 0x2_0000;
 
 /// Addresses of the process: its rings are mapped, its data is not.
-pub const SUBMISSION: u64 = 0x1000;
-pub const COMPLETION: u64 = 0x2000;
-pub const DATA: u64 = 0x5000;
-pub const PASID: u32 = 1;
+pub(crate) const SUBMISSION: u64 = 0x1000;
+pub(crate) const COMPLETION: u64 = 0x2000;
+pub(crate) const DATA: u64 = 0x5000;
+pub(crate) const PASID: u32 = 1;
 
-pub const ZIP_BAR: u64 = PCI_MEMORY_32.base;
-pub const ENGINE_BAR: u64 = PCI_MEMORY_64.base;
-pub const ENGINE_PAGES: u64 = PCI_MEMORY_64.base + 0x1000_0000;
+pub(crate) const ZIP_BAR: u64 = PCI_MEMORY_32.base;
+pub(crate) const ENGINE_BAR: u64 = PCI_MEMORY_64.base;
+pub(crate) const ENGINE_PAGES: u64 = PCI_MEMORY_64.base + 0x1000_0000;
 
 /// A trace that the test can look at.
 #[derive(Clone, Default)]
-pub struct Trace(pub Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Trace(pub Rc<RefCell<Vec<u8>>>);
 
 impl Write for Trace {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -52,7 +52,7 @@ impl Write for Trace {
 
 /// What the program does.
 #[derive(Clone, Copy, Debug)]
-pub enum Do {
+pub(crate) enum Do {
     /// Stores 32 bits at an address.
     Store(u64, u32),
     /// Goes round in a loop of two instructions.
@@ -62,35 +62,35 @@ pub enum Do {
 }
 
 /// The driver's side, from the CPUs' bus.
-pub struct Driver<'a>(pub &'a World);
+pub(crate) struct Driver<'a>(pub &'a World);
 
 impl Driver<'_> {
-    pub fn store(&self, at: u64, words: &[u64]) {
+    pub(crate) fn store(&self, at: u64, words: &[u64]) {
         for (word, at) in words.iter().zip((at..).step_by(8)) {
             self.0.ram.write_obj(*word, GuestAddress(at)).unwrap();
         }
     }
 
-    pub fn write(&self, address: u64, data: &[u8]) {
+    pub(crate) fn write(&self, address: u64, data: &[u8]) {
         assert!(self.0.write_device(Time::ZERO, address, data));
     }
 
-    pub fn write32(&self, address: u64, value: u32) {
+    pub(crate) fn write32(&self, address: u64, value: u32) {
         self.write(address, &value.to_le_bytes());
     }
 
-    pub fn read32(&self, address: u64) -> u32 {
+    pub(crate) fn read32(&self, address: u64) -> u32 {
         let mut data = [0; 4];
         assert!(self.0.read_device(Time::ZERO, address, &mut data));
         u32::from_le_bytes(data)
     }
 
-    pub fn config(&self, requester: RequesterId, offset: u64) -> u64 {
+    pub(crate) fn config(&self, requester: RequesterId, offset: u64) -> u64 {
         PCI_ECAM.base + (u64::from(requester.0) << 12) + offset
     }
 
     /// Where an extended capability is; `None` if the function has none.
-    pub fn extended(&self, requester: RequesterId, id: u32) -> Option<u64> {
+    pub(crate) fn extended(&self, requester: RequesterId, id: u32) -> Option<u64> {
         let mut at = 0x100;
         while at != 0 {
             let header = self.read32(self.config(requester, at));
@@ -103,7 +103,7 @@ impl Driver<'_> {
     }
 
     /// As arm_smmu_device_reset does, with one process at each device.
-    pub fn start_smmu(&self, fault: FaultMode) {
+    pub(crate) fn start_smmu(&self, fault: FaultMode) {
         let base = |at: u64, log2: u64| (at | 1 << 62 | log2).to_le_bytes();
         self.write(SMMU.base + 0x80, &base(STREAM_TABLE, 0));
         self.write32(SMMU.base + 0x88, 6);
@@ -137,7 +137,7 @@ impl Driver<'_> {
         }
     }
 
-    pub fn start_functions(&self) {
+    pub(crate) fn start_functions(&self) {
         for (requester, bars) in [
             (ACCELERATOR, vec![(0x18, ZIP_BAR)]),
             (TEST_ENGINE, vec![(0x10, ENGINE_BAR), (0x18, ENGINE_PAGES)]),
@@ -174,7 +174,7 @@ impl Driver<'_> {
     }
 
     /// A program that does these things, and waits.
-    pub fn start_program(&self, things: &[Do]) -> EntryState {
+    pub(crate) fn start_program(&self, things: &[Do]) -> EntryState {
         let words: Vec<u64> = things
             .iter()
             .flat_map(|thing| match *thing {

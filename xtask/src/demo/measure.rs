@@ -23,7 +23,7 @@ const LAST_LINES: usize = 25;
 
 /// What `faultbench` reports; the top of guest-images/guest/programs/faultbench.c explains the figures.
 #[derive(Debug, Deserialize)]
-pub struct Bench {
+pub(super) struct Bench {
     pub cells: Vec<BenchCell>,
     pub cpu_fault_ns: u64,
     pub iopf_ns: u64,
@@ -34,7 +34,7 @@ pub struct Bench {
 
 /// One kind and size of memory.
 #[derive(Debug, Deserialize)]
-pub struct BenchCell {
+pub(super) struct BenchCell {
     pub memory: String,
     pub bytes: u64,
     pub ops: u64,
@@ -45,7 +45,7 @@ pub struct BenchCell {
 }
 
 #[derive(Debug, Deserialize)]
-pub struct BenchLatency {
+pub(super) struct BenchLatency {
     pub min: u64,
     pub p50: u64,
     pub p99: u64,
@@ -54,7 +54,7 @@ pub struct BenchLatency {
 
 /// What `stallbox run --summary` writes, as far as it matters here.
 #[derive(Debug, Deserialize)]
-pub struct Summary {
+pub(super) struct Summary {
     pub trace_hash: String,
     pub device_faults: u64,
     pub smmu_stall_records: u64,
@@ -64,7 +64,7 @@ pub struct Summary {
 
 /// How long the device's transactions waited for software.
 #[derive(Debug, Deserialize)]
-pub struct Quantiles {
+pub(super) struct Quantiles {
     pub p50: u64,
     pub p99: u64,
     pub max: u64,
@@ -72,7 +72,7 @@ pub struct Quantiles {
 
 /// One run.
 #[derive(Debug)]
-pub struct Measured {
+pub(super) struct Measured {
     pub bench: Bench,
     pub summary: Summary,
     /// Host time to the command's first line, and to the end.
@@ -81,7 +81,7 @@ pub struct Measured {
 }
 
 /// Runs `faultbench` in a guest.
-pub fn measure(stallbox: &Path, ops: u32) -> Result<Measured> {
+pub(super) fn measure(stallbox: &Path, ops: u32) -> Result<Measured> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let summary = folder.path().join("summary.json");
     let results = folder.path().join("results.jsonl");

@@ -7,7 +7,7 @@ use super::measure::{BenchCell, Measured};
 
 /// The whole report. The names are the file's, and others read them: they do not change.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     pub cells: Vec<Cell>,
     pub cpu_fault_ns: u64,
     pub iopf_ns: u64,
@@ -19,7 +19,7 @@ pub struct Report {
 
 /// One kind and size of memory.
 #[derive(Debug, Serialize)]
-pub struct Cell {
+pub(super) struct Cell {
     pub memory: String,
     pub bytes: u64,
     pub ops: u64,
@@ -29,7 +29,7 @@ pub struct Cell {
 
 /// Of one operation, from the doorbell to the completion.
 #[derive(Debug, Serialize)]
-pub struct Latency {
+pub(super) struct Latency {
     pub min: u64,
     pub p50: u64,
     pub p99: u64,
@@ -38,7 +38,7 @@ pub struct Latency {
 
 /// The same faults, counted in three places.
 #[derive(Debug, Serialize)]
-pub struct Faults {
+pub(super) struct Faults {
     /// Waits for software in the device's trace.
     pub device: u64,
     /// Records of stalls in the SMMU's event queue.
@@ -50,13 +50,13 @@ pub struct Faults {
 
 /// What ran.
 #[derive(Debug, Serialize)]
-pub struct Guest {
+pub(super) struct Guest {
     pub kernel: String,
     pub boot_ns: u64,
 }
 
 impl Report {
-    pub fn new(measured: &Measured) -> Result<Report> {
+    pub(super) fn new(measured: &Measured) -> Result<Report> {
         let bench = &measured.bench;
         Ok(Report {
             cells: bench.cells.iter().map(Cell::new).collect(),
@@ -100,12 +100,12 @@ impl Cell {
 
 impl Faults {
     /// Whether all three counts are one.
-    pub fn agree(&self) -> bool {
+    pub(super) fn agree(&self) -> bool {
         self.device == self.smmu && self.smmu == self.guest
     }
 
     /// An error if they disagree, or if there was nothing to count.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if !self.agree() {
             bail!(
                 "the counts of IO page faults disagree: {} in the device's trace, {} in the \
@@ -123,14 +123,14 @@ impl Faults {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::super::measure::{Bench, Summary};
     use super::*;
 
     /// A run as `faultbench` and `--summary` describe it.
-    pub fn sample() -> Measured {
+    pub(crate) fn sample() -> Measured {
         let bench: Bench = serde_json::from_str(
             r#"{"cells":[
                 {"memory":"untouched","bytes":4096,"ops":100,"iopf":200,

@@ -11,7 +11,7 @@ const HEADER: [&str; 9] = [
 ];
 
 /// The table and what belongs below it.
-pub fn render(report: &Report, measured: &Measured) -> String {
+pub(super) fn render(report: &Report, measured: &Measured) -> String {
     let mut rows = vec![HEADER.map(str::to_owned)];
     for (cell, bench) in report.cells.iter().zip(&measured.bench.cells) {
         rows.push([

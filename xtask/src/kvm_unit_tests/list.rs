@@ -1,7 +1,7 @@
 //! Which tests there are, how each is run, and what is expected of it.
 
 /// How a test is run.
-pub struct Test {
+pub(super) struct Test {
     /// Its name, as `arm/unittests.cfg` has it where it is there.
     pub name: &'static str,
     /// The program.
@@ -17,7 +17,7 @@ pub struct Test {
 }
 
 /// What must come of a test.
-pub enum Expected {
+pub(super) enum Expected {
     /// At least so many checks, all of which pass; none skipped.
     Passes(usize),
     /// It says that the machine lacks what it tests, and ends.
@@ -44,7 +44,7 @@ const fn test(
 }
 
 /// The tests. Those that want a migration ask for a key and go on: what is tested of them is the rest.
-pub const TESTS: &[Test] = &[
+pub(super) const TESTS: &[Test] = &[
     test(
         "selftest-setup",
         "selftest",
@@ -114,7 +114,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Tests that are not run, and why.
-pub const NOT_RUN: &[(&str, &str)] = &[
+pub(super) const NOT_RUN: &[(&str, &str)] = &[
     ("gicv2-*", "the GIC has no GICv2 interface"),
     ("gicv3-mmio", "the checkout has none: \"NYI\""),
     (

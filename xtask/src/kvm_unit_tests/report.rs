@@ -8,7 +8,7 @@ const ALL_WELL: u32 = 1;
 const SKIPPED: u32 = 77;
 
 /// What a test printed, and what that comes to.
-pub struct Report {
+pub(super) struct Report {
     /// All of it.
     pub output: String,
     /// Checks that passed.
@@ -20,7 +20,7 @@ pub struct Report {
 
 impl Report {
     /// Reads what a test printed.
-    pub fn new(output: String) -> Report {
+    pub(super) fn new(output: String) -> Report {
         let (mut passes, mut failures, mut skips, mut status) = (0, Vec::new(), 0, None);
         for line in output.lines().map(str::trim) {
             match line.split_once(": ") {
@@ -43,7 +43,7 @@ impl Report {
     }
 
     /// What to say of it; an error if that is not what was expected.
-    pub fn verdict(&self, expected: &Expected) -> Result<String, String> {
+    pub(super) fn verdict(&self, expected: &Expected) -> Result<String, String> {
         let Some(status) = self.status else {
             return Err("it did not come to its end".to_owned());
         };

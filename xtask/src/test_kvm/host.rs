@@ -19,7 +19,7 @@ use stallbox_guest_images::cpio::Archive;
 use crate::cargo;
 
 /// The CPU: one that arm64 servers have.
-pub const CPU: &str = "neoverse-n1";
+pub(super) const CPU: &str = "neoverse-n1";
 
 const INIT: &str = include_str!("init.sh");
 
@@ -34,14 +34,19 @@ const LOG_LINES: usize = 40;
 
 /// What is in the host's file system besides busybox.
 #[derive(Default)]
-pub struct Files {
+pub(super) struct Files {
     archive: Archive,
     folders: BTreeSet<PathBuf>,
 }
 
 impl Files {
     /// Adds the file `from` of this machine at the absolute path `to`.
-    pub fn add(&mut self, to: impl AsRef<Path>, from: &Path, permissions: u32) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        to: impl AsRef<Path>,
+        from: &Path,
+        permissions: u32,
+    ) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.write(to, &content, permissions);
         Ok(())
@@ -66,7 +71,7 @@ impl Files {
 
 /// Boots the host and runs `script` in it by busybox's shell. Output goes to our own standard
 /// output as it comes. Gives the script's exit status.
-pub fn run(
+pub(super) fn run(
     image: &HostImage,
     cpu: &str,
     mut files: Files,

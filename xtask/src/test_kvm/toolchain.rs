@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::{self, cargo};
 
 /// Statically linked, so that the emulated host needs no libraries.
-pub const TARGET: &str = "aarch64-unknown-linux-gnu";
+pub(super) const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// The cross compiler that the guest image is built with, too.
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 
 /// Sees to it that this toolchain can build for [`TARGET`].
-pub fn ensure() -> Result<()> {
+pub(super) fn ensure() -> Result<()> {
     if has_standard_library()? {
         return Ok(());
     }
@@ -55,7 +55,7 @@ fn has_standard_library() -> Result<bool> {
 }
 
 /// cargo with a subcommand that builds, in release and for [`TARGET`].
-pub fn cross(subcommand: &str) -> Command {
+pub(super) fn cross(subcommand: &str) -> Command {
     let mut command = cargo();
     command
         .args([subcommand, "--release", "--target", TARGET])

@@ -9,8 +9,8 @@ mod data_processing;
 mod loads_stores;
 mod lower;
 mod op;
-pub mod simd;
-pub mod system;
+pub(crate) mod simd;
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +33,7 @@ use crate::registers::LR;
 
 /// Where execution goes after an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub(crate) enum Flow {
     /// To the next instruction.
     Next,
     /// To the PC, which is set already.

@@ -99,11 +99,11 @@ impl Fault {
 /// Fault status codes that are not about translation.
 pub(crate) mod status {
     /// Synchronous External abort, not on a walk.
-    pub const EXTERNAL: u32 = 0x10;
+    pub(crate) const EXTERNAL: u32 = 0x10;
     /// Alignment fault.
-    pub const ALIGNMENT: u32 = 0x21;
+    pub(crate) const ALIGNMENT: u32 = 0x21;
     /// Unsupported exclusive or atomic access.
-    pub const UNSUPPORTED_ATOMIC: u32 = 0x35;
+    pub(crate) const UNSUPPORTED_ATOMIC: u32 = 0x35;
 }
 
 /// What the CPU keeps about translation.

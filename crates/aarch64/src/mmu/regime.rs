@@ -9,9 +9,9 @@ use crate::sysreg::SysRegs;
 
 /// SCTLR_EL1 fields that the MMU reads.
 mod sctlr {
-    pub const M: u64 = 1;
-    pub const A: u64 = 1 << 1;
-    pub const WXN: u64 = 1 << 19;
+    pub(super) const M: u64 = 1;
+    pub(super) const A: u64 = 1 << 1;
+    pub(super) const WXN: u64 = 1 << 19;
 }
 
 /// TCR_EL1.A1: the ASID is in TTBR1_EL1.

@@ -48,11 +48,11 @@ pub(crate) struct TestBus {
 
 impl TestBus {
     /// The 8 bytes at an address.
-    pub fn word(&self, address: u64) -> u64 {
+    pub(crate) fn word(&self, address: u64) -> u64 {
         self.words.get(&(address & !7)).copied().unwrap_or(0)
     }
 
-    pub fn set_word(&mut self, address: u64, value: u64) {
+    pub(crate) fn set_word(&mut self, address: u64, value: u64) {
         self.words.insert(address & !7, value);
     }
 
@@ -167,7 +167,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// At EL1, the MMU on, nothing mapped. Tables for TTBR0 and TTBR1 are the first two pages.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut cpu = Cpu::new(CpuConfig::default());
         cpu.state.sys.mair = MAIR;
         cpu.state.sys.tcr = TCR;
@@ -184,7 +184,7 @@ impl Machine {
 
     /// Maps 4 KiB (or, with `level` below 3, a block) by 4 KiB-granule tables; returns where the
     /// descriptor is. `word` is the whole descriptor.
-    pub fn map(&mut self, va: u64, level: u32, word: u64) -> u64 {
+    pub(crate) fn map(&mut self, va: u64, level: u32, word: u64) -> u64 {
         let ttbr = if va >> 55 & 1 != 0 {
             self.cpu.state.sys.ttbr1
         } else {
@@ -207,13 +207,13 @@ impl Machine {
         unreachable!("a level between 0 and 3 was asked for")
     }
 
-    pub fn at_el0(mut self) -> Self {
+    pub(crate) fn at_el0(mut self) -> Self {
         self.cpu.state.set_el(0, false);
         self
     }
 
     /// Takes the exception of a failed access; gives ESR_EL1 and FAR_EL1.
-    pub fn taken<T: std::fmt::Debug>(
+    pub(crate) fn taken<T: std::fmt::Debug>(
         &mut self,
         outcome: Result<T, crate::Exception>,
     ) -> (u64, u64) {

@@ -44,10 +44,10 @@ fn check(cpu: &Cpu, rule: Rule, register: u16, rt: u8, reads: bool) -> Result<()
 fn check_outside(cpu: &Cpu, register: u16, rt: u8, reads: bool) -> Result<(), Exception> {
     /// CNTKCTL_EL1.EL0PCTEN, EL0VCTEN, EL0VTEN and EL0PTEN.
     mod el0 {
-        pub const PHYSICAL_COUNTER: u64 = 1;
-        pub const VIRTUAL_COUNTER: u64 = 1 << 1;
-        pub const VIRTUAL_TIMER: u64 = 1 << 8;
-        pub const PHYSICAL_TIMER: u64 = 1 << 9;
+        pub(crate) const PHYSICAL_COUNTER: u64 = 1;
+        pub(crate) const VIRTUAL_COUNTER: u64 = 1 << 1;
+        pub(crate) const VIRTUAL_TIMER: u64 = 1 << 8;
+        pub(crate) const PHYSICAL_TIMER: u64 = 1 << 9;
     }
     if register >> 14 != 3 {
         return Err(Exception::undefined());

@@ -30,21 +30,21 @@ pub const BREAKPOINTS: usize = 2;
 /// SCTLR_EL1 fields outside the MMU.
 pub(crate) mod sctlr {
     /// SP alignment check at EL1; the bit above it is the one at EL0.
-    pub const SA_SHIFT: u32 = 3;
+    pub(crate) const SA_SHIFT: u32 = 3;
     /// EL0 may use the DAIF masks.
-    pub const UMA: u64 = 1 << 9;
+    pub(crate) const UMA: u64 = 1 << 9;
     /// EL0 may use DC ZVA.
-    pub const DZE: u64 = 1 << 14;
+    pub(crate) const DZE: u64 = 1 << 14;
     /// EL0 may read CTR_EL0.
-    pub const UCT: u64 = 1 << 15;
+    pub(crate) const UCT: u64 = 1 << 15;
     /// WFI at EL0 is not trapped.
-    pub const NTWI: u64 = 1 << 16;
+    pub(crate) const NTWI: u64 = 1 << 16;
     /// WFE at EL0 is not trapped.
-    pub const NTWE: u64 = 1 << 18;
+    pub(crate) const NTWE: u64 = 1 << 18;
     /// SCXTNUM_EL0 at EL0 is trapped.
-    pub const TSCXT: u64 = 1 << 20;
+    pub(crate) const TSCXT: u64 = 1 << 20;
     /// EL0 may use cache maintenance by address.
-    pub const UCI: u64 = 1 << 26;
+    pub(crate) const UCI: u64 = 1 << 26;
 }
 
 /// MDSCR_EL1.TDCC: the debug communication channel at EL0 is trapped.

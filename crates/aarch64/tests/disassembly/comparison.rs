@@ -13,7 +13,7 @@ const BASE: u64 = 0xffff_ffc0_0000_0000;
 
 /// What came of a comparison.
 #[derive(Default)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// Words that both take, by mnemonic.
     pub same: BTreeMap<String, u64>,
     /// Words that neither takes.
@@ -55,7 +55,7 @@ fn is_a_number(text: &str) -> bool {
 
 impl Comparison {
     /// Compares them all.
-    pub fn of(words: &[u32]) -> Comparison {
+    pub(crate) fn of(words: &[u32]) -> Comparison {
         let mut result = Comparison::default();
         let theirs = objdump::disassemble(words, BASE);
         for ((pc, &word), theirs) in (BASE..).step_by(4).zip(words).zip(&theirs) {
@@ -84,7 +84,7 @@ impl Comparison {
     }
 
     /// Prints what is the same, and fails if anything is not.
-    pub fn conclude(&self) {
+    pub(crate) fn conclude(&self) {
         let words: u64 = self.same.values().sum();
         let absent: u64 = self.absent.values().sum();
         println!(

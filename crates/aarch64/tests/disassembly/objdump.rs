@@ -6,7 +6,7 @@ use std::process::Command;
 const PROGRAM: &str = "aarch64-linux-gnu-objdump";
 
 /// What objdump makes of `words` at `base`, without comments and with spaces for its tabs.
-pub fn disassemble(words: &[u32], base: u64) -> Vec<String> {
+pub(crate) fn disassemble(words: &[u32], base: u64) -> Vec<String> {
     let folder = tempfile::tempdir().expect("cannot make a temporary folder");
     let path = folder.path().join("words");
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -1,36 +1,36 @@
 //! A test case, its outcome, and how both travel to and from the runner (`oracle/runner.c`).
 
 /// Where instruction sequences are placed, [`SLOT_BYTES`] apart.
-pub const CODE_BASE: u64 = 0x4000_0000;
-pub const CODE_BYTES: u64 = 0x20_0000;
-pub const SLOT_WORDS: usize = 32;
-pub const SLOT_BYTES: u64 = 4 * SLOT_WORDS as u64;
+pub(crate) const CODE_BASE: u64 = 0x4000_0000;
+pub(crate) const CODE_BYTES: u64 = 0x20_0000;
+pub(crate) const SLOT_WORDS: usize = 32;
+pub(crate) const SLOT_BYTES: u64 = 4 * SLOT_WORDS as u64;
 /// Longest sequence.
-pub const WORDS_MAX: usize = 24;
+pub(crate) const WORDS_MAX: usize = 24;
 /// What the rest of a slot is filled with: ends a sequence.
-pub const BRK_FILL: u32 = 0xd420_b560;
+pub(crate) const BRK_FILL: u32 = 0xd420_b560;
 
 /// Two pages for data, then a page that can only be read, then nothing.
-pub const DATA_BASE: u64 = 0x5000_0000;
-pub const PAGE: u64 = 0x1000;
-pub const READ_ONLY: u64 = DATA_BASE + 2 * PAGE;
+pub(crate) const DATA_BASE: u64 = 0x5000_0000;
+pub(crate) const PAGE: u64 = 0x1000;
+pub(crate) const READ_ONLY: u64 = DATA_BASE + 2 * PAGE;
 /// Bytes to either side of the border between the two pages; part of the state.
-pub const CROSS: u64 = DATA_BASE + PAGE - 256;
-pub const CROSS_BYTES: usize = 512;
+pub(crate) const CROSS: u64 = DATA_BASE + PAGE - 256;
+pub(crate) const CROSS_BYTES: usize = 512;
 /// The last bytes that can be written; part of the state.
-pub const END: u64 = READ_ONLY - END_BYTES as u64;
-pub const END_BYTES: usize = 128;
+pub(crate) const END: u64 = READ_ONLY - END_BYTES as u64;
+pub(crate) const END_BYTES: usize = 128;
 
 /// The bits of FPSR that an implementation without AArch32 has.
-pub const FPSR_BITS: u32 = 0x0800_009f;
+pub(crate) const FPSR_BITS: u32 = 0x0800_009f;
 
 /// Byte of the read-only page.
-pub fn read_only_byte(offset: u64) -> u8 {
+pub(crate) fn read_only_byte(offset: u64) -> u8 {
     (offset * 37 + 11) as u8
 }
 
 #[derive(Clone, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// X0 to X30, then SP.
     pub x: [u64; 32],
     pub v: [u128; 32],
@@ -43,7 +43,7 @@ pub struct State {
 }
 
 impl State {
-    pub const ZERO: State = State {
+    pub(crate) const ZERO: State = State {
         x: [0; 32],
         v: [0; 32],
         nzcv: 0,
@@ -55,7 +55,7 @@ impl State {
     };
 
     /// The bytes of the state's memory at `address`, if they are part of it.
-    pub fn memory(&mut self, address: u64, bytes: usize) -> Option<&mut [u8]> {
+    pub(crate) fn memory(&mut self, address: u64, bytes: usize) -> Option<&mut [u8]> {
         let within = |base: u64, length: usize| {
             let offset = address.checked_sub(base)? as usize;
             (offset + bytes <= length).then_some(offset)
@@ -100,7 +100,7 @@ impl State {
 }
 
 #[derive(Clone)]
-pub struct Case {
+pub(crate) struct Case {
     /// Which place in the code area.
     pub slot: u32,
     pub words: Vec<u32>,
@@ -108,11 +108,11 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn code_address(&self) -> u64 {
+    pub(crate) fn code_address(&self) -> u64 {
         CODE_BASE + u64::from(self.slot) * SLOT_BYTES
     }
 
-    pub fn write(&self, to: &mut Vec<u8>) {
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
         to.extend(self.slot.to_le_bytes());
         to.extend((self.words.len() as u32).to_le_bytes());
         to.extend([0; 8]);
@@ -123,7 +123,7 @@ impl Case {
     }
 
     /// The first `count` instructions alone.
-    pub fn prefix(&self, count: usize) -> Case {
+    pub(crate) fn prefix(&self, count: usize) -> Case {
         Case {
             slot: self.slot,
             words: self.words[..count].to_vec(),
@@ -134,7 +134,7 @@ impl Case {
 
 /// How a sequence ended, as Linux reports it to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGILL: UNDEFINED, or a system register that EL0 may not use.
     Undefined,
     /// SIGTRAP: BRK, at the end of the sequence or within.
@@ -148,7 +148,7 @@ pub enum Signal {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub signal: Signal,
     pub pc: u64,
     /// For SIGSEGV and SIGBUS, the address at fault without its tag.
@@ -157,9 +157,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub const BYTES: usize = 32 + State::BYTES;
+    pub(crate) const BYTES: usize = 32 + State::BYTES;
 
-    pub fn read(bytes: &[u8]) -> Outcome {
+    pub(crate) fn read(bytes: &[u8]) -> Outcome {
         let mut from = Reader(bytes);
         let signal = match from.word() {
             4 => Signal::Undefined,

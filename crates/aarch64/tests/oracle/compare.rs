@@ -17,7 +17,7 @@ const FOLLOWED_MAX: usize = 1000;
 const SHOWN_MAX: usize = 60;
 
 /// Every difference between what should be and what is.
-pub fn differences(expected: &Outcome, ended: &Ended) -> Vec<String> {
+pub(crate) fn differences(expected: &Outcome, ended: &Ended) -> Vec<String> {
     let got = &ended.outcome;
     let mut found = Vec::new();
     let mut check = |name: String, expected: u128, got: u128| {
@@ -74,7 +74,7 @@ pub fn differences(expected: &Outcome, ended: &Ended) -> Vec<String> {
 }
 
 /// What was run and how it came out.
-pub struct Report {
+pub(crate) struct Report {
     pub cases: u64,
     pub instructions: u64,
     pub mismatches: u64,
@@ -85,7 +85,7 @@ pub struct Report {
 
 impl Report {
     /// Prints the numbers, and panics with the mismatches if there are any.
-    pub fn conclude(&self, what: &str, seed: u64) {
+    pub(crate) fn conclude(&self, what: &str, seed: u64) {
         // Past the capture of the test harness: the seed belongs into every log.
         let _ = writeln!(
             std::io::stderr(),
@@ -106,7 +106,7 @@ impl Report {
 }
 
 /// Runs cases on both sides. The oracle works ahead in its own process.
-pub fn campaign(focus: Focus, cpu: &str, seed: u64, cases: u64) -> Report {
+pub(crate) fn campaign(focus: Focus, cpu: &str, seed: u64, cases: u64) -> Report {
     let generator = Generator::new(seed);
     let (to_us, from_generator) = sync_channel::<Vec<Case>>(2);
     std::thread::scope(|scope| {
@@ -261,7 +261,7 @@ impl Checker {
 }
 
 /// One instruction as `objdump` of the cross binutils has it.
-pub fn disassemble(word: u32) -> String {
+pub(crate) fn disassemble(word: u32) -> String {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
         "oracle-disassemble-{}-{word:08x}",
         std::process::id()

@@ -8,7 +8,7 @@ use crate::values;
 
 /// What a case exercises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Focus {
+pub(crate) enum Focus {
     /// Armv8.0 with CRC32, everything mixed.
     Base,
     /// The atomics of Armv8.1, mixed with the rest.
@@ -20,7 +20,7 @@ pub enum Focus {
 /// FPCR's fields in Armv8.0: AHP, DN, FZ, RMode.
 const FPCR_BITS: u64 = 0x07c0_0000;
 
-pub fn random_fpcr(rng: &mut Rng) -> u32 {
+pub(crate) fn random_fpcr(rng: &mut Rng) -> u32 {
     let bits = (rng.next() & FPCR_BITS) as u32;
     match rng.below(4) {
         0 => 0,
@@ -31,7 +31,7 @@ pub fn random_fpcr(rng: &mut Rng) -> u32 {
     }
 }
 
-pub fn random_state(rng: &mut Rng) -> State {
+pub(crate) fn random_state(rng: &mut Rng) -> State {
     let mut state = State::ZERO;
     for i in 0..32 {
         // Equal operands matter to comparisons.
@@ -63,7 +63,7 @@ pub fn random_state(rng: &mut Rng) -> State {
 }
 
 /// A case in the making.
-pub struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     pub rng: &'a mut Rng,
     pub case: Case,
     /// Registers with prepared values (bit 31: SP), not written by anything else.
@@ -80,7 +80,7 @@ pub struct Draft<'a> {
 
 impl Draft<'_> {
     /// A register that may be written; with 31, either SP or XZR, by what the field means.
-    pub fn destination(&mut self) -> u32 {
+    pub(crate) fn destination(&mut self) -> u32 {
         loop {
             let register = self.rng.below(32) as u32;
             if self.reserved >> register & 1 == 0 {
@@ -90,24 +90,24 @@ impl Draft<'_> {
     }
 
     /// Any register.
-    pub fn source(&mut self) -> u32 {
+    pub(crate) fn source(&mut self) -> u32 {
         self.rng.below(32) as u32
     }
 
     /// Whether anything may write this register.
-    pub fn writable(&self, register: u32) -> bool {
+    pub(crate) fn writable(&self, register: u32) -> bool {
         self.reserved >> register & 1 == 0
     }
 
     /// A register or, as 31, SP, which will hold `value` when this instruction runs.
-    pub fn base(&mut self, value: u64) -> Option<u32> {
+    pub(crate) fn base(&mut self, value: u64) -> Option<u32> {
         let register = self.pool.pop()?;
         self.case.state.x[register as usize] = value;
         Some(register)
     }
 
     /// The same, but never 31.
-    pub fn operand(&mut self, value: u64) -> Option<u32> {
+    pub(crate) fn operand(&mut self, value: u64) -> Option<u32> {
         let at = self.pool.iter().rposition(|&register| register != 31)?;
         let register = self.pool.remove(at);
         self.case.state.x[register as usize] = value;
@@ -115,23 +115,23 @@ impl Draft<'_> {
     }
 
     /// Position of the next word.
-    pub fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.case.words.len()
     }
 
-    pub fn push(&mut self, word: u32) {
+    pub(crate) fn push(&mut self, word: u32) {
         self.case.words.push(word);
     }
 
     /// Adds a word beyond the planned number.
-    pub fn push_extra(&mut self, word: u32) {
+    pub(crate) fn push_extra(&mut self, word: u32) {
         self.length += 1;
         self.push(word);
     }
 }
 
 /// Cases by the number: the `index`th case of a seed is always the same.
-pub struct Generator {
+pub(crate) struct Generator {
     seed: u64,
     integer: Vec<Encoding>,
     fp_scalar: Vec<Encoding>,
@@ -140,7 +140,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub fn new(seed: u64) -> Generator {
+    pub(crate) fn new(seed: u64) -> Generator {
         let all = crate::table::encodings();
         let of = |group| all.iter().filter(|e| e.group == group).cloned().collect();
         Generator {
@@ -153,7 +153,7 @@ impl Generator {
     }
 
     /// Makes a case to be placed in `slot`.
-    pub fn case(&self, focus: Focus, index: u64, slot: u32) -> Case {
+    pub(crate) fn case(&self, focus: Focus, index: u64, slot: u32) -> Case {
         let mut rng = Rng::new(self.seed, index * 4 + focus as u64);
         let state = random_state(&mut rng);
         if focus == Focus::Wild {

@@ -1,7 +1,7 @@
 //! Where the oracle's answer is not to be ours, rule by rule, each with its reason.
 
 /// A set of encodings that are not compared.
-pub struct Rule {
+pub(crate) struct Rule {
     pub reason: &'static str,
     pub matches: fn(u32) -> bool,
 }
@@ -11,7 +11,7 @@ fn field(word: u32, low: u32) -> u32 {
 }
 
 /// Encodings with more than one right outcome, or that are features beyond the CPU under test.
-pub const DATA_PROCESSING: &[Rule] = &[
+pub(crate) const DATA_PROCESSING: &[Rule] = &[
     Rule {
         reason: "Cortex-A57 has the cryptographic extension: AES, SHA1 and SHA256, PMULL to 128 bits",
         matches: |w| {
@@ -32,7 +32,7 @@ pub const DATA_PROCESSING: &[Rule] = &[
 ];
 
 /// The same for the rest of the encoding space.
-pub const OTHERS: &[Rule] = &[
+pub(crate) const OTHERS: &[Rule] = &[
     Rule {
         reason: "SVC calls the host's kernel",
         matches: |w| w & 0xffe0_001f == 0xd400_0001,
@@ -109,12 +109,12 @@ pub const OTHERS: &[Rule] = &[
 ];
 
 /// Whether a data-processing instruction is not to be compared.
-pub fn excludes_data_processing(word: u32) -> bool {
+pub(crate) fn excludes_data_processing(word: u32) -> bool {
     DATA_PROCESSING.iter().any(|rule| (rule.matches)(word))
 }
 
 /// The rule by which an instruction is not to be compared, if there is one.
-pub fn exclusion(word: u32) -> Option<&'static Rule> {
+pub(crate) fn exclusion(word: u32) -> Option<&'static Rule> {
     DATA_PROCESSING
         .iter()
         .chain(OTHERS)
@@ -123,6 +123,6 @@ pub fn exclusion(word: u32) -> Option<&'static Rule> {
 
 /// Where Armv8.1's atomics are, among the exclusives of pairs: decided by a processor that has
 /// them.
-pub fn in_space_of_atomics(word: u32) -> bool {
+pub(crate) fn in_space_of_atomics(word: u32) -> bool {
     word & 0x3f20_0c00 == 0x3820_0000 || word & 0x3f20_0000 == 0x0820_0000
 }

@@ -169,7 +169,7 @@ impl Bus for Memory {
 }
 
 /// What became of a case here.
-pub struct Ended {
+pub(crate) struct Ended {
     pub outcome: Outcome,
     /// An address outside the compared memory that was stored to.
     pub stray: Option<u64>,
@@ -177,13 +177,13 @@ pub struct Ended {
     pub executed: u64,
 }
 
-pub struct Ours {
+pub(crate) struct Ours {
     cpu: Cpu,
     memory: Memory,
 }
 
 impl Ours {
-    pub fn new() -> Ours {
+    pub(crate) fn new() -> Ours {
         let mut memory = Memory {
             low: vec![0; (CODE_BYTES + KERNEL_BYTES) as usize],
             data: vec![0; 3 * PAGE as usize],
@@ -234,7 +234,7 @@ impl Ours {
         assert_eq!(self.cpu.state.pstate.el, 1);
     }
 
-    pub fn run(&mut self, case: &Case) -> Ended {
+    pub(crate) fn run(&mut self, case: &Case) -> Ended {
         let mut words = [BRK_FILL; SLOT_WORDS];
         words[..case.words.len()].copy_from_slice(&case.words);
         self.memory.put(case.code_address(), &words);

@@ -13,7 +13,7 @@ use crate::generate::{Draft, random_fpcr};
 use crate::values;
 
 /// Appends one instruction, or an exclusive pair with what is between its halves.
-pub fn instruction(draft: &mut Draft, lse: bool) {
+pub(crate) fn instruction(draft: &mut Draft, lse: bool) {
     // An attempt finds no register left now and then; the next may need fewer.
     for _ in 0..8 {
         let kind = draft.rng.below(100);
@@ -491,7 +491,7 @@ fn branch(draft: &mut Draft) -> Option<u32> {
 
 /// Ends the sequence by a branch back over what needs no prepared memory operands: up to four
 /// rounds in all.
-pub fn close_loop(draft: &mut Draft) {
+pub(crate) fn close_loop(draft: &mut Draft) {
     let here = draft.position();
     // A branch that led to the CBNZ would leave the counter as it is.
     let skipped = draft.landings >> (here + 1) & 1 != 0;

@@ -8,12 +8,12 @@ use std::sync::OnceLock;
 use crate::case::{Case, Outcome};
 
 /// Cases in one batch; the runner has room for 512.
-pub const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// Armv8.0-A with CRC32, and the cryptographic extension, which the tests leave out.
-pub const BASE_CPU: &str = "cortex-a57";
+pub(crate) const BASE_CPU: &str = "cortex-a57";
 /// Has the atomics of Armv8.1.
-pub const LSE_CPU: &str = "neoverse-n1";
+pub(crate) const LSE_CPU: &str = "neoverse-n1";
 
 fn build() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -60,19 +60,19 @@ fn build() -> PathBuf {
 }
 
 /// One process of the oracle.
-pub struct Oracle {
+pub(crate) struct Oracle {
     child: Child,
     to: Option<Input>,
     from: ChildStdout,
 }
 
 /// The way in.
-pub struct Input(ChildStdin);
+pub(crate) struct Input(ChildStdin);
 
 impl Input {
     /// Hands over a batch. The runner answers a whole batch before it reads the next, so whoever
     /// sends ahead needs a thread for it.
-    pub fn send(&mut self, cases: &[Case]) -> std::io::Result<()> {
+    pub(crate) fn send(&mut self, cases: &[Case]) -> std::io::Result<()> {
         let mut bytes = (cases.len() as u32).to_le_bytes().to_vec();
         cases.iter().for_each(|case| case.write(&mut bytes));
         self.0.write_all(&bytes)
@@ -80,7 +80,7 @@ impl Input {
 }
 
 impl Oracle {
-    pub fn start(cpu: &str) -> Oracle {
+    pub(crate) fn start(cpu: &str) -> Oracle {
         let mut child = Command::new("qemu-aarch64")
             .args(["-cpu", cpu])
             .arg(build())
@@ -96,12 +96,12 @@ impl Oracle {
     }
 
     /// Takes the way in, for a thread that sends ahead.
-    pub fn take_input(&mut self) -> Input {
+    pub(crate) fn take_input(&mut self) -> Input {
         self.to.take().expect("taken once")
     }
 
     /// Waits for the outcomes of the batch sent.
-    pub fn receive(&mut self, count: usize) -> Vec<Outcome> {
+    pub(crate) fn receive(&mut self, count: usize) -> Vec<Outcome> {
         let mut bytes = vec![0; count * Outcome::BYTES];
         if let Err(error) = self.from.read_exact(&mut bytes) {
             let status = self.child.wait();
@@ -114,7 +114,7 @@ impl Oracle {
     }
 
     /// Runs a batch to its end.
-    pub fn run(&mut self, cases: &[Case]) -> Vec<Outcome> {
+    pub(crate) fn run(&mut self, cases: &[Case]) -> Vec<Outcome> {
         let to = self.to.as_mut().expect("not taken");
         to.send(cases).expect("the oracle takes a batch");
         self.receive(cases.len())

@@ -9,7 +9,7 @@
 
 /// What an instruction works on, to give each kind its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     Integer,
     FpScalar,
     SimdInteger,
@@ -93,7 +93,7 @@ const F: Group = Group::FpScalar;
 const V: Group = Group::SimdInteger;
 const W: Group = Group::SimdFp;
 
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     // Data processing, immediate.
     (I, "...10000...................ddddd", any),
     (I, "...100010.............nnnnnddddd", any),
@@ -431,7 +431,7 @@ pub const ROWS: &[Row] = &[
 
 /// One pattern without alternatives.
 #[derive(Clone)]
-pub struct Encoding {
+pub(crate) struct Encoding {
     pub group: Group,
     pub pattern: String,
     fixed: u32,
@@ -444,7 +444,7 @@ pub struct Encoding {
 impl Encoding {
     /// Puts the pattern's fixed bits into `word`; `None` if the rest picks an unallocated or
     /// excluded encoding.
-    pub fn apply(&self, word: u32) -> Option<u32> {
+    pub(crate) fn apply(&self, word: u32) -> Option<u32> {
         let word = word & !self.fixed | self.value;
         (self.allocated)(word).then_some(word)
     }
@@ -452,13 +452,13 @@ impl Encoding {
 
 impl Encoding {
     /// The pattern, its mask and its value.
-    pub fn class(&self) -> (String, u32, u32) {
+    pub(crate) fn class(&self) -> (String, u32, u32) {
         (self.pattern.clone(), self.fixed, self.value)
     }
 }
 
 /// All patterns, alternatives spelled out.
-pub fn encodings() -> Vec<Encoding> {
+pub(crate) fn encodings() -> Vec<Encoding> {
     let mut all = Vec::new();
     for (group, row, allocated) in ROWS {
         for pattern in alternatives(row) {

@@ -3,7 +3,7 @@
 use crate::rng::Rng;
 
 /// An integer register: half of them corner cases of one width or another.
-pub fn integer(rng: &mut Rng) -> u64 {
+pub(crate) fn integer(rng: &mut Rng) -> u64 {
     match rng.below(10) {
         0 => rng.pick(&[0, 1, u64::MAX, 1 << 63, i64::MAX as u64, 2, u64::MAX - 1]),
         1 => rng.pick(&[
@@ -179,7 +179,7 @@ fn related(rng: &mut Rng, bits: u32, other: u64) -> u64 {
 }
 
 /// A vector register, given those drawn before it.
-pub fn vector(rng: &mut Rng, before: &[u128]) -> u128 {
+pub(crate) fn vector(rng: &mut Rng, before: &[u128]) -> u128 {
     if !before.is_empty() && rng.percent(30) {
         let other = rng.pick(before);
         let bits = rng.pick(&[16, 32, 64, 64]);

@@ -42,7 +42,7 @@ pub(super) struct Change {
 pub(super) struct Changes(BTreeMap<u64, VecDeque<Change>>);
 
 impl Changes {
-    pub fn stored(&mut self, store: &Store, who: &Who) {
+    pub(super) fn stored(&mut self, store: &Store, who: &Who) {
         if self.0.len() >= WORDS_MAX && !self.0.contains_key(&store.at) {
             self.0.pop_first();
         }
@@ -61,7 +61,7 @@ impl Changes {
     }
 
     /// The changes of the word at `at`, oldest first.
-    pub fn of(&self, at: u64) -> impl DoubleEndedIterator<Item = &Change> {
+    pub(super) fn of(&self, at: u64) -> impl DoubleEndedIterator<Item = &Change> {
         self.0.get(&at).into_iter().flatten()
     }
 }

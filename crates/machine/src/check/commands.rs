@@ -45,7 +45,7 @@ pub(super) struct Invalidation {
 
 impl Invalidation {
     /// `None` for another command.
-    pub fn parse(smmu: &Smmu, words: &[u64; 2]) -> Option<Invalidation> {
+    pub(super) fn parse(smmu: &Smmu, words: &[u64; 2]) -> Option<Invalidation> {
         Some(Invalidation {
             time: Time::ZERO,
             name: command::name(Raw(*words).opcode()),
@@ -56,7 +56,11 @@ impl Invalidation {
 
     /// What keeps it from covering the translation of `address`; `None` if it covers it. The SMMU
     /// decides, if it is known what its TLB had; else the addresses do.
-    pub fn misses(&self, address: u64, cached: Option<&CachedTranslation>) -> Option<NearMiss> {
+    pub(super) fn misses(
+        &self,
+        address: u64,
+        cached: Option<&CachedTranslation>,
+    ) -> Option<NearMiss> {
         if let Some(cached) = cached {
             return self.what.misses(cached);
         }
@@ -84,12 +88,12 @@ impl Invalidation {
 
 impl Commands {
     /// Whether the word at `at` is one of a command.
-    pub fn holds(&self, at: u64) -> bool {
+    pub(super) fn holds(&self, at: u64) -> bool {
         self.queue.borrow().contains(&at)
     }
 
     /// A command is about to be executed. What it invalidates, if it does.
-    pub fn noted(
+    pub(super) fn noted(
         &self,
         smmu: &Smmu,
         ram: &GuestRam,
@@ -127,18 +131,18 @@ impl Commands {
     }
 
     /// Whether the command that is being executed is CMD_SYNC.
-    pub fn is_sync(&self) -> bool {
+    pub(super) fn is_sync(&self) -> bool {
         self.synced.get()
     }
 
     /// Who wrote the command that is being executed; `None` if it was no vCPU, or not seen.
-    pub fn author(&self) -> Option<By> {
+    pub(super) fn author(&self) -> Option<By> {
         self.current.borrow().clone()
     }
 
     /// Of the invalidations since `since` the one that comes nearest to having covered the
     /// translation of `address`: the right addresses for something else, or others for it.
-    pub fn nearest(
+    pub(super) fn nearest(
         &self,
         since: Time,
         address: u64,

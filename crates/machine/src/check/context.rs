@@ -20,7 +20,7 @@ pub(super) struct Context {
 impl Context {
     /// Of a stream's PASID, or of a stream's traffic without one; `None` if that has no context
     /// descriptor.
-    pub fn read(smmu: &Smmu, ram: &GuestRam, (stream, pasid): Space) -> Option<Context> {
+    pub(super) fn read(smmu: &Smmu, ram: &GuestRam, (stream, pasid): Space) -> Option<Context> {
         let memory = reader(ram);
         let view = View::new(smmu, &memory);
         let index = view.context_index(stream, pasid)?;
@@ -33,21 +33,21 @@ impl Context {
         })
     }
 
-    pub fn is_valid(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         self.cd.v()
     }
 
     /// Whether a descriptor with this first word is valid.
-    pub fn says_valid(word: u64) -> bool {
+    pub(super) fn says_valid(word: u64) -> bool {
         Cd([word, 0, 0, 0, 0, 0, 0, 0]).v()
     }
 
-    pub fn asid(&self) -> u16 {
+    pub(super) fn asid(&self) -> u16 {
         self.cd.asid()
     }
 
     /// The walk of an address; `None` if it has no tables.
-    pub fn walk(&self, smmu: &Smmu, ram: &GuestRam, address: u64) -> Option<Walk> {
+    pub(super) fn walk(&self, smmu: &Smmu, ram: &GuestRam, address: u64) -> Option<Walk> {
         let memory = reader(ram);
         let view = View::new(smmu, &memory);
         view.walk(self.stream, self.index, address).ok()

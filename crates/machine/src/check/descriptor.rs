@@ -41,12 +41,12 @@ impl From<&DescriptorRead> for Descriptor {
 
 impl Descriptor {
     /// Whether it leads to where `other` does, and is of the same kind.
-    pub fn leads_like(&self, other: u64) -> bool {
+    pub(super) fn leads_like(&self, other: u64) -> bool {
         self.value & LEAF_WHERE == other & LEAF_WHERE
     }
 
     /// Whether `now` still lets an access happen where this did.
-    pub fn still_says(&self, now: u64, write: bool) -> bool {
+    pub(super) fn still_says(&self, now: u64, write: bool) -> bool {
         let then = self.value;
         if !self.leads_like(now) {
             return false;
@@ -67,7 +67,7 @@ impl Descriptor {
     }
 
     /// In words.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self.stage {
             2 => "stage 2 descriptor",
             _ => "descriptor",

@@ -30,7 +30,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub fn new(
+    pub(super) fn new(
         (check, kind): (Check, FindingKind),
         what: impl Into<String>,
         space: Space,
@@ -49,22 +49,22 @@ impl Finding {
         }
     }
 
-    pub fn at(mut self, address: u64, output: Option<u64>) -> Finding {
+    pub(super) fn at(mut self, address: u64, output: Option<u64>) -> Finding {
         self.address = Some(address);
         self.output = output;
         self
     }
 
-    pub fn line(&mut self, line: impl Into<String>) {
+    pub(super) fn line(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
 
     /// Tells who did `what`, if that is known.
-    pub fn trace(&mut self, what: impl Into<String>, by: Option<By>) {
+    pub(super) fn trace(&mut self, what: impl Into<String>, by: Option<By>) {
         self.traces.extend(by.map(|by| (what.into(), by)));
     }
 
-    pub fn event(&mut self, by: &By, what: &str) {
+    pub(super) fn event(&mut self, by: &By, what: &str) {
         self.events
             .push((by.time, format!("vCPU {}: {what}", by.who.cpu)));
     }

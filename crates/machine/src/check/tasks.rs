@@ -64,7 +64,7 @@ impl Kernel<'_> {
 
 impl Tasks {
     /// `None` if the symbols have not what is needed.
-    pub fn new(symbols: &Symbols) -> Option<Tasks> {
+    pub(super) fn new(symbols: &Symbols) -> Option<Tasks> {
         Some(Tasks {
             init_task: symbols.address("init_task")?,
             init_mm: symbols.address("init_mm")?,
@@ -76,7 +76,7 @@ impl Tasks {
     }
 
     /// The process whose tables for the lower half begin at `ttb0`, with its name and number.
-    pub fn owner(&self, ram: &GuestRam, half: &Half, ttb0: u64) -> Option<String> {
+    pub(super) fn owner(&self, ram: &GuestRam, half: &Half, ttb0: u64) -> Option<String> {
         let kernel = Kernel { ram, half };
         let layout = self.layout(&kernel)?;
         let known = self.found.borrow().get(&ttb0).copied();
@@ -89,7 +89,7 @@ impl Tasks {
     }
 
     /// The process of the task at `task`.
-    pub fn process(&self, ram: &GuestRam, half: &Half, task: u64) -> Option<String> {
+    pub(super) fn process(&self, ram: &GuestRam, half: &Half, task: u64) -> Option<String> {
         self.layout.get()?.process(&Kernel { ram, half }, task)
     }
 

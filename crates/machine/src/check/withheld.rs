@@ -41,7 +41,7 @@ fn name(words: &Words) -> String {
 
 impl Withheld {
     /// A command was fetched, and a fault plan has decided about it: which rule, if one did.
-    pub fn fetched(
+    pub(super) fn fetched(
         &self,
         now: Time,
         words: &Words,
@@ -69,7 +69,7 @@ impl Withheld {
     }
 
     /// A command is executed.
-    pub fn executed(&self, words: &Words) {
+    pub(super) fn executed(&self, words: &Words) {
         let mut held = self.held.borrow_mut();
         if held.as_ref().is_some_and(|(it, _)| it == words) {
             *held = None;
@@ -78,7 +78,7 @@ impl Withheld {
 
     /// What became of a command like `wanted` that was sent since and not executed, in words; `None` if
     /// there is none.
-    pub fn tell(
+    pub(super) fn tell(
         &self,
         smmu: &Smmu,
         ram: &GuestRam,

@@ -40,7 +40,7 @@ fn begin(svg: &mut String, label: &str) {
 }
 
 /// Distribution functions of the latency of the cells of one column.
-pub fn curves(title: &str, cells: &[(&'static str, &Figures)], greatest_ns: u64) -> String {
+pub(super) fn curves(title: &str, cells: &[(&'static str, &Figures)], greatest_ns: u64) -> String {
     let decades = ((greatest_ns as f64 / LEAST_NS).log10().ceil()).max(1.0);
     let x = |ns: f64| LEFT + (ns.max(LEAST_NS) / LEAST_NS).log10() / decades * WIDTH;
     let y = |permille: f64| 8.0 + HEIGHT - nines(permille) / 3.0 * HEIGHT;
@@ -128,7 +128,7 @@ const LANE: f64 = 20.0;
 const LABELS: f64 = 108.0;
 
 /// A lane for each cell of one column, with a mark where faults began.
-pub fn timeline(title: &str, cells: &[(&'static str, &Figures)]) -> String {
+pub(super) fn timeline(title: &str, cells: &[(&'static str, &Figures)]) -> String {
     let longest = cells
         .iter()
         .map(|(_, it)| it.duration_ns)

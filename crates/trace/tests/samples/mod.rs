@@ -13,7 +13,7 @@ const RECORD: [u64; 4] = [
 ];
 
 /// All of them.
-pub fn events() -> Vec<Event> {
+pub(crate) fn events() -> Vec<Event> {
     [guest(), accelerators(), smmu(), ats(), plans(), checkers()].concat()
 }
 

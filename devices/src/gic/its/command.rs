@@ -6,11 +6,11 @@
 use thiserror::Error;
 
 /// Bytes of a command.
-pub const COMMAND_BYTES: u64 = 32;
+pub(super) const COMMAND_BYTES: u64 = 32;
 
 /// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(super) enum Command {
     /// Maps a device to its translation table, or unmaps it.
     Mapd {
         device: u32,
@@ -55,7 +55,7 @@ pub enum Command {
 
 impl Command {
     /// Parses a command; `None` if this ITS has no such command.
-    pub fn parse(words: [u64; 4]) -> Option<Command> {
+    pub(super) fn parse(words: [u64; 4]) -> Option<Command> {
         let device = (words[0] >> 32) as u32;
         let event = words[1] as u32;
         let collection = words[2] as u16;
@@ -108,7 +108,7 @@ impl Command {
 
 /// Why a command had no effect, in the terms of *ITS command error encodings*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum CommandError {
+pub(super) enum CommandError {
     /// The opcode is not one of ours.
     #[error("unknown command {0:#x}")]
     Unknown(u8),

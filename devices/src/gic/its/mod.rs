@@ -41,7 +41,7 @@ const QUEUE_OFFSET_MASK: u32 = 0xf_ffe0;
 const LOGGED_ERRORS_MAX: u32 = 16;
 
 /// The ITS.
-pub struct Its {
+pub(super) struct Its {
     ram: GuestRam,
     timeline: Timeline,
     enabled: bool,
@@ -55,7 +55,7 @@ pub struct Its {
 
 /// What became of the command queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ran {
+pub(super) enum Ran {
     /// There was nothing to do.
     Nothing,
     /// What was queued is done, and interrupts may have changed.
@@ -72,7 +72,7 @@ struct Mapped {
 
 impl Its {
     /// An ITS after reset.
-    pub fn new(ram: GuestRam, timeline: Timeline) -> Its {
+    pub(super) fn new(ram: GuestRam, timeline: Timeline) -> Its {
         Its {
             ram,
             timeline,
@@ -87,7 +87,7 @@ impl Its {
     }
 
     /// Reads a word of the control frame; `None` if there is no register.
-    pub fn read(&self, offset: u64) -> Option<u32> {
+    pub(super) fn read(&self, offset: u64) -> Option<u32> {
         Some(match offset {
             // Commands are done at once, so an ITS that is off has nothing under way.
             gits::CTLR => {
@@ -127,7 +127,7 @@ impl Its {
     }
 
     /// Writes a word of the control frame. Returns whether commands are to be run.
-    pub fn write(&mut self, offset: u64, value: u32) -> bool {
+    pub(super) fn write(&mut self, offset: u64, value: u32) -> bool {
         match offset {
             gits::CTLR => {
                 self.enabled = value & CTLR_ENABLED != 0;
@@ -158,7 +158,7 @@ impl Its {
     }
 
     /// A device's write to `GITS_TRANSLATER`. Returns the CPU whose LPI became pending.
-    pub fn translate(
+    pub(super) fn translate(
         &self,
         device: u32,
         event: u32,
@@ -178,7 +178,7 @@ impl Its {
 
     /// Does the commands that wait, or as many as there is time for. Each slot of the queue is looked
     /// at once at most.
-    pub fn run_queue(&mut self, redistributors: &mut [Redistributor]) -> Ran {
+    pub(super) fn run_queue(&mut self, redistributors: &mut [Redistributor]) -> Ran {
         let queue_bytes = (u32::from(self.cbaser.size()) + 1) << 12;
         // A write pointer past the end is UNPREDICTABLE: it waits until it is put right.
         if !self.enabled || !self.cbaser.valid() || self.cwriter >= queue_bytes {

@@ -11,7 +11,7 @@ use super::super::spec::{BASER_MASK, Baser, TABLE_DEVICES};
 use crate::GuestRam;
 
 /// Bytes of any entry, of the first level of an indirect table too.
-pub const ENTRY_BYTES: u64 = 8;
+pub(super) const ENTRY_BYTES: u64 = 8;
 
 /// An entry of the device table.
 #[bitfield(u64)]
@@ -67,7 +67,7 @@ struct LevelOneEntry {
 }
 
 /// A table that a `GITS_BASER<n>` describes.
-pub struct Table {
+pub(super) struct Table {
     register: Baser,
     /// Ids have so many bits, whatever there is memory for.
     id_bits: u32,
@@ -77,7 +77,7 @@ impl Table {
     /// A table of `table_type` without memory. Pages have 64 KiB until software chooses: the value
     /// after reset is UNKNOWN, and what looks for a table without writing first expects this
     /// (Linux, `INITIAL_BASER_VALUE` in arch/arm64/kvm/vgic/vgic-its.c).
-    pub fn new(table_type: u8, id_bits: u32) -> Table {
+    pub(super) fn new(table_type: u8, id_bits: u32) -> Table {
         let register = Baser::new()
             .with_table_type(table_type)
             .with_page_size(2)
@@ -86,12 +86,12 @@ impl Table {
     }
 
     /// The register.
-    pub fn register(&self) -> u64 {
+    pub(super) fn register(&self) -> u64 {
         self.register.into()
     }
 
     /// Writes the register.
-    pub fn set_register(&mut self, value: u64) {
+    pub(super) fn set_register(&mut self, value: u64) {
         let fixed = u64::from(self.register) & !BASER_MASK;
         let mut register = Baser::from(value & BASER_MASK | fixed);
         if register.page_size() == 3 {
@@ -106,7 +106,7 @@ impl Table {
     }
 
     /// Where the entry of `id` is, if the table has memory for it.
-    pub fn entry(&self, ram: &GuestRam, id: u32) -> Option<GuestAddress> {
+    pub(super) fn entry(&self, ram: &GuestRam, id: u32) -> Option<GuestAddress> {
         let register = self.register;
         if !register.valid() || u64::from(id) >> self.id_bits != 0 {
             return None;
@@ -141,11 +141,11 @@ impl Table {
 }
 
 /// Reads an entry. What lies outside memory reads as zeros, which no entry calls valid.
-pub fn load(ram: &GuestRam, address: GuestAddress) -> u64 {
+pub(super) fn load(ram: &GuestRam, address: GuestAddress) -> u64 {
     ram.read_obj::<u64>(address).map_or(0, u64::from_le)
 }
 
 /// Writes an entry. What lies outside memory is lost.
-pub fn store(ram: &GuestRam, address: GuestAddress, entry: u64) {
+pub(super) fn store(ram: &GuestRam, address: GuestAddress, entry: u64) {
     let _ = ram.write_obj(entry.to_le(), address);
 }

@@ -7,13 +7,13 @@ use bitfield_struct::bitfield;
 use crate::verdict::{DoorbellWrite, Purpose};
 
 /// Bytes of a submission entry (`HZIP_SQE_SIZE`).
-pub const SQE_BYTES: usize = 128;
+pub(crate) const SQE_BYTES: usize = 128;
 /// Bytes of a completion entry (`struct qm_cqe`).
-pub const CQE_BYTES: usize = 16;
+pub(crate) const CQE_BYTES: usize = 16;
 /// Bytes of an event entry (`struct qm_eqe`, `struct qm_aeqe`).
-pub const EQE_BYTES: usize = 4;
+pub(crate) const EQE_BYTES: usize = 4;
 /// Bytes of a context, of all four kinds.
-pub const CONTEXT_BYTES: usize = 32;
+pub(crate) const CONTEXT_BYTES: usize = 32;
 
 /// A doorbell (`qm_db_v2`).
 #[bitfield(u64)]
@@ -50,13 +50,13 @@ impl Doorbell {
 }
 
 /// `QM_DOORBELL_CMD_SQ`
-pub const DOORBELL_SQ: u8 = 0;
+pub(crate) const DOORBELL_SQ: u8 = 0;
 /// `QM_DOORBELL_CMD_CQ`
-pub const DOORBELL_CQ: u8 = 1;
+pub(crate) const DOORBELL_CQ: u8 = 1;
 /// `QM_DOORBELL_CMD_EQ`
-pub const DOORBELL_EQ: u8 = 2;
+pub(crate) const DOORBELL_EQ: u8 = 2;
 /// `QM_DOORBELL_CMD_AEQ`
-pub const DOORBELL_AEQ: u8 = 3;
+pub(crate) const DOORBELL_AEQ: u8 = 3;
 
 /// The first 32 bits of the mailbox (`struct qm_mailbox`, `qm_mb_pre_init`).
 #[bitfield(u32)]
@@ -76,21 +76,21 @@ pub struct MailboxHead {
 }
 
 /// Mailbox commands (`QM_MB_CMD_*` in include/linux/hisi_acc_qm.h).
-pub mod command {
-    pub const SQC: u8 = 0x0;
-    pub const CQC: u8 = 0x1;
-    pub const EQC: u8 = 0x2;
-    pub const AEQC: u8 = 0x3;
-    pub const SQC_BT: u8 = 0x4;
-    pub const CQC_BT: u8 = 0x5;
-    pub const SQC_VFT: u8 = 0x6;
-    pub const STOP_QP: u8 = 0x8;
-    pub const FLUSH_QM: u8 = 0x9;
+pub(crate) mod command {
+    pub(crate) const SQC: u8 = 0x0;
+    pub(crate) const CQC: u8 = 0x1;
+    pub(crate) const EQC: u8 = 0x2;
+    pub(crate) const AEQC: u8 = 0x3;
+    pub(crate) const SQC_BT: u8 = 0x4;
+    pub(crate) const CQC_BT: u8 = 0x5;
+    pub(crate) const SQC_VFT: u8 = 0x6;
+    pub(crate) const STOP_QP: u8 = 0x8;
+    pub(crate) const FLUSH_QM: u8 = 0x9;
 }
 
 /// A context as it lies in memory. What the model does not interpret is kept, for dumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Context(pub [u8; CONTEXT_BYTES]);
+pub(crate) struct Context(pub [u8; CONTEXT_BYTES]);
 
 impl Context {
     fn u16(&self, at: usize) -> u16 {
@@ -111,109 +111,109 @@ impl Context {
     }
 
     /// All kinds.
-    pub fn head(&self) -> u16 {
+    pub(crate) fn head(&self) -> u16 {
         self.u16(0x00)
     }
 
     /// All kinds.
-    pub fn tail(&self) -> u16 {
+    pub(crate) fn tail(&self) -> u16 {
         self.u16(0x02)
     }
 
     /// All kinds.
-    pub fn set_head(&mut self, head: u16) {
+    pub(crate) fn set_head(&mut self, head: u16) {
         self.set_u16(0x00, head);
     }
 
     /// All kinds.
-    pub fn set_tail(&mut self, tail: u16) {
+    pub(crate) fn set_tail(&mut self, tail: u16) {
         self.set_u16(0x02, tail);
     }
 
     /// Where the ring is; all kinds.
-    pub fn base(&self) -> u64 {
+    pub(crate) fn base(&self) -> u64 {
         u64::from(self.u32(0x08)) << 32 | u64::from(self.u32(0x04))
     }
 
     /// Entries of a submission or completion ring (`QM_MK_SQC_DW3_V2`).
-    pub fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u32 {
         (self.u32(0x0c) & 0xfff) + 1
     }
 
     /// log2 of the bytes of an entry of such a ring.
-    pub fn entry_log2(&self) -> u32 {
+    pub(crate) fn entry_log2(&self) -> u32 {
         self.u32(0x0c) >> 12 & 0xf
     }
 
     /// w8, the tag that doorbells of such a ring carry.
-    pub fn tag(&self) -> u16 {
+    pub(crate) fn tag(&self) -> u16 {
         self.u16(0x10)
     }
 
     /// PASID of a submission or completion ring's owner.
-    pub fn pasid(&self) -> u16 {
+    pub(crate) fn pasid(&self) -> u16 {
         self.u16(0x14)
     }
 
     /// Submission ring, `QM_QC_PASID_ENABLE_SHIFT`: data carries the PASID.
-    pub fn pasid_enabled(&self) -> bool {
+    pub(crate) fn pasid_enabled(&self) -> bool {
         self.u16(0x16) & 1 << 7 != 0
     }
 
     /// w11 bit 6 in a dump of such a ring (`QM_SQ_TAIL_IDX`, `QM_CQ_TAIL_IDX`): toggles whenever
     /// the tail wraps.
-    pub fn set_wrap(&mut self, wrap: bool) {
+    pub(crate) fn set_wrap(&mut self, wrap: bool) {
         self.set_bits(0x16, 1 << 6, wrap);
     }
 
     /// Submission ring: where its completions go.
-    pub fn completion_queue(&self) -> u16 {
+    pub(crate) fn completion_queue(&self) -> u16 {
         self.u16(0x18)
     }
 
     /// Submission ring, w13: what its entries ask for; for ZIP the direction.
-    pub fn algorithm(&self) -> u8 {
+    pub(crate) fn algorithm(&self) -> u8 {
         (self.u16(0x1a) >> 8 & 0xf) as u8
     }
 
     /// Completion ring, `QM_CQ_PHASE_SHIFT`.
-    pub fn phase(&self) -> bool {
+    pub(crate) fn phase(&self) -> bool {
         self.u16(0x18) & 1 != 0
     }
 
     /// Completion ring, `QM_CQ_FLAG_SHIFT` (c_flag): the next completion makes an event.
-    pub fn armed(&self) -> bool {
+    pub(crate) fn armed(&self) -> bool {
         self.u16(0x18) & 2 != 0
     }
 
     /// Completion ring.
-    pub fn set_phase(&mut self, phase: bool) {
+    pub(crate) fn set_phase(&mut self, phase: bool) {
         self.set_bits(0x18, 1, phase);
     }
 
     /// Completion ring.
-    pub fn set_armed(&mut self, armed: bool) {
+    pub(crate) fn set_armed(&mut self, armed: bool) {
         self.set_bits(0x18, 2, armed);
     }
 
     /// Entries of an event ring.
-    pub fn event_depth(&self) -> u32 {
+    pub(crate) fn event_depth(&self) -> u32 {
         u32::from(self.u16(0x18)) + 1
     }
 
     /// Event ring, `QM_EQC_PHASE_SHIFT`.
-    pub fn event_phase(&self) -> bool {
+    pub(crate) fn event_phase(&self) -> bool {
         self.u16(0x1a) & 1 != 0
     }
 
     /// Event ring.
-    pub fn set_event_phase(&mut self, phase: bool) {
+    pub(crate) fn set_event_phase(&mut self, phase: bool) {
         self.set_bits(0x1a, 1, phase);
     }
 }
 
 /// A completion entry (`struct qm_cqe`).
-pub fn completion(sq_head: u16, sq_number: u16, phase: bool) -> [u8; CQE_BYTES] {
+pub(crate) fn completion(sq_head: u16, sq_number: u16, phase: bool) -> [u8; CQE_BYTES] {
     let mut entry = [0; CQE_BYTES];
     entry[0x8..0xa].copy_from_slice(&sq_head.to_le_bytes());
     entry[0xa..0xc].copy_from_slice(&sq_number.to_le_bytes());
@@ -235,11 +235,11 @@ pub struct Event {
 }
 
 /// `QM_CQ_OVERFLOW`
-pub const EVENT_CQ_OVERFLOW: u8 = 0;
+pub(crate) const EVENT_CQ_OVERFLOW: u8 = 0;
 /// The ring of completion events overflowed (`QM_EQ_OVERFLOW`).
-pub const EVENT_EQ_OVERFLOW: u8 = 1;
+pub(crate) const EVENT_EQ_OVERFLOW: u8 = 1;
 /// `QM_CQE_ERROR`
-pub const EVENT_CQE_ERROR: u8 = 2;
+pub(crate) const EVENT_CQE_ERROR: u8 = 2;
 
 /// VFT data for submission queues (`qm_vft_data_cfg`).
 #[bitfield(u64)]

@@ -6,27 +6,27 @@
 use bitfield_struct::bitfield;
 
 /// 32-bit words of a submission entry, by index.
-pub mod word {
-    pub const CONSUMED: usize = 0;
-    pub const PRODUCED: usize = 1;
-    pub const STATUS: usize = 3;
-    pub const INPUT_LENGTH: usize = 4;
-    pub const FLAGS: usize = 7;
-    pub const OUTPUT_OFFSET: usize = 8;
-    pub const REQUEST: usize = 9;
+pub(crate) mod word {
+    pub(crate) const CONSUMED: usize = 0;
+    pub(crate) const PRODUCED: usize = 1;
+    pub(crate) const STATUS: usize = 3;
+    pub(crate) const INPUT_LENGTH: usize = 4;
+    pub(crate) const FLAGS: usize = 7;
+    pub(crate) const OUTPUT_OFFSET: usize = 8;
+    pub(crate) const REQUEST: usize = 9;
     /// Tag of an entry of type 0.
-    pub const TAG_0: usize = 13;
-    pub const OUTPUT_ROOM: usize = 14;
-    pub const CONTEXT_0: usize = 15;
-    pub const SOURCE: usize = 18;
-    pub const DESTINATION: usize = 20;
-    pub const CONTEXT_ADDRESS: usize = 22;
+    pub(crate) const TAG_0: usize = 13;
+    pub(crate) const OUTPUT_ROOM: usize = 14;
+    pub(crate) const CONTEXT_0: usize = 15;
+    pub(crate) const SOURCE: usize = 18;
+    pub(crate) const DESTINATION: usize = 20;
+    pub(crate) const CONTEXT_ADDRESS: usize = 22;
     /// Tag of an entry of type 3, 64 bits.
-    pub const TAG_3: usize = 26;
-    pub const CONTEXT_1: usize = 28;
-    pub const CONTEXT_2: usize = 29;
-    pub const TOTAL_LENGTH: usize = 30;
-    pub const CHECKSUM: usize = 31;
+    pub(crate) const TAG_3: usize = 26;
+    pub(crate) const CONTEXT_1: usize = 28;
+    pub(crate) const CONTEXT_2: usize = 29;
+    pub(crate) const TOTAL_LENGTH: usize = 30;
+    pub(crate) const CHECKSUM: usize = 31;
 }
 
 /// dw7
@@ -65,21 +65,21 @@ pub struct RequestWord {
 }
 
 /// Request types (UADK: `enum alg_type`).
-pub const TYPE_DEFLATE: u8 = 1;
-pub const TYPE_ZLIB: u8 = 2;
-pub const TYPE_GZIP: u8 = 3;
+pub(crate) const TYPE_DEFLATE: u8 = 1;
+pub(crate) const TYPE_ZLIB: u8 = 2;
+pub(crate) const TYPE_GZIP: u8 = 3;
 
 /// Algorithm types of a queue (Linux: `HZIP_ALG_TYPE_COMP`, `HZIP_ALG_TYPE_DECOMP`).
-pub const ALGORITHM_COMPRESS: u8 = 0;
-pub const ALGORITHM_DECOMPRESS: u8 = 1;
+pub(crate) const ALGORITHM_COMPRESS: u8 = 0;
+pub(crate) const ALGORITHM_DECOMPRESS: u8 = 1;
 
 /// The largest input and output (UADK: `HZ_MAX_SIZE`).
-pub const BUFFER_BYTES_MAX: u32 = 8 << 20;
+pub(crate) const BUFFER_BYTES_MAX: u32 = 8 << 20;
 
 /// Bits of dw3.
-pub const STATUS_MASK: u32 = 0xff;
+pub(crate) const STATUS_MASK: u32 = 0xff;
 /// `HZ_LSTBLK_MASK`
-pub const STATUS_LAST_BLOCK: u32 = 1 << 8;
+pub(crate) const STATUS_LAST_BLOCK: u32 = 1 << 8;
 
 /// How a job ended. Software knows `Done`, `OutputTooSmall` (`ERR_DSTLEN_OUT`), `Checksum`
 /// (`HZ_CRC_ERR`) and `StreamEnd` (`HZ_DECOMP_END`); it treats all else as a failure without
@@ -87,7 +87,7 @@ pub const STATUS_LAST_BLOCK: u32 = 1 << 8;
 /// driver names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Status {
+pub(crate) enum Status {
     Done = 0x00,
     /// The entry asks for what this device does not do.
     BadRequest = 0x01,
@@ -109,35 +109,35 @@ pub enum Status {
 }
 
 /// ctx_dw0: `HZ_CTX_ST_MASK` and its values, and `HZ_CTX_BFINAL_MASK`.
-pub mod context_state {
+pub(crate) mod context_state {
     /// Nothing special.
-    pub const NONE: u32 = 0;
+    pub(crate) const NONE: u32 = 0;
     /// `HZ_DECOMP_NO_SPACE`: all input is taken but more output is to come; software repeats with
     /// empty input.
-    pub const OUTPUT_PENDING: u32 = 1;
+    pub(crate) const OUTPUT_PENDING: u32 = 1;
     /// `HZ_DECOMPING_NO_SPACE`: no room; input is left.
-    pub const NO_ROOM: u32 = 2;
+    pub(crate) const NO_ROOM: u32 = 2;
     /// `HW_DECOMP_NO_CRC`: only the trailer is missing.
-    pub const TRAILER_MISSING: u32 = 4;
+    pub(crate) const TRAILER_MISSING: u32 = 4;
     /// The final block was seen.
-    pub const FINAL_BLOCK: u32 = 1 << 7;
+    pub(crate) const FINAL_BLOCK: u32 = 1 << 7;
 }
 
 /// Scatter-gather list: bytes of header and entry, and the most entries of one list
 /// (`HISI_ACC_SGL_SGE_NR_MAX`).
-pub const SGL_HEADER_BYTES: usize = 64;
-pub const SGE_BYTES: usize = 32;
-pub const SGL_ENTRIES_MAX: u16 = 255;
+pub(crate) const SGL_HEADER_BYTES: usize = 64;
+pub(crate) const SGE_BYTES: usize = 32;
+pub(crate) const SGL_ENTRIES_MAX: u16 = 255;
 /// Lists are aligned to this (`HISI_ACC_SGL_ALIGN_SIZE`).
-pub const SGL_ALIGNMENT: u64 = 64;
+pub(crate) const SGL_ALIGNMENT: u64 = 64;
 /// Offsets in a list's header: the next list, and how many entries are valid here
 /// (`entry_sum_in_sgl`).
-pub const SGL_NEXT: usize = 0;
-pub const SGL_ENTRIES: usize = 10;
+pub(crate) const SGL_NEXT: usize = 0;
+pub(crate) const SGL_ENTRIES: usize = 10;
 /// Offsets in an entry.
-pub const SGE_ADDRESS: usize = 0;
-pub const SGE_LENGTH: usize = 16;
+pub(crate) const SGE_ADDRESS: usize = 0;
+pub(crate) const SGE_LENGTH: usize = 16;
 
 /// The device may use this much of the stream context: UADK keeps data of its own at 0x9800 of a
 /// buffer of which the device gets the address of byte 64 (`CTX_STOREBUF_OFFSET`, `RSV_OFFSET`).
-pub const CONTEXT_BYTES_MAX: usize = 0x97c0;
+pub(crate) const CONTEXT_BYTES_MAX: usize = 0x97c0;

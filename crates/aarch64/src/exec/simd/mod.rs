@@ -24,7 +24,7 @@ use lanes::MASKS;
 ///
 /// Not inlined: the integer instructions' loop stays small.
 #[inline(never)]
-pub fn execute<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: SimdInsn) -> Result<(), Exception> {
+pub(crate) fn execute<B: Bus>(cpu: &mut Cpu, bus: &mut B, insn: SimdInsn) -> Result<(), Exception> {
     cpu.state.check_fp_access()?;
     match insn {
         SimdInsn::Load {
