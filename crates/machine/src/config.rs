@@ -11,6 +11,7 @@ use stallbox_firmware::layout;
 
 use crate::check::{CheckConfig, Symbols};
 use crate::latency::LatencyModel;
+use crate::schedule::Order;
 
 /// Everything that decides a run's course: two runs of equal configuration and files are the same.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct MachineConfig {
     pub latency: LatencyModel,
     /// Seed of every draw.
     pub seed: u64,
+    /// In which order vCPUs advance. The soft engine's choice.
+    pub schedule: Order,
+    /// Seed of that order's draws, if it is another.
+    pub schedule_seed: Option<u64>,
     /// What a kernel that shuffles its addresses begins with (`/chosen/kaslr-seed`).
     pub kaslr_seed: Option<u64>,
     /// What goes wrong.
@@ -65,6 +70,8 @@ impl Default for MachineConfig {
             smmu: SmmuSettings::default(),
             latency: LatencyModel::built_in(),
             seed: 1,
+            schedule: Order::default(),
+            schedule_seed: None,
             kaslr_seed: None,
             plan: Plan::default(),
             check: CheckConfig::default(),

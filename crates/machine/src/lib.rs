@@ -29,6 +29,7 @@ pub mod outstanding;
 mod pause;
 mod probe;
 pub mod queues;
+pub mod schedule;
 mod smmu;
 pub mod stage1;
 mod test_engine;

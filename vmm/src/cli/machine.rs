@@ -7,6 +7,7 @@ use clap::Args;
 use stallbox_faultplan::SmmuSettings;
 use stallbox_machine::config::{AcceleratorConfig, CPUS_MAX, MemoryBackend, TestEngineConfig};
 use stallbox_machine::kernel_reports::FailOn;
+use stallbox_machine::schedule::Order;
 use stallbox_timeline::Time;
 
 use super::accel::{Accelerator, accelerator_help, parse_accelerator};
@@ -52,6 +53,13 @@ pub struct MachineArgs {
     /// Seed of every random draw [default: 1].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
+    /// In which order vCPUs advance, with the soft engine: round-robin, random, or pct:DEPTH[,steps=N]
+    /// (docs/schedules.md).
+    #[arg(long, value_name = "ORDER", default_value = "round-robin", value_parser = parse_schedule)]
+    pub schedule: Order,
+    /// Seed of that order's draws [default: that of --seed].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub schedule_seed: Option<u64>,
     /// Where a kernel with CONFIG_RANDOMIZE_BASE goes in its address space (KASLR): kaslr-seed in the
     /// device tree's /chosen, decimal or with 0x. The place follows from its upper bits: small numbers
     /// give the same one. Without it, such a kernel shuffles nothing.
@@ -84,6 +92,10 @@ pub struct MachineArgs {
 
 fn parse_smmu(text: &str) -> Result<SmmuSettings> {
     SmmuSettings::parse_pairs(text).map_err(anyhow::Error::msg)
+}
+
+fn parse_schedule(text: &str) -> Result<Order> {
+    text.parse().map_err(anyhow::Error::msg)
 }
 
 /// 0 is what Linux takes for no seed (arch/arm64/kernel/pi, get_kaslr_seed).

@@ -3,12 +3,14 @@
 //! Each vCPU has a clock of its own: the instructions that it retired, at a fixed price. The one
 //! that is furthest behind runs next, for a slice that ends with the next event of the timeline or
 //! a little after the vCPU behind it; so the clocks stay within 2 microseconds of each other, and the
-//! order depends on nothing but the guest. When all wait, time jumps to the next event.
+//! order depends on nothing but the guest. When all wait, time jumps to the next event. Orders
+//! other than that one are made by moving clocks on ([`Schedule`]).
 //!
 //! The host looks in when it wants to ([`YieldRequest`]), in the midst of a slice or of what devices
 //! do. What was interrupted is then gone on with before anything else: the same slice, the same work.
 
 mod board;
+mod schedule;
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -21,6 +23,7 @@ use stallbox_firmware::boot::EntryState;
 use stallbox_firmware::layout::RAM_BASE;
 use stallbox_machine::World;
 use stallbox_machine::check::{Caller, PageWatch, Store};
+use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
 use stallbox_machine::stage1::Half;
 use stallbox_machine::vcpu::{self, VcpuState};
@@ -32,6 +35,7 @@ use super::ticker::Ticker;
 use super::{Vcpus, Watch, psci};
 use crate::confine;
 pub use board::Board;
+use schedule::{Schedule, Standing, Turn};
 
 /// How far one vCPU may run ahead of another.
 const SLICE: Span = Span::from_us(2);
@@ -81,6 +85,7 @@ pub struct Soft<'a> {
     ram: VolatileSlice<'a>,
     cores: Vec<Core>,
     instruction: Span,
+    schedule: Schedule,
     /// The vCPU that ran last: the others' exclusive monitors are clear.
     last: usize,
     /// What was interrupted.
@@ -126,12 +131,18 @@ impl<'a> Soft<'a> {
         world: &'a World,
         board: Rc<Board>,
         cpus: impl ExactSizeIterator<Item = CpuConfig>,
-        instruction: Span,
+        machine: &MachineConfig,
         entry: &EntryState,
     ) -> Soft<'a> {
         let region = world.ram.iter().next().expect("a world has RAM");
         let ram = region.as_volatile_slice().expect("RAM is mapped");
         let broadcasting = cpus.len() > 1;
+        let schedule = Schedule::new(
+            machine.schedule,
+            cpus.len(),
+            machine.seed,
+            machine.schedule_seed,
+        );
         let mut cores: Vec<Core> = cpus
             .map(|config| Core {
                 cpu: Cpu::new(config),
@@ -147,7 +158,8 @@ impl<'a> Soft<'a> {
             board,
             ram,
             cores,
-            instruction,
+            instruction: machine.latency.instruction(),
+            schedule,
             last: 0,
             under_way: None,
             steps_to_feed: 0,
@@ -199,6 +211,23 @@ impl<'a> Soft<'a> {
             .as_ps()
             .div_ceil(self.instruction.as_ps())
             .max(1);
+        let turn = self.schedule.turn(&Standing {
+            behind: index,
+            clocks: &|cpu| {
+                let core = &self.cores[cpu];
+                (core.power == Power::Running).then_some(core.now)
+            },
+            retired: &|| self.cores.iter().map(|core| core.cpu.retired).sum(),
+            slice: budget,
+        });
+        let budget = match turn {
+            Turn::Run(instructions) => instructions,
+            Turn::Stolen(span) => {
+                self.steps += 1;
+                self.cores[index].now += span;
+                return None;
+            }
+        };
         let core = &mut self.cores[index];
         if self.last != index {
             // Another vCPU may have written what this one has reserved.
@@ -416,7 +445,10 @@ impl<'a> Soft<'a> {
         }
         match exit {
             Exit::Budget | Exit::Attention => {}
-            Exit::Yield => self.cores[index].now += WAIT,
+            Exit::Yield => {
+                self.cores[index].now += WAIT;
+                self.schedule.yielded(index, self.cores[index].now);
+            }
             Exit::Wfi => self.cores[index].power = Power::Waiting,
             Exit::Call => {
                 if let Some(outcome) = self.call(index) {
@@ -490,6 +522,9 @@ impl Soft<'_> {
         watch.stands_at(self.here());
         let outcome = watch.look(self.world, &|| self.states());
         self.place = watch.next_place();
+        if let Some(seed) = self.world.take_reseeded() {
+            self.schedule.reseed(seed);
+        }
         if timeline.is_unfinished() && !was_unfinished && self.under_way.is_none() {
             // What was asked for set something going.
             self.under_way = Some(UnderWay::Advance(timeline.now()));

@@ -79,6 +79,8 @@ pub(crate) fn machine(args: &MachineArgs, choices: Choices) -> Result<MachineCon
         smmu,
         latency,
         seed: args.seed.unwrap_or(DEFAULT_SEED),
+        schedule: args.schedule,
+        schedule_seed: args.schedule_seed,
         kaslr_seed: args.kaslr_seed,
         plan,
         check: check_config(args)?,

@@ -37,6 +37,10 @@ pub(crate) struct Inputs {
     latency: Vec<Latency>,
     /// The seed of every draw.
     seed: u64,
+    /// In which order vCPUs advance.
+    schedule: String,
+    /// The seed of that order's draws, if it was another.
+    schedule_seed: Option<u64>,
     /// What KASLR began with.
     kaslr_seed: Option<u64>,
 }
@@ -113,6 +117,8 @@ impl Inputs {
             plan: args.plan.as_deref().map(Named::of).transpose()?,
             latency: args.guest.latency.iter().map(latency).collect(),
             seed: machine.seed,
+            schedule: machine.schedule.to_string(),
+            schedule_seed: machine.schedule_seed,
             kaslr_seed: machine.kaslr_seed,
         })
     }
@@ -140,6 +146,8 @@ impl Inputs {
             }),
             latency: Vec::new(),
             seed: args.seed.unwrap_or(super::configure::DEFAULT_SEED),
+            schedule: args.schedule.to_string(),
+            schedule_seed: args.schedule_seed,
             kaslr_seed: args.kaslr_seed,
         }
     }

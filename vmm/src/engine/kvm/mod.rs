@@ -43,6 +43,7 @@ use anyhow::{Context, Result, bail};
 use kvm_ioctls::VcpuFd;
 use stallbox_firmware::boot::EntryState;
 use stallbox_machine::config::{HardwareUpdate, MachineConfig};
+use stallbox_machine::schedule::Order;
 use stallbox_machine::{Platform, World};
 use stallbox_timeline::Timeline;
 
@@ -76,6 +77,13 @@ impl Kvm {
             bail!(
                 "--cpu-hafdbs: the kvm engine's CPUs are the host's, and update in descriptors what \
                  the host's do; only the soft engine has a choice"
+            );
+        }
+        if machine.schedule != Order::RoundRobin {
+            bail!(
+                "--schedule {}: the host decides when the kvm engine's vCPUs run; only --engine soft \
+                 has a choice",
+                machine.schedule
             );
         }
         let kvm = host::open(machine.cpus)?;

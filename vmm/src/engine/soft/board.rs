@@ -132,14 +132,13 @@ impl Engine for Rc<Board> {
         machine: &MachineConfig,
         entry: &EntryState,
     ) -> Result<Box<dyn Vcpus + 'a>> {
-        let price = machine.latency.instruction();
         let hafdbs = match machine.cpu_hafdbs {
             HardwareUpdate::None => Hafdbs::None,
             HardwareUpdate::Access => Hafdbs::AccessFlag,
             HardwareUpdate::Dirty => Hafdbs::Dirty,
         };
         let cpus = (0..machine.cpus).map(|index| CpuConfig { index, hafdbs });
-        let soft = Soft::new(world, self.clone(), cpus, price, entry);
+        let soft = Soft::new(world, self.clone(), cpus, machine, entry);
         Ok(Box::new(soft))
     }
 }

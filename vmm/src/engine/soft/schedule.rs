@@ -1,0 +1,371 @@
+//! Who runs next, and for how long.
+//!
+//! Whatever the order, the vCPU that is furthest behind has its turn, and the clocks stay together:
+//! an order other than round-robin is made of time that is *stolen*. A vCPU that is not to run has its
+//! clock moved on without retiring anything, as if it were a guest of a hypervisor that gave its CPU
+//! to somebody else. So nothing happens before its time, and events and timers are no later than they
+//! are for such a guest.
+//!
+//! `pct` is the scheduler of Burckhardt, Kothari, Musuvathi and Nagarakatte, "A Randomized Scheduler
+//! with Probabilistic Guarantees of Finding Bugs" (ASPLOS 2010), with rounds.
+
+use rand_core::Rng as _;
+use stallbox_machine::schedule::Order;
+use stallbox_timeline::{Rng, Span, Time, seeded};
+
+/// The generator's stream: its draws shift no others.
+const STREAM: &str = "schedule";
+
+/// `random`: a vCPU's time is taken away once in so many turns, on average.
+const STEAL_ONE_IN: u64 = 16;
+/// `random`: for so long at most.
+const STOLEN_MAX: Span = Span::from_us(10);
+
+/// `pct`: how long a vCPU that has nothing to do but wait for others lets them run.
+const GIVES_WAY: Span = Span::from_us(2);
+/// `pct`: who had no turn for so long has one, whatever its priority: a vCPU of a higher one may spin
+/// without saying so, and wait for this one.
+const STARVED_MAX: Span = Span::from_us(200);
+
+/// What the vCPU that is furthest behind does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It runs, for so many instructions at most.
+    Run(u64),
+    /// Its clock moves on without it.
+    Stolen(Span),
+}
+
+/// How it stands when a turn begins.
+pub struct Standing<'a> {
+    /// The vCPU that is furthest behind.
+    pub behind: usize,
+    /// The clock of each vCPU that runs.
+    pub clocks: &'a dyn Fn(usize) -> Option<Time>,
+    /// Instructions retired by all.
+    pub retired: &'a dyn Fn() -> u64,
+    /// The longest slice, in instructions: at least 1.
+    pub slice: u64,
+}
+
+/// The order in which vCPUs advance.
+pub struct Schedule {
+    mode: Mode,
+    /// Another seed than the run's.
+    own_seed: Option<u64>,
+}
+
+enum Mode {
+    RoundRobin,
+    Random(Random),
+    Pct(Pct),
+}
+
+struct Random {
+    rng: Rng,
+    /// Whether the turn before was one in which time was stolen: then one follows that runs.
+    stole: bool,
+}
+
+struct Pct {
+    rng: Rng,
+    depth: u32,
+    steps: u64,
+    /// Of each vCPU; no two are equal.
+    priorities: Vec<u32>,
+    /// Where the rest of this round's changes are, in instructions retired by all, the next one last.
+    changes: Vec<u64>,
+    /// Where the next round begins.
+    round_end: u64,
+    /// Until when each vCPU lets others run.
+    gives_way: Vec<Time>,
+    /// The time stolen from each vCPU since it last ran.
+    starved: Vec<Span>,
+    /// Who ran last.
+    running: usize,
+}
+
+impl Schedule {
+    /// The schedule of a machine with so many vCPUs; `own_seed` in place of the run's `seed`.
+    pub fn new(order: Order, cpus: usize, seed: u64, own_seed: Option<u64>) -> Schedule {
+        let rng = seeded(own_seed.unwrap_or(seed), STREAM);
+        let mode = match order {
+            // Nobody is there to take turns with.
+            _ if cpus < 2 => Mode::RoundRobin,
+            Order::RoundRobin => Mode::RoundRobin,
+            Order::Random => Mode::Random(Random { rng, stole: false }),
+            Order::Pct { depth, steps } => Mode::Pct(Pct {
+                rng,
+                depth,
+                steps,
+                priorities: vec![0; cpus],
+                changes: Vec::new(),
+                round_end: 0,
+                gives_way: vec![Time::ZERO; cpus],
+                starved: vec![Span::ZERO; cpus],
+                running: 0,
+            }),
+        };
+        Schedule { mode, own_seed }
+    }
+
+    /// From here on draws as from the beginning with `seed`, unless it has a seed of its own.
+    pub fn reseed(&mut self, seed: u64) {
+        let rng = seeded(self.own_seed.unwrap_or(seed), STREAM);
+        match &mut self.mode {
+            Mode::RoundRobin => {}
+            Mode::Random(random) => *random = Random { rng, stole: false },
+            Mode::Pct(pct) => {
+                pct.rng = rng;
+                pct.round_end = 0;
+            }
+        }
+    }
+
+    /// What the vCPU does that is furthest behind.
+    #[inline]
+    pub fn turn(&mut self, standing: &Standing) -> Turn {
+        match &mut self.mode {
+            Mode::RoundRobin => Turn::Run(standing.slice),
+            Mode::Random(random) => random.turn(standing),
+            Mode::Pct(pct) => pct.turn(standing),
+        }
+    }
+
+    /// A vCPU said, at that time, that it has nothing to do but wait for another (WFE, YIELD).
+    #[inline]
+    pub fn yielded(&mut self, cpu: usize, now: Time) {
+        if let Mode::Pct(pct) = &mut self.mode {
+            pct.gives_way[cpu] = now + GIVES_WAY;
+        }
+    }
+}
+
+impl Random {
+    fn turn(&mut self, standing: &Standing) -> Turn {
+        if !self.stole && below(&mut self.rng, STEAL_ONE_IN) == 0 {
+            self.stole = true;
+            let span = any_magnitude(&mut self.rng, STOLEN_MAX.as_ns());
+            return Turn::Stolen(Span::from_ns(span));
+        }
+        self.stole = false;
+        Turn::Run(any_magnitude(&mut self.rng, standing.slice))
+    }
+}
+
+impl Pct {
+    fn turn(&mut self, standing: &Standing) -> Turn {
+        let Standing { behind, clocks, .. } = *standing;
+        let retired = (standing.retired)();
+        if retired >= self.round_end {
+            self.begin_round(retired);
+        }
+        while self.changes.last().is_some_and(|&at| at <= retired) {
+            self.changes.pop();
+            // Below all that a round begins with, and below who was changed before.
+            self.priorities[self.running] = self.changes.len() as u32;
+        }
+        let now = clocks(behind).unwrap_or(Time::ZERO);
+        let rank = |cpu: usize| (now >= self.gives_way[cpu], self.priorities[cpu]);
+        let running = (0..self.priorities.len()).filter_map(|cpu| Some((cpu, clocks(cpu)?)));
+        let first = running.max_by_key(|&(cpu, _)| rank(cpu));
+        let (first, ahead) = first.unwrap_or((behind, now));
+        if first != behind && self.starved[behind] < STARVED_MAX {
+            // Just past the one that is to run.
+            let span = ahead.since(now) + Span::from_ps(1);
+            self.starved[behind] += span;
+            return Turn::Stolen(span);
+        }
+        self.starved[behind] = Span::ZERO;
+        self.running = behind;
+        let next = self.changes.last().copied().unwrap_or(self.round_end);
+        Turn::Run(standing.slice.min(next - retired))
+    }
+
+    /// Draws priorities and change points. The latter are places of the guest's, so that a turn
+    /// ends there.
+    fn begin_round(&mut self, retired: u64) {
+        let cpus = self.priorities.len();
+        for (rank, priority) in (self.depth..).zip(&mut self.priorities) {
+            *priority = rank;
+        }
+        for last in (1..cpus).rev() {
+            let other = below(&mut self.rng, last as u64 + 1) as usize;
+            self.priorities.swap(last, other);
+        }
+        self.changes.clear();
+        for _ in 1..self.depth {
+            let at = retired.saturating_add(1 + below(&mut self.rng, self.steps));
+            self.changes.push(at);
+        }
+        self.changes.sort_unstable_by(|a, b| b.cmp(a));
+        self.round_end = retired.saturating_add(self.steps).saturating_add(1);
+    }
+}
+
+/// Any of `0..bound`.
+fn below(rng: &mut Rng, bound: u64) -> u64 {
+    ((u128::from(rng.next_u64()) * u128::from(bound)) >> 64) as u64
+}
+
+/// From 1 to `max`, each power of two as likely as another.
+fn any_magnitude(rng: &mut Rng, max: u64) -> u64 {
+    let bits = u64::from(max.max(1).ilog2()) + 1;
+    let least = 1 << below(rng, bits);
+    (least + below(rng, least)).min(max.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `schedule` does with two vCPUs that always run, an instruction a nanosecond: who ran for how long.
+    fn course(schedule: &mut Schedule, turns: usize) -> Vec<(usize, u64)> {
+        let mut clocks = [Time::ZERO; 2];
+        let mut retired = 0;
+        let mut course = Vec::new();
+        while course.len() < turns {
+            let behind = usize::from(clocks[1] < clocks[0]);
+            let turn = schedule.turn(&Standing {
+                behind,
+                clocks: &|cpu| clocks.get(cpu).copied(),
+                retired: &|| retired,
+                slice: 2000,
+            });
+            match turn {
+                Turn::Run(instructions) => {
+                    assert!((1..=2000).contains(&instructions));
+                    clocks[behind] += Span::from_ns(instructions);
+                    retired += instructions;
+                    course.push((behind, instructions));
+                }
+                Turn::Stolen(span) => {
+                    assert!(span > Span::ZERO);
+                    clocks[behind] += span;
+                }
+            }
+            let skew = clocks[0].since(clocks[1]).max(clocks[1].since(clocks[0]));
+            assert!(skew <= STOLEN_MAX + Span::from_us(2), "{skew:?}");
+        }
+        course
+    }
+
+    fn pct(depth: u32, steps: u64, seed: u64) -> Schedule {
+        Schedule::new(Order::Pct { depth, steps }, 2, seed, None)
+    }
+
+    #[test]
+    fn a_seed_gives_its_order_again_and_another_seed_another() {
+        for order in [
+            Order::Random,
+            Order::Pct {
+                depth: 3,
+                steps: 20_000,
+            },
+        ] {
+            let of = |seed| course(&mut Schedule::new(order, 2, seed, None), 500);
+            assert_eq!(of(1), of(1));
+            assert_ne!(of(1), of(2));
+            let own = course(&mut Schedule::new(order, 2, 1, Some(2)), 500);
+            assert_eq!(own, of(2));
+        }
+    }
+
+    #[test]
+    fn reseeded_it_draws_as_from_the_beginning() {
+        let mut random = Schedule::new(Order::Random, 2, 1, None);
+        let draws = |schedule: &mut Schedule| {
+            let standing = Standing {
+                behind: 0,
+                clocks: &|_| Some(Time::ZERO),
+                retired: &|| 0,
+                slice: 2000,
+            };
+            (0..100)
+                .map(|_| schedule.turn(&standing))
+                .collect::<Vec<_>>()
+        };
+        draws(&mut random);
+        random.reseed(7);
+        assert_eq!(
+            draws(&mut random),
+            draws(&mut Schedule::new(Order::Random, 2, 7, None))
+        );
+        let mut own = Schedule::new(Order::Random, 2, 1, Some(3));
+        own.reseed(7);
+        assert_eq!(
+            draws(&mut own),
+            draws(&mut Schedule::new(Order::Random, 2, 3, None))
+        );
+    }
+
+    #[test]
+    fn one_vcpu_has_whole_slices_in_any_order() {
+        for order in [
+            Order::Random,
+            Order::Pct {
+                depth: 3,
+                steps: 10,
+            },
+        ] {
+            let turn = Schedule::new(order, 1, 1, None).turn(&Standing {
+                behind: 0,
+                clocks: &|_| Some(Time::ZERO),
+                retired: &|| 0,
+                slice: 2000,
+            });
+            assert_eq!(turn, Turn::Run(2000));
+        }
+    }
+
+    #[test]
+    fn the_lower_priority_has_only_what_keeps_it_from_starving() {
+        // No change point: one vCPU has 100 turns of 2 us for each of the other's.
+        let course = course(&mut pct(1, 1 << 40, 1), 1010);
+        let of = |cpu| course.iter().filter(|turn| turn.0 == cpu).count();
+        let low = of(0).min(of(1));
+        assert!((5..=20).contains(&low), "{low}");
+    }
+
+    #[test]
+    fn a_change_point_is_met_to_the_instruction() {
+        let mut schedule = pct(2, 5000, 1);
+        let ends = course(&mut schedule, 6)
+            .iter()
+            .scan(0, |sum, turn| {
+                *sum += turn.1;
+                Some((turn.0, *sum))
+            })
+            .collect::<Vec<_>>();
+        let change = ends.windows(2).find(|pair| pair[0].0 != pair[1].0).unwrap()[0].1;
+        assert!(change <= 5000 && change % 2000 != 0, "{ends:?}");
+    }
+
+    #[test]
+    fn who_waits_for_others_lets_them_run() {
+        let mut schedule = pct(1, 1 << 40, 1);
+        let clock = Time::from_ns(10_000);
+        let turn = |behind, schedule: &mut Schedule| {
+            schedule.turn(&Standing {
+                behind,
+                clocks: &|_| Some(clock),
+                retired: &|| 5,
+                slice: 100,
+            })
+        };
+        let high = usize::from(turn(0, &mut schedule) != Turn::Run(100));
+        assert_eq!(turn(high, &mut schedule), Turn::Run(100));
+        schedule.yielded(high, clock);
+        assert_ne!(turn(high, &mut schedule), Turn::Run(100));
+        assert_eq!(turn(1 - high, &mut schedule), Turn::Run(100));
+    }
+
+    #[test]
+    fn lengths_are_of_all_magnitudes() {
+        let mut rng = seeded(1, STREAM);
+        let drawn: Vec<u64> = (0..2000).map(|_| any_magnitude(&mut rng, 5000)).collect();
+        assert!(drawn.iter().all(|length| (1..=5000).contains(length)));
+        assert!(drawn.iter().filter(|&&length| length < 70).count() > 700);
+        assert!(drawn.iter().filter(|&&length| length > 1000).count() > 200);
+    }
+}
