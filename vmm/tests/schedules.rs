@@ -6,7 +6,7 @@ mod driver;
 
 use driver::Trace;
 use stallbox_firmware::boot::EntryState;
-use stallbox_firmware::layout::RAM_BASE;
+use stallbox_firmware::layout::{RAM_BASE, RTC};
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
@@ -19,13 +19,12 @@ const FIRST: u64 = RAM_BASE + 0x1000;
 const SECOND: u64 = RAM_BASE + 0x2000;
 /// What they race for, whether the second has done, and what the first has seen.
 const SHARED: u64 = RAM_BASE + 0x3000;
+const LOCK: u64 = RAM_BASE + 0x3020;
 const DONE: u64 = RAM_BASE + 0x3040;
 const SEEN: u64 = RAM_BASE + 0x3080;
 
-/// Instructions between two accesses to what is shared.
-const WINDOW: usize = 20;
-/// Runs among which an order has to find a race.
-const SEEDS: u64 = 200;
+/// Half of the instructions between two accesses to what is shared.
+const HALF: usize = 10;
 
 /// Looks on; or asks for a look after each block of instructions.
 struct Eager(bool);
@@ -39,7 +38,7 @@ impl Watch for Eager {
     }
 }
 
-/// Instructions; x8 is the address of what is shared.
+/// Instructions; x8 is the address of what is shared, x11 that of its lock, x12 a device's.
 #[derive(Default)]
 struct Code(Vec<u32>);
 
@@ -67,9 +66,28 @@ impl Code {
         self.words(&[0xf900_0100 | register])
     }
 
-    /// Some other work.
     fn work(self) -> Code {
-        self.words(&[0xd503_201f; WINDOW])
+        self.words(&[0xd503_201f; HALF])
+    }
+
+    /// Other work, with a read of a device's register: ldr w5, [x12].
+    fn window(self) -> Code {
+        self.work().words(&[0xb940_0185]).work()
+    }
+
+    /// swpal w6, w7, [x11]; cbnz w7, back
+    fn lock(self) -> Code {
+        self.words(&[0xb8e6_8167, 0x35ff_ffe7])
+    }
+
+    /// stlr wzr, [x11]
+    fn unlock(self) -> Code {
+        self.words(&[0x889f_fd7f])
+    }
+
+    fn addresses(self) -> Code {
+        let code = self.set(6, 1).set(8, SHARED).set(11, LOCK);
+        code.set(12, RTC.base)
     }
 
     /// Starts the other vCPU and lets it come as far.
@@ -79,11 +97,11 @@ impl Code {
             .set(1, 1)
             .set(2, SECOND)
             .words(&[0xd400_0002]);
-        start.set(8, SHARED).work()
+        start.addresses().work()
     }
 
     fn second() -> Code {
-        Code::default().set(8, SHARED).work()
+        Code::default().addresses().work()
     }
 
     /// Waits for the other, keeps x1 and x2, and ends.
@@ -124,15 +142,28 @@ const LOST_UPDATE: Race = Race {
 
 fn add(code: Code) -> Code {
     // add x1, x1, #1
-    code.load(1).work().words(&[0x9100_0421]).store(1)
+    code.load(1).window().words(&[0x9100_0421]).store(1)
+}
+
+/// Depth 2: each adds one, and lets go of the lock between reading and writing. The window has no access
+/// to a device.
+const LOCK_DROPPED: Race = Race {
+    first: || add_with_lock(Code::first()).end_first(),
+    second: || add_with_lock(Code::second()).end_second(),
+    is_lost: |[_, _, shared]| shared == 1,
+};
+
+fn add_with_lock(code: Code) -> Code {
+    let read = code.lock().load(1).unlock().work();
+    read.words(&[0x9100_0421]).lock().store(1).unlock()
 }
 
 /// Depth 3: the second changes the word to 1 between two reads, and from 1 to 2 after both.
 const TORN_READ: Race = Race {
-    first: || Code::first().load(1).work().load(2).end_first(),
+    first: || Code::first().load(1).window().load(2).end_first(),
     second: || {
         let one = Code::second().set(1, 1).set(2, 2).store(1);
-        one.work().store(2).end_second()
+        one.window().store(2).end_second()
     },
     is_lost: |[before, after, _]| (before, after) == (0, 1),
 };
@@ -196,32 +227,34 @@ const PCT_3: Order = Order::Pct {
 
 #[test]
 fn round_robin_loses_no_race() {
-    for race in [&LOST_UPDATE, &TORN_READ] {
-        assert_eq!(lost(race, Order::RoundRobin, 20), 0);
+    for race in [&LOST_UPDATE, &LOCK_DROPPED, &TORN_READ] {
+        assert_eq!(lost(race, Order::RoundRobin, 100), 0);
     }
 }
 
 #[test]
-fn a_lost_update_is_found() {
-    for schedule in [Order::Random, PCT_2] {
-        let lost = lost(&LOST_UPDATE, schedule, SEEDS);
-        println!("{schedule}: {lost} of {SEEDS}");
-        assert!(lost > 0, "{schedule}: none of {SEEDS}");
+fn one_preemption_is_found() {
+    for race in [&LOST_UPDATE, &LOCK_DROPPED] {
+        for schedule in [Order::Random, Order::Points, PCT_2] {
+            let lost = lost(race, schedule, 100);
+            println!("{schedule}: {lost} of 100");
+            assert!(lost > 1, "{schedule}: {lost} of 100");
+        }
     }
 }
 
 #[test]
-fn a_torn_read_is_found() {
-    for schedule in [Order::Random, PCT_3] {
-        let lost = lost(&TORN_READ, schedule, SEEDS);
-        println!("{schedule}: {lost} of {SEEDS}");
-        assert!(lost > 0, "{schedule}: none of {SEEDS}");
+fn two_preemptions_are_found() {
+    for schedule in [Order::Random, Order::Points, PCT_3] {
+        let lost = lost(&TORN_READ, schedule, 1000);
+        println!("{schedule}: {lost} of 1000");
+        assert!(lost > 1, "{schedule}: {lost} of 1000");
     }
 }
 
 #[test]
 fn looks_change_no_order() {
-    for schedule in [Order::Random, PCT_3] {
+    for schedule in [Order::Random, Order::Points, PCT_3] {
         for seed in 0..20 {
             let [once, eager] =
                 [false, true].map(|eager| run(&TORN_READ, schedule, seed, &mut Eager(eager)));

@@ -52,6 +52,12 @@ pub trait Bus {
     /// Whether a device access or system register write since the last call wants the engine to
     /// look before the next instruction (a new earlier event, another vCPU's interrupt).
     fn attention(&mut self) -> bool;
+    /// An atomic access, a store-exclusive, a store-release or TLB maintenance has been done, by which CPUs agree with each
+    /// other. Whether [`Bus::attention`] is to be asked before the next instruction.
+    #[inline(always)]
+    fn agreed(&mut self) -> bool {
+        false
+    }
     /// Whether the engine wants to look at the CPU as it is after this block, whatever it did.
     #[inline(always)]
     fn wants_stop(&self) -> bool {

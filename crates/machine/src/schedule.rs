@@ -16,6 +16,9 @@ pub enum Order {
     RoundRobin,
     /// That one, for turns whose lengths are drawn, and now and then its time is taken away.
     Random,
+    /// The vCPU that is furthest behind, whose time is now and then taken away where races live: after an
+    /// access to a device, to the interrupt controller or to a lock word, and after TLB maintenance.
+    Points,
     /// The one with the highest priority, as PCT has it.
     Pct {
         /// How many orders between two steps a bug needs: one more than there are change points.
@@ -32,11 +35,12 @@ impl FromStr for Order {
         match text {
             "round-robin" => return Ok(Order::RoundRobin),
             "random" => return Ok(Order::Random),
+            "points" => return Ok(Order::Points),
             _ => {}
         }
         let Some(rest) = text.strip_prefix("pct:") else {
             return Err(format!(
-                "`{text}` is no schedule; write round-robin, random or pct:DEPTH[,steps=N]"
+                "`{text}` is no schedule; write round-robin, random, points or pct:DEPTH[,steps=N]"
             ));
         };
         let (depth, option) = match rest.split_once(',') {
@@ -68,6 +72,7 @@ impl fmt::Display for Order {
         match self {
             Order::RoundRobin => write!(f, "round-robin"),
             Order::Random => write!(f, "random"),
+            Order::Points => write!(f, "points"),
             Order::Pct { depth, steps } => write!(f, "pct:{depth},steps={steps}"),
         }
     }
@@ -79,7 +84,13 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_written() {
-        for text in ["round-robin", "random", "pct:3", "pct:1,steps=2000"] {
+        for text in [
+            "round-robin",
+            "random",
+            "points",
+            "pct:3",
+            "pct:1,steps=2000",
+        ] {
             let order: Order = text.parse().unwrap();
             assert_eq!(order.to_string().parse(), Ok(order), "{text}");
         }
@@ -92,8 +103,8 @@ mod tests {
     #[test]
     fn what_is_no_schedule_is_refused_with_the_cure() {
         for (text, cure) in [
-            ("fair", "write round-robin, random or pct:DEPTH"),
-            ("pct", "write round-robin, random or pct:DEPTH"),
+            ("fair", "write round-robin, random, points or pct:DEPTH"),
+            ("pct", "write round-robin, random, points or pct:DEPTH"),
             ("pct:0", "a depth from 1 to 32"),
             ("pct:33", "a depth from 1 to 32"),
             ("pct:2,n=3", "write steps=N"),

@@ -53,8 +53,8 @@ pub struct MachineArgs {
     /// Seed of every random draw [default: 1].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// In which order vCPUs advance, with the soft engine: round-robin, random, or pct:DEPTH[,steps=N]
-    /// (docs/schedules.md).
+    /// In which order vCPUs advance, with the soft engine: round-robin, random, points, or
+    /// pct:DEPTH[,steps=N] (docs/schedules.md).
     #[arg(long, value_name = "ORDER", default_value = "round-robin", value_parser = parse_schedule)]
     pub schedule: Order,
     /// Seed of that order's draws [default: that of --seed].

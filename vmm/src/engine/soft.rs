@@ -327,6 +327,7 @@ impl<'a> Soft<'a> {
             end: slice.end,
             instruction: self.instruction,
             attention: slice.attention,
+            schedule: &mut self.schedule,
             attended: false,
             interrupted: false,
             request: self.world.timeline.yield_request(),

@@ -29,6 +29,15 @@ pub(super) fn done(cpu: &Cpu) -> Result<Flow, Exception> {
     })
 }
 
+/// How to go on after an access by which CPUs agree.
+#[inline(always)]
+pub(super) fn agreed<B: Bus>(cpu: &mut Cpu, bus: &mut B) -> Result<Flow, Exception> {
+    if bus.agreed() {
+        cpu.leave = Leave::Look;
+    }
+    done(cpu)
+}
+
 impl LoadKind {
     pub(super) const BYTE: Self = Self::Unsigned(Size::Byte);
     pub(super) const HALF: Self = Self::Unsigned(Size::Half);
@@ -266,7 +275,7 @@ pub(super) fn store_exclusive<B: Bus>(
         cpu.store(bus, va, size, value, AccessType::Atomic)?;
     }
     cpu.set(rs, u64::from(!pass));
-    done(cpu)
+    agreed(cpu, bus)
 }
 
 /// Both words or both doublewords of a pair as one atomic access.
@@ -339,7 +348,7 @@ pub(super) fn store_exclusive_pair<B: Bus>(
         store_both(cpu, bus, wide, va, both)?;
     }
     cpu.set(rs, u64::from(!pass));
-    done(cpu)
+    agreed(cpu, bus)
 }
 
 pub(super) fn compare_and_swap<B: Bus>(
@@ -361,7 +370,7 @@ pub(super) fn compare_and_swap<B: Bus>(
     };
     cpu.store(bus, va, size, new, AccessType::Atomic)?;
     cpu.set(as_destination(rs), old);
-    done(cpu)
+    agreed(cpu, bus)
 }
 
 pub(super) fn compare_and_swap_pair<B: Bus>(
@@ -384,7 +393,7 @@ pub(super) fn compare_and_swap_pair<B: Bus>(
     store_both(cpu, bus, wide, va, new)?;
     cpu.set(rs, old.0);
     cpu.set(as_destination(rs + 1), old.1);
-    done(cpu)
+    agreed(cpu, bus)
 }
 
 /// DDI 0487, `MemAtomic`.
@@ -415,5 +424,5 @@ pub(super) fn atomic<B: Bus>(
     };
     cpu.store(bus, va, size, new, AccessType::Atomic)?;
     cpu.set(rt, old);
-    done(cpu)
+    agreed(cpu, bus)
 }

@@ -22,7 +22,9 @@ use data_processing::{add_carry, add_sub, conditional_compare, logical, shift_op
 pub(crate) use lower::lower;
 pub(crate) use op::Op;
 
-use loads_stores::{at, base, load, load_pair_w, load_pair_x, store, store_pair_w, store_pair_x};
+use loads_stores::{
+    agreed, at, base, load, load_pair_w, load_pair_x, store, store_pair_w, store_pair_x,
+};
 
 use crate::bus::{Bus, Size};
 use crate::cpu::Cpu;
@@ -704,7 +706,8 @@ pub(crate) fn step<B: Bus>(cpu: &mut Cpu, bus: &mut B, op: &Op) -> Result<Flow, 
         }
         Op::Stlr { size, rt, rn } => {
             let va = base(cpu, rn)?;
-            return store(cpu, bus, size, rt, va, AccessType::AcquireRelease);
+            store(cpu, bus, size, rt, va, AccessType::AcquireRelease)?;
+            return agreed(cpu, bus);
         }
         Op::Cas { size, rs, rt, rn } => {
             return loads_stores::compare_and_swap(cpu, bus, size, rs, rt, rn);

@@ -209,6 +209,8 @@ fn execute_sys<B: Bus>(
             if shared {
                 cpu.broadcast(Broadcast::Tlb(scope));
             }
+            // It is looked up anyway.
+            bus.agreed();
             return Ok(look(cpu));
         }
     }

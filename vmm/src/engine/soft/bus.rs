@@ -10,6 +10,7 @@ use stallbox_timeline::{Span, Time, YieldRequest};
 use vm_memory::{VolatileMemory, VolatileSlice};
 
 use super::Board;
+use super::schedule::Schedule;
 
 /// One vCPU's view of the world during a slice.
 pub(super) struct CoreBus<'a> {
@@ -21,6 +22,8 @@ pub(super) struct CoreBus<'a> {
     pub(super) end: Time,
     pub(super) instruction: Span,
     pub(super) attention: bool,
+    /// Is told of the places where races live.
+    pub(super) schedule: &'a mut Schedule,
     /// It was told so.
     pub(super) attended: bool,
     /// What an access set going was interrupted: the vCPU waits for it.
@@ -51,9 +54,18 @@ impl<'a> CoreBus<'a> {
         self.attention |= self.board.any_signalled() || is_event_before(self.world, self.end);
     }
 
+    /// It has done something that others can see. Whether the schedule ends the slice for it.
+    #[inline(always)]
+    fn point(&mut self) -> bool {
+        let ends = self.schedule.came_to_point(self.cpu);
+        self.attention |= ends;
+        ends
+    }
+
     #[cold]
     fn read_device(&mut self, when: u64, address: u64, data: &mut [u8]) -> Result<(), BusError> {
         let answered = self.world.read_device(self.time(when), address, data);
+        self.point();
         self.touched();
         if answered { Ok(()) } else { Err(BusError) }
     }
@@ -61,6 +73,7 @@ impl<'a> CoreBus<'a> {
     #[cold]
     fn write_device(&mut self, when: u64, address: u64, data: &[u8]) -> Result<(), BusError> {
         let answered = self.world.write_device(self.time(when), address, data);
+        self.point();
         self.touched();
         if answered { Ok(()) } else { Err(BusError) }
     }
@@ -187,11 +200,12 @@ impl Bus for CoreBus<'_> {
 
     fn sysreg_read(&mut self, when: u64, register: u16) -> Option<u64> {
         let now = self.time(when);
-        let value = self
-            .board
-            .timers
-            .sysreg_read(self.cpu, register, now)
-            .or_else(|| self.board.gic.sysreg_read(self.cpu, register));
+        let value = self.board.timers.sysreg_read(self.cpu, register, now);
+        let value = value.or_else(|| {
+            // An interrupt is taken.
+            self.point();
+            self.board.gic.sysreg_read(self.cpu, register)
+        });
         self.touched();
         value
     }
@@ -199,11 +213,13 @@ impl Bus for CoreBus<'_> {
     fn sysreg_write(&mut self, when: u64, register: u16, value: u64) -> Option<()> {
         let now = self.time(when);
         self.world.timeline.set_now(now);
-        let done = self
-            .board
-            .timers
-            .sysreg_write(self.cpu, register, value, now)
-            .or_else(|| self.board.gic.sysreg_write(self.cpu, register, value));
+        let timers = &self.board.timers;
+        let done = timers.sysreg_write(self.cpu, register, value, now);
+        let done = done.or_else(|| {
+            // One is ended, or sent to another vCPU.
+            self.point();
+            self.board.gic.sysreg_write(self.cpu, register, value)
+        });
         self.touched();
         done
     }
@@ -227,5 +243,10 @@ impl Bus for CoreBus<'_> {
     fn attention(&mut self) -> bool {
         self.attended |= self.attention;
         self.attention
+    }
+
+    #[inline(always)]
+    fn agreed(&mut self) -> bool {
+        self.point()
     }
 }

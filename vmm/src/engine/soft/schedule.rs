@@ -21,6 +21,13 @@ const STEAL_ONE_IN: u64 = 16;
 /// `random`: for so long at most.
 const STOLEN_MAX: Span = Span::from_us(10);
 
+/// `points`: a vCPU's time is taken away after one in so many of the places where races live, on average.
+const POINTS_ONE_IN: u64 = 8;
+/// `points`: not later than after so many instructions, for what lies before the next such place.
+const LATER_MAX: u64 = 64;
+/// `points`: for so long at most. It is as long as it takes a kernel to handle a few IO page faults.
+const STOLEN_AT_POINT_MAX: Span = Span::from_us(100);
+
 /// `pct`: how long a vCPU that has nothing to do but wait for others lets them run.
 const GIVES_WAY: Span = Span::from_us(2);
 /// `pct`: who had no turn for so long has one, whatever its priority: a vCPU of a higher one may spin
@@ -29,7 +36,7 @@ const STARVED_MAX: Span = Span::from_us(200);
 
 /// What the vCPU that is furthest behind does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(super) enum Turn {
     /// It runs, for so many instructions at most.
     Run(u64),
     /// Its clock moves on without it.
@@ -37,19 +44,19 @@ pub enum Turn {
 }
 
 /// How it stands when a turn begins.
-pub struct Standing<'a> {
+pub(super) struct Standing<'a> {
     /// The vCPU that is furthest behind.
-    pub behind: usize,
+    pub(super) behind: usize,
     /// The clock of each vCPU that runs.
-    pub clocks: &'a dyn Fn(usize) -> Option<Time>,
+    pub(super) clocks: &'a dyn Fn(usize) -> Option<Time>,
     /// Instructions retired by all.
-    pub retired: &'a dyn Fn() -> u64,
+    pub(super) retired: &'a dyn Fn() -> u64,
     /// The longest slice, in instructions: at least 1.
-    pub slice: u64,
+    pub(super) slice: u64,
 }
 
 /// The order in which vCPUs advance.
-pub struct Schedule {
+pub(super) struct Schedule {
     mode: Mode,
     /// Another seed than the run's.
     own_seed: Option<u64>,
@@ -58,6 +65,7 @@ pub struct Schedule {
 enum Mode {
     RoundRobin,
     Random(Random),
+    Points(Points),
     Pct(Pct),
 }
 
@@ -65,6 +73,12 @@ struct Random {
     rng: Rng,
     /// Whether the turn before was one in which time was stolen: then one follows that runs.
     stole: bool,
+}
+
+struct Points {
+    rng: Rng,
+    /// For each vCPU, after how many more instructions its time is taken away.
+    stolen_in: Vec<Option<u64>>,
 }
 
 struct Pct {
@@ -87,13 +101,17 @@ struct Pct {
 
 impl Schedule {
     /// The schedule of a machine with so many vCPUs; `own_seed` in place of the run's `seed`.
-    pub fn new(order: Order, cpus: usize, seed: u64, own_seed: Option<u64>) -> Schedule {
+    pub(super) fn new(order: Order, cpus: usize, seed: u64, own_seed: Option<u64>) -> Schedule {
         let rng = seeded(own_seed.unwrap_or(seed), STREAM);
         let mode = match order {
             // Nobody is there to take turns with.
             _ if cpus < 2 => Mode::RoundRobin,
             Order::RoundRobin => Mode::RoundRobin,
             Order::Random => Mode::Random(Random { rng, stole: false }),
+            Order::Points => Mode::Points(Points {
+                rng,
+                stolen_in: vec![None; cpus],
+            }),
             Order::Pct { depth, steps } => Mode::Pct(Pct {
                 rng,
                 depth,
@@ -110,11 +128,15 @@ impl Schedule {
     }
 
     /// From here on draws as from the beginning with `seed`, unless it has a seed of its own.
-    pub fn reseed(&mut self, seed: u64) {
+    pub(super) fn reseed(&mut self, seed: u64) {
         let rng = seeded(self.own_seed.unwrap_or(seed), STREAM);
         match &mut self.mode {
             Mode::RoundRobin => {}
             Mode::Random(random) => *random = Random { rng, stole: false },
+            Mode::Points(points) => {
+                points.rng = rng;
+                points.stolen_in.fill(None);
+            }
             Mode::Pct(pct) => {
                 pct.rng = rng;
                 pct.round_end = 0;
@@ -124,17 +146,28 @@ impl Schedule {
 
     /// What the vCPU does that is furthest behind.
     #[inline]
-    pub fn turn(&mut self, standing: &Standing) -> Turn {
+    pub(super) fn turn(&mut self, standing: &Standing) -> Turn {
         match &mut self.mode {
             Mode::RoundRobin => Turn::Run(standing.slice),
             Mode::Random(random) => random.turn(standing),
+            Mode::Points(points) => points.turn(standing),
             Mode::Pct(pct) => pct.turn(standing),
+        }
+    }
+
+    /// A vCPU has accessed a device, the interrupt controller or a word by which vCPUs agree, or
+    /// invalidated translations. Whether its turn ends.
+    #[inline(always)]
+    pub(super) fn came_to_point(&mut self, cpu: usize) -> bool {
+        match &mut self.mode {
+            Mode::Points(points) => points.came_to_point(cpu),
+            _ => false,
         }
     }
 
     /// A vCPU said, at that time, that it has nothing to do but wait for another (WFE, YIELD).
     #[inline]
-    pub fn yielded(&mut self, cpu: usize, now: Time) {
+    pub(super) fn yielded(&mut self, cpu: usize, now: Time) {
         if let Mode::Pct(pct) = &mut self.mode {
             pct.gives_way[cpu] = now + GIVES_WAY;
         }
@@ -150,6 +183,33 @@ impl Random {
         }
         self.stole = false;
         Turn::Run(any_magnitude(&mut self.rng, standing.slice))
+    }
+}
+
+impl Points {
+    fn turn(&mut self, standing: &Standing) -> Turn {
+        let stolen_in = &mut self.stolen_in[standing.behind];
+        match stolen_in.take() {
+            None => Turn::Run(standing.slice),
+            Some(0) => {
+                let span = any_magnitude(&mut self.rng, STOLEN_AT_POINT_MAX.as_ns());
+                Turn::Stolen(Span::from_ns(span))
+            }
+            Some(instructions) => {
+                *stolen_in = Some(0);
+                Turn::Run(standing.slice.min(instructions))
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn came_to_point(&mut self, cpu: usize) -> bool {
+        if below(&mut self.rng, POINTS_ONE_IN) != 0 {
+            return false;
+        }
+        let later = any_magnitude(&mut self.rng, LATER_MAX) - 1;
+        self.stolen_in[cpu] = Some(later);
+        true
     }
 }
 
@@ -303,6 +363,7 @@ mod tests {
     fn one_vcpu_has_whole_slices_in_any_order() {
         for order in [
             Order::Random,
+            Order::Points,
             Order::Pct {
                 depth: 3,
                 steps: 10,
@@ -358,6 +419,42 @@ mod tests {
         schedule.yielded(high, clock);
         assert_ne!(turn(high, &mut schedule), Turn::Run(100));
         assert_eq!(turn(1 - high, &mut schedule), Turn::Run(100));
+    }
+
+    #[test]
+    fn time_is_stolen_soon_after_some_of_the_points_and_nowhere_else() {
+        let mut schedule = Schedule::new(Order::Points, 2, 1, None);
+        let turn = |schedule: &mut Schedule| {
+            schedule.turn(&Standing {
+                behind: 1,
+                clocks: &|_| Some(Time::ZERO),
+                retired: &|| 0,
+                slice: 2000,
+            })
+        };
+        for _ in 0..1000 {
+            assert_eq!(turn(&mut schedule), Turn::Run(2000));
+        }
+        let mut thefts = 0;
+        for _ in 0..1600 {
+            schedule.came_to_point(0);
+            assert_eq!(turn(&mut schedule), Turn::Run(2000), "the other's point");
+            let ends = schedule.came_to_point(1);
+            let turns = [turn(&mut schedule), turn(&mut schedule)];
+            match turns {
+                [Turn::Run(2000), Turn::Run(2000)] => assert!(!ends),
+                [Turn::Stolen(span), Turn::Run(2000)] => {
+                    assert!(span <= STOLEN_AT_POINT_MAX);
+                    thefts += 1;
+                }
+                [Turn::Run(later), Turn::Stolen(_)] => {
+                    assert!(later < LATER_MAX);
+                    thefts += 1;
+                }
+                turns => panic!("{turns:?}"),
+            }
+        }
+        assert!((150..250).contains(&thefts), "{thefts}");
     }
 
     #[test]
