@@ -35,7 +35,7 @@ pub use measure::{Measured, measure, measure_while};
 pub use run::{Run, Summary};
 pub use skipped::{LIST as SKIPPED, skipped};
 pub use slots::{Slot, take as slot};
-pub use stallbox::{image, stallbox};
+pub use stallbox::{image, stallbox, stallbox_in};
 pub use stalls::Stalls;
 pub use trace::Record;
 

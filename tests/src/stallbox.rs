@@ -2,12 +2,12 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use stallbox_guest_images::{self as guest_images, GuestImage};
 
-use crate::repository;
+use crate::{repository, slots};
 
 /// The `stallbox` to test: that of the environment variable `STALLBOX`, or the release build,
 /// which is brought up to date first. Not the tests' own profile: boots take long enough.
@@ -53,6 +53,18 @@ fn build() -> PathBuf {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo built no executable")
+}
+
+/// Runs a command of Stallbox's in a folder.
+pub fn stallbox_in(folder: &Path, words: &[&str]) -> Output {
+    image();
+    let _slot = slots::take();
+    let output = Command::new(stallbox())
+        .current_dir(folder)
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
+    output.expect("stallbox can be started")
 }
 
 /// The project's own guest image. A test without it has failed: it must not look as if it passed.

@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use stallbox_tests::{image, slot, stallbox};
+use stallbox_tests::stallbox_in;
 
 /// Half of all seeds lose the answer to the job's only stall.
 const PLAN: &str = "[[rule]]\nname = 'lost'\nat = 'command'\n\
@@ -12,13 +11,7 @@ const PLAN: &str = "[[rule]]\nname = 'lost'\nat = 'command'\n\
 
 /// Exit status, standard output, standard error.
 fn command(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
-    let _slot = slot();
-    let output = Command::new(stallbox())
-        .current_dir(folder)
-        .args(words)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.expect("stallbox can be started");
+    let output = stallbox_in(folder, words);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code(),
@@ -29,7 +22,6 @@ fn command(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
 
 /// A bundle of a run that fails: its name.
 fn found(folder: &Path, script: &str) -> String {
-    let _ = image();
     fs::write(folder.join("plan.toml"), PLAN).unwrap();
     let options = [
         "sweep",

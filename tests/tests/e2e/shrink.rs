@@ -1,11 +1,9 @@
 //! Failures made smaller.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use stallbox_bundle::{Input, Place, Turn, read, write};
-use stallbox_tests::{Guest, image, slot, stallbox};
+use stallbox_tests::{Guest, stallbox_in};
 
 const ERROR: i32 = 125;
 const STOPPED: i32 = 124;
@@ -16,20 +14,9 @@ const PLAN: &str = "[[rule]]\nname = 'late'\nat = 'record'\ndo = { delay = 3000 
                     [[rule]]\nname = 'evict'\nat = 'time'\n\
                     match = { from_ns = 44200000, period_ns = 100000 }\ndo = { evict_tlb = 'all' }\n";
 
-fn command(folder: &Path, words: &[&str]) -> Output {
-    let _slot = slot();
-    let output = Command::new(stallbox())
-        .current_dir(folder)
-        .args(words)
-        .stdin(Stdio::null())
-        .output();
-    output.expect("stallbox can be started")
-}
-
 #[test]
 #[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats runs")]
 fn what_does_not_matter_is_left_out() {
-    let _ = image();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::write(folder.join("plan.toml"), PLAN).unwrap();
@@ -51,7 +38,7 @@ fn what_does_not_matter_is_left_out() {
         "--",
         script,
     ];
-    let swept = command(folder, &options);
+    let swept = stallbox_in(folder, &options);
     assert_eq!(swept.status.code(), Some(1), "{swept:?}");
     let found = fs::read_dir(folder.join("found"))
         .unwrap()
@@ -62,7 +49,7 @@ fn what_does_not_matter_is_left_out() {
     let found = found.to_str().unwrap();
     // What it needs is in the bundle.
     fs::remove_file(folder.join("plan.toml")).unwrap();
-    let shrunk = command(folder, &["shrink", found, "--out", "small.sbx"]);
+    let shrunk = stallbox_in(folder, &["shrink", found, "--out", "small.sbx"]);
     let text = String::from_utf8_lossy(&shrunk.stdout);
     let told = String::from_utf8_lossy(&shrunk.stderr);
     assert_eq!(shrunk.status.code(), Some(0), "{text}{told}");
@@ -80,10 +67,10 @@ fn what_does_not_matter_is_left_out() {
         small.arguments.last().unwrap(),
         "zipsva compress --in /stallbox/command --out /tmp/out;"
     );
-    let again = command(folder, &["replay", "small.sbx", "--quiet"]);
+    let again = stallbox_in(folder, &["replay", "small.sbx", "--quiet"]);
     assert_eq!(again.status.code(), Some(STOPPED), "{again:?}");
     // It is as small as can be.
-    let no_smaller = command(folder, &["shrink", "small.sbx", "--out", "smaller.sbx"]);
+    let no_smaller = stallbox_in(folder, &["shrink", "small.sbx", "--out", "smaller.sbx"]);
     let told = String::from_utf8_lossy(&no_smaller.stderr);
     assert!(
         told.contains("there is no smaller one, and none is written"),
@@ -99,7 +86,7 @@ fn a_run_that_does_not_fail_or_was_interfered_with_is_refused() {
     let path = folder.path().join("run.sbx");
     Guest::new().option("--record", &path).run("true").success();
     let shrink = |why: &str| {
-        let output = command(folder.path(), &["shrink", "run.sbx"]);
+        let output = stallbox_in(folder.path(), &["shrink", "run.sbx"]);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(ERROR), "{errors}");
         assert!(errors.contains(why), "{errors}");

@@ -2,24 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use stallbox_tests::{image, repository, slot, stallbox};
+use stallbox_tests::{image, repository, slot, stallbox, stallbox_in};
 
 const FAILED: i32 = 1;
 const ERROR: i32 = 125;
 const ABORT: i32 = 128;
-
-fn stallbox_in(folder: &Path, words: &[&str]) -> Output {
-    let _ = image();
-    let _slot = slot();
-    let output = Command::new(stallbox())
-        .current_dir(folder)
-        .args(words)
-        .stdin(Stdio::null())
-        .output();
-    output.expect("stallbox can be started")
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
