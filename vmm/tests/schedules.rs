@@ -10,7 +10,7 @@ use stallbox_firmware::layout::{RAM_BASE, RTC};
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
-use stallbox_machine::schedule::Order;
+use stallbox_machine::schedule::{Order, Schedule};
 use stallbox_machine::vcpu::VcpuState;
 use stallbox_vmm::engine::{Engine, Watch, soft};
 use vm_memory::{Bytes, GuestAddress};
@@ -175,11 +175,14 @@ struct Ran {
     retired: Option<u64>,
 }
 
-fn run(race: &Race, schedule: Order, seed: u64, watch: &mut dyn Watch) -> Ran {
+fn run(race: &Race, order: Order, seed: u64, watch: &mut dyn Watch) -> Ran {
     let machine = MachineConfig {
         memory_bytes: 16 << 20,
         cpus: 2,
-        schedule,
+        schedule: Schedule {
+            order,
+            ..Schedule::default()
+        },
         seed,
         ..MachineConfig::default()
     };

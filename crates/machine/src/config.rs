@@ -11,7 +11,7 @@ use stallbox_firmware::layout;
 
 use crate::check::{CheckConfig, Symbols};
 use crate::latency::LatencyModel;
-use crate::schedule::Order;
+use crate::schedule::Schedule;
 
 /// Everything that decides a run's course: two runs of equal configuration and files are the same.
 #[derive(Clone, Debug)]
@@ -41,9 +41,7 @@ pub struct MachineConfig {
     /// Seed of every draw.
     pub seed: u64,
     /// In which order vCPUs advance. The soft engine's choice.
-    pub schedule: Order,
-    /// Seed of that order's draws, if it is another.
-    pub schedule_seed: Option<u64>,
+    pub schedule: Schedule,
     /// What a kernel that shuffles its addresses begins with (`/chosen/kaslr-seed`).
     pub kaslr_seed: Option<u64>,
     /// What goes wrong.
@@ -70,8 +68,7 @@ impl Default for MachineConfig {
             smmu: SmmuSettings::default(),
             latency: LatencyModel::built_in(),
             seed: 1,
-            schedule: Order::default(),
-            schedule_seed: None,
+            schedule: Schedule::default(),
             kaslr_seed: None,
             plan: Plan::default(),
             check: CheckConfig::default(),

@@ -8,6 +8,17 @@ const PCT_STEPS: u64 = 1_000_000;
 /// More change points than that in one round are no longer few.
 const PCT_DEPTH_MAX: u32 = 32;
 
+/// The order in which vCPUs advance, and what it is drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// Who runs next.
+    pub order: Order,
+    /// The seed of its draws, if that is not the run's.
+    pub seed: Option<u64>,
+    /// After so many preemptions there are no more, since the draws began.
+    pub preemptions_max: Option<u64>,
+}
+
 /// Who runs next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {

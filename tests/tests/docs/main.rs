@@ -40,6 +40,7 @@ pages! {
     measuring: "docs/measuring.md",
     readme: "README.md",
     scenarios: "docs/scenarios.md",
+    schedules: "docs/schedules.md",
     sweeps: "docs/sweeps.md",
     test_engine: "docs/test-engine.md",
     trace: "docs/trace.md",

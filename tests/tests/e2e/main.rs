@@ -37,6 +37,7 @@ mod probe;
 mod programs;
 mod registers;
 mod replay;
+mod schedules;
 mod shrink;
 mod signals;
 mod slurm;

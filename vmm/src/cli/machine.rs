@@ -60,6 +60,9 @@ pub struct MachineArgs {
     /// Seed of that order's draws [default: that of --seed].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub schedule_seed: Option<u64>,
+    /// With another order than round-robin: after so many preemptions there are no more.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub preemptions: Option<u64>,
     /// Where a kernel with CONFIG_RANDOMIZE_BASE goes in its address space (KASLR): kaslr-seed in the
     /// device tree's /chosen, decimal or with 0x. The place follows from its upper bits: small numbers
     /// give the same one. Without it, such a kernel shuffles nothing.

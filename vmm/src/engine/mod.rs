@@ -70,6 +70,9 @@ pub trait Vcpus {
     /// Instructions retired by all vCPUs, where they are counted.
     fn retired(&self) -> Option<u64>;
 
+    /// Preemptions that the schedule has made since its draws began, where there is one.
+    fn preemptions(&self) -> Option<u64>;
+
     /// The longest time of the host's for which the engine did not [`look`](Watch::look), or wait for what
     /// there is to look at.
     fn longest_gap(&self) -> Duration;

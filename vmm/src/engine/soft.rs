@@ -137,12 +137,7 @@ impl<'a> Soft<'a> {
         let region = world.ram.iter().next().expect("a world has RAM");
         let ram = region.as_volatile_slice().expect("RAM is mapped");
         let broadcasting = cpus.len() > 1;
-        let schedule = Schedule::new(
-            machine.schedule,
-            cpus.len(),
-            machine.seed,
-            machine.schedule_seed,
-        );
+        let schedule = Schedule::new(machine.schedule, cpus.len(), machine.seed);
         let mut cores: Vec<Core> = cpus
             .map(|config| Core {
                 cpu: Cpu::new(config),
@@ -586,6 +581,10 @@ impl Vcpus for Soft<'_> {
 
     fn retired(&self) -> Option<u64> {
         Some(self.retired_by_all())
+    }
+
+    fn preemptions(&self) -> Option<u64> {
+        Some(self.schedule.preemptions())
     }
 
     fn longest_gap(&self) -> Duration {

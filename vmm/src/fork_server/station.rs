@@ -185,6 +185,7 @@ fn report(
     let mut counts = serde_json::to_value(&summary)?;
     counts["virtual_ns"] = world.now().as_ns().into();
     counts["instructions"] = vcpus.retired().into();
+    counts["preemptions"] = vcpus.preemptions().into();
     let report = Report {
         outcome: ended
             .outcome

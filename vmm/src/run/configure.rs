@@ -10,6 +10,7 @@ use stallbox_faultplan::Plan;
 use stallbox_machine::check::{CheckConfig, SymbolSource, Symbols};
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::latency::LatencyModel;
+use stallbox_machine::schedule::Schedule;
 
 use crate::cli::MachineArgs;
 use crate::config::GuestConfig;
@@ -79,8 +80,11 @@ pub(crate) fn machine(args: &MachineArgs, choices: Choices) -> Result<MachineCon
         smmu,
         latency,
         seed: args.seed.unwrap_or(DEFAULT_SEED),
-        schedule: args.schedule,
-        schedule_seed: args.schedule_seed,
+        schedule: Schedule {
+            order: args.schedule,
+            seed: args.schedule_seed,
+            preemptions_max: args.preemptions,
+        },
         kaslr_seed: args.kaslr_seed,
         plan,
         check: check_config(args)?,

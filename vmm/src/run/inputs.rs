@@ -41,6 +41,8 @@ pub(crate) struct Inputs {
     schedule: String,
     /// The seed of that order's draws, if it was another.
     schedule_seed: Option<u64>,
+    /// As many preemptions were allowed.
+    preemptions: Option<u64>,
     /// What KASLR began with.
     kaslr_seed: Option<u64>,
 }
@@ -117,8 +119,9 @@ impl Inputs {
             plan: args.plan.as_deref().map(Named::of).transpose()?,
             latency: args.guest.latency.iter().map(latency).collect(),
             seed: machine.seed,
-            schedule: machine.schedule.to_string(),
-            schedule_seed: machine.schedule_seed,
+            schedule: machine.schedule.order.to_string(),
+            schedule_seed: machine.schedule.seed,
+            preemptions: machine.schedule.preemptions_max,
             kaslr_seed: machine.kaslr_seed,
         })
     }
@@ -148,6 +151,7 @@ impl Inputs {
             seed: args.seed.unwrap_or(super::configure::DEFAULT_SEED),
             schedule: args.schedule.to_string(),
             schedule_seed: args.schedule_seed,
+            preemptions: args.preemptions,
             kaslr_seed: args.kaslr_seed,
         }
     }

@@ -40,6 +40,8 @@ struct Report<'a> {
     boot_ns: Option<u64>,
     /// Instructions retired by all vCPUs, where the engine counts them.
     instructions: Option<u64>,
+    /// Preemptions made by the schedule since its draws began, where the engine has one.
+    preemptions: Option<u64>,
     /// What the guest's kernel reported of its own faults.
     kernel_reports: Kernel,
     /// Reports of checkers.
@@ -289,6 +291,7 @@ impl Outputs {
             virtual_ns: world.now().as_ns(),
             boot_ns: world.control.ready_ns(),
             instructions: vcpus.retired(),
+            preemptions: vcpus.preemptions(),
             kernel_reports: Kernel::of(&world.console.reports()),
             check_reports: world.checkers.reports(),
             guest_status: world.control.exit(),

@@ -21,18 +21,21 @@ pub(super) struct Whole {
     /// Parts of the command: words, or pieces of a script.
     parts: Vec<String>,
     is_script: bool,
+    preemptions: u64,
 }
 
 /// Where each dimension is: what says most comes first.
 enum Place {
     Rules,
     Command,
+    Preemptions,
     Cpus,
     Memory,
 }
 
 impl Whole {
-    pub(super) fn of(bundle: Bundle) -> Result<Whole> {
+    /// A run that made so many preemptions.
+    pub(super) fn of(bundle: Bundle, preemptions: u64) -> Result<Whole> {
         let line = Line::of(&bundle)?;
         let machine = &line.run.machine;
         // One that no child can become is refused here, and not candidate by candidate.
@@ -57,6 +60,10 @@ impl Whole {
                 items: parts.iter().map(|part| part.trim().to_owned()).collect(),
             },
             Dimension::Number {
+                name: "preemptions".to_owned(),
+                values: fewer(preemptions),
+            },
+            Dimension::Number {
                 name: "vCPUs".to_owned(),
                 values: (1..=u64::from(machine.cpus)).collect(),
             },
@@ -72,6 +79,7 @@ impl Whole {
             rules: rules.into_iter().map(|(number, _)| number).collect(),
             parts,
             is_script,
+            preemptions,
         })
     }
 
@@ -94,6 +102,10 @@ impl Whole {
             kept.map(str::to_owned).collect()
         };
         let arguments = &mut bundle.arguments;
+        let preemptions = candidate.value(Place::Preemptions as usize);
+        if preemptions < self.preemptions {
+            set(arguments, "--preemptions", &preemptions.to_string());
+        }
         let cpus = candidate.value(Place::Cpus as usize);
         set(arguments, "--cpus", &cpus.to_string());
         let mib = candidate.value(Place::Memory as usize);
@@ -105,6 +117,16 @@ impl Whole {
         }
         Ok(bundle)
     }
+}
+
+/// So many preemptions, and what is worth a try below: the number itself is of no interest.
+fn fewer(preemptions: u64) -> Vec<u64> {
+    let powers = (0..u64::BITS).map(|bit| 1 << bit);
+    let fewer = [0].into_iter().chain(powers);
+    fewer
+        .take_while(|it| *it < preemptions)
+        .chain([preemptions])
+        .collect()
 }
 
 /// The numbers and names of a plan's rules that are switched on.
@@ -212,6 +234,14 @@ mod tests {
             set(&mut arguments, "--cpus", "2");
             assert_eq!(arguments, words(after));
         }
+    }
+
+    #[test]
+    fn few_preemptions_are_tried() {
+        assert_eq!(fewer(0), [0]);
+        assert_eq!(fewer(1), [0, 1]);
+        assert_eq!(fewer(11), [0, 1, 2, 4, 8, 11]);
+        assert_eq!(fewer(u64::MAX).len(), 66);
     }
 
     #[test]

@@ -26,12 +26,11 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8> {
     let told_to_end = signals::flag()?;
     let bundle = bundle::repeatable(&args.bundle)?;
     let named = || format!("the bundle {}", args.bundle.display());
-    let whole = Whole::of(bundle).with_context(named)?;
     let trial = Trial { args, told_to_end };
     let out = args.out.clone().unwrap_or_else(|| small(&args.bundle));
     let mut out = OutputFile::open(&out, "--out", || false)?;
-    let first = trial.run(whole.bundle.clone())?;
-    let Some((run, _)) = first else {
+    let first = trial.run(bundle.clone()).with_context(named)?;
+    let Some((run, done)) = first else {
         return Ok(Outcome::NO_STATUS);
     };
     let Some(signature) = run.signature.clone() else {
@@ -41,6 +40,9 @@ pub fn shrink(args: &ShrinkArgs) -> Result<u8> {
         );
     };
     trial.tell(&format!("it fails: {}", signature.title()));
+    let report = done.report.as_ref();
+    let preemptions = report.and_then(|report| report.counts["preemptions"].as_u64());
+    let whole = Whole::of(bundle, preemptions.unwrap_or(0)).with_context(named)?;
     let mut shrink = Shrink::new(whole.dimensions.clone(), args.tries as usize);
     let mut smallest = None;
     while let Some(candidate) = shrink.next_candidate().cloned() {

@@ -133,6 +133,10 @@ impl Vcpus for Machine<'_> {
         None
     }
 
+    fn preemptions(&self) -> Option<u64> {
+        None
+    }
+
     fn longest_gap(&self) -> Duration {
         self.longest_gap
     }

@@ -79,11 +79,11 @@ impl Kvm {
                  the host's do; only the soft engine has a choice"
             );
         }
-        if machine.schedule != Order::RoundRobin {
+        if machine.schedule.order != Order::RoundRobin {
             bail!(
                 "--schedule {}: the host decides when the kvm engine's vCPUs run; only --engine soft \
                  has a choice",
-                machine.schedule
+                machine.schedule.order
             );
         }
         let kvm = host::open(machine.cpus)?;

@@ -10,7 +10,7 @@
 //! with Probabilistic Guarantees of Finding Bugs" (ASPLOS 2010), with rounds.
 
 use rand_core::Rng as _;
-use stallbox_machine::schedule::Order;
+use stallbox_machine::schedule::{self, Order};
 use stallbox_timeline::{Rng, Span, Time, seeded};
 
 /// The generator's stream: its draws shift no others.
@@ -60,6 +60,19 @@ pub(super) struct Schedule {
     mode: Mode,
     /// Another seed than the run's.
     own_seed: Option<u64>,
+    preemptions: Preemptions,
+}
+
+/// How often a vCPU was kept from running, since the draws began.
+struct Preemptions {
+    made: u64,
+    max: u64,
+}
+
+impl Preemptions {
+    fn are_over(&self) -> bool {
+        self.made >= self.max
+    }
 }
 
 enum Mode {
@@ -100,10 +113,10 @@ struct Pct {
 }
 
 impl Schedule {
-    /// The schedule of a machine with so many vCPUs; `own_seed` in place of the run's `seed`.
-    pub(super) fn new(order: Order, cpus: usize, seed: u64, own_seed: Option<u64>) -> Schedule {
-        let rng = seeded(own_seed.unwrap_or(seed), STREAM);
-        let mode = match order {
+    /// The schedule of a machine with so many vCPUs, in a run with this seed.
+    pub(super) fn new(config: schedule::Schedule, cpus: usize, seed: u64) -> Schedule {
+        let rng = seeded(config.seed.unwrap_or(seed), STREAM);
+        let mode = match config.order {
             // Nobody is there to take turns with.
             _ if cpus < 2 => Mode::RoundRobin,
             Order::RoundRobin => Mode::RoundRobin,
@@ -124,12 +137,20 @@ impl Schedule {
                 running: 0,
             }),
         };
-        Schedule { mode, own_seed }
+        Schedule {
+            mode,
+            own_seed: config.seed,
+            preemptions: Preemptions {
+                made: 0,
+                max: config.preemptions_max.unwrap_or(u64::MAX),
+            },
+        }
     }
 
     /// From here on draws as from the beginning with `seed`, unless it has a seed of its own.
     pub(super) fn reseed(&mut self, seed: u64) {
         let rng = seeded(self.own_seed.unwrap_or(seed), STREAM);
+        self.preemptions.made = 0;
         match &mut self.mode {
             Mode::RoundRobin => {}
             Mode::Random(random) => *random = Random { rng, stole: false },
@@ -149,10 +170,15 @@ impl Schedule {
     pub(super) fn turn(&mut self, standing: &Standing) -> Turn {
         match &mut self.mode {
             Mode::RoundRobin => Turn::Run(standing.slice),
-            Mode::Random(random) => random.turn(standing),
-            Mode::Points(points) => points.turn(standing),
-            Mode::Pct(pct) => pct.turn(standing),
+            Mode::Random(random) => random.turn(standing, &mut self.preemptions),
+            Mode::Points(points) => points.turn(standing, &mut self.preemptions),
+            Mode::Pct(pct) => pct.turn(standing, &mut self.preemptions),
         }
+    }
+
+    /// Preemptions made since the draws began.
+    pub(super) fn preemptions(&self) -> u64 {
+        self.preemptions.made
     }
 
     /// A vCPU has accessed a device, the interrupt controller or a word by which vCPUs agree, or
@@ -160,7 +186,7 @@ impl Schedule {
     #[inline(always)]
     pub(super) fn came_to_point(&mut self, cpu: usize) -> bool {
         match &mut self.mode {
-            Mode::Points(points) => points.came_to_point(cpu),
+            Mode::Points(points) if !self.preemptions.are_over() => points.came_to_point(cpu),
             _ => false,
         }
     }
@@ -175,9 +201,13 @@ impl Schedule {
 }
 
 impl Random {
-    fn turn(&mut self, standing: &Standing) -> Turn {
+    fn turn(&mut self, standing: &Standing, preemptions: &mut Preemptions) -> Turn {
+        if preemptions.are_over() {
+            return Turn::Run(standing.slice);
+        }
         if !self.stole && below(&mut self.rng, STEAL_ONE_IN) == 0 {
             self.stole = true;
+            preemptions.made += 1;
             let span = any_magnitude(&mut self.rng, STOLEN_MAX.as_ns());
             return Turn::Stolen(Span::from_ns(span));
         }
@@ -187,11 +217,13 @@ impl Random {
 }
 
 impl Points {
-    fn turn(&mut self, standing: &Standing) -> Turn {
+    fn turn(&mut self, standing: &Standing, preemptions: &mut Preemptions) -> Turn {
         let stolen_in = &mut self.stolen_in[standing.behind];
         match stolen_in.take() {
             None => Turn::Run(standing.slice),
+            Some(_) if preemptions.are_over() => Turn::Run(standing.slice),
             Some(0) => {
+                preemptions.made += 1;
                 let span = any_magnitude(&mut self.rng, STOLEN_AT_POINT_MAX.as_ns());
                 Turn::Stolen(Span::from_ns(span))
             }
@@ -214,7 +246,7 @@ impl Points {
 }
 
 impl Pct {
-    fn turn(&mut self, standing: &Standing) -> Turn {
+    fn turn(&mut self, standing: &Standing, preemptions: &mut Preemptions) -> Turn {
         let Standing { behind, clocks, .. } = *standing;
         let retired = (standing.retired)();
         if retired >= self.round_end {
@@ -222,6 +254,10 @@ impl Pct {
         }
         while self.changes.last().is_some_and(|&at| at <= retired) {
             self.changes.pop();
+            if preemptions.are_over() {
+                continue;
+            }
+            preemptions.made += 1;
             // Below all that a round begins with, and below who was changed before.
             self.priorities[self.running] = self.changes.len() as u32;
         }
@@ -311,7 +347,16 @@ mod tests {
     }
 
     fn pct(depth: u32, steps: u64, seed: u64) -> Schedule {
-        Schedule::new(Order::Pct { depth, steps }, 2, seed, None)
+        made(Order::Pct { depth, steps }, 2, seed, None)
+    }
+
+    fn made(order: Order, cpus: usize, seed: u64, own_seed: Option<u64>) -> Schedule {
+        let config = schedule::Schedule {
+            order,
+            seed: own_seed,
+            preemptions_max: None,
+        };
+        Schedule::new(config, cpus, seed)
     }
 
     #[test]
@@ -323,17 +368,17 @@ mod tests {
                 steps: 20_000,
             },
         ] {
-            let of = |seed| course(&mut Schedule::new(order, 2, seed, None), 500);
+            let of = |seed| course(&mut made(order, 2, seed, None), 500);
             assert_eq!(of(1), of(1));
             assert_ne!(of(1), of(2));
-            let own = course(&mut Schedule::new(order, 2, 1, Some(2)), 500);
+            let own = course(&mut made(order, 2, 1, Some(2)), 500);
             assert_eq!(own, of(2));
         }
     }
 
     #[test]
     fn reseeded_it_draws_as_from_the_beginning() {
-        let mut random = Schedule::new(Order::Random, 2, 1, None);
+        let mut random = made(Order::Random, 2, 1, None);
         let draws = |schedule: &mut Schedule| {
             let standing = Standing {
                 behind: 0,
@@ -349,14 +394,11 @@ mod tests {
         random.reseed(7);
         assert_eq!(
             draws(&mut random),
-            draws(&mut Schedule::new(Order::Random, 2, 7, None))
+            draws(&mut made(Order::Random, 2, 7, None))
         );
-        let mut own = Schedule::new(Order::Random, 2, 1, Some(3));
+        let mut own = made(Order::Random, 2, 1, Some(3));
         own.reseed(7);
-        assert_eq!(
-            draws(&mut own),
-            draws(&mut Schedule::new(Order::Random, 2, 3, None))
-        );
+        assert_eq!(draws(&mut own), draws(&mut made(Order::Random, 2, 3, None)));
     }
 
     #[test]
@@ -369,7 +411,7 @@ mod tests {
                 steps: 10,
             },
         ] {
-            let turn = Schedule::new(order, 1, 1, None).turn(&Standing {
+            let turn = made(order, 1, 1, None).turn(&Standing {
                 behind: 0,
                 clocks: &|_| Some(Time::ZERO),
                 retired: &|| 0,
@@ -423,7 +465,7 @@ mod tests {
 
     #[test]
     fn time_is_stolen_soon_after_some_of_the_points_and_nowhere_else() {
-        let mut schedule = Schedule::new(Order::Points, 2, 1, None);
+        let mut schedule = made(Order::Points, 2, 1, None);
         let turn = |schedule: &mut Schedule| {
             schedule.turn(&Standing {
                 behind: 1,
@@ -455,6 +497,50 @@ mod tests {
             }
         }
         assert!((150..250).contains(&thefts), "{thefts}");
+    }
+
+    #[test]
+    fn after_the_last_preemption_it_is_round_robin() {
+        let bounded = |order, max| {
+            let config = schedule::Schedule {
+                order,
+                seed: None,
+                preemptions_max: Some(max),
+            };
+            Schedule::new(config, 2, 1)
+        };
+        let standing = Standing {
+            behind: 0,
+            clocks: &|_| Some(Time::ZERO),
+            retired: &|| 0,
+            slice: 2000,
+        };
+        for order in [Order::Random, Order::Points] {
+            for max in [0, 1, 5] {
+                let mut schedule = bounded(order, max);
+                for seed in [1, 2] {
+                    let mut stolen = 0;
+                    for _ in 0..1000 {
+                        schedule.came_to_point(0);
+                        let turn = schedule.turn(&standing);
+                        stolen += u64::from(matches!(turn, Turn::Stolen(_)));
+                    }
+                    assert_eq!((stolen, schedule.preemptions()), (max, max), "{order}");
+                    assert_eq!(schedule.turn(&standing), Turn::Run(2000));
+                    schedule.reseed(seed);
+                }
+            }
+        }
+        let order = Order::Pct {
+            depth: 3,
+            steps: 20_000,
+        };
+        let mut schedule = bounded(order, 1);
+        course(&mut schedule, 200);
+        assert_eq!(schedule.preemptions(), 1);
+        let mut unbounded = bounded(order, u64::MAX);
+        course(&mut unbounded, 200);
+        assert!(unbounded.preemptions() > 10);
     }
 
     #[test]
