@@ -161,6 +161,7 @@ impl Schedule {
             Mode::Pct(pct) => {
                 pct.rng = rng;
                 pct.round_end = 0;
+                // Who waits, who has had no turn, and who ran is the guest's state, and not drawn.
             }
         }
     }
@@ -378,27 +379,37 @@ mod tests {
 
     #[test]
     fn reseeded_it_draws_as_from_the_beginning() {
-        let mut random = made(Order::Random, 2, 1, None);
         let draws = |schedule: &mut Schedule| {
-            let standing = Standing {
-                behind: 0,
-                clocks: &|_| Some(Time::ZERO),
-                retired: &|| 0,
-                slice: 2000,
+            let mut retired = 0;
+            let mut draw = || {
+                schedule.came_to_point(0);
+                let turn = schedule.turn(&Standing {
+                    behind: 0,
+                    clocks: &|cpu| Some(Time::from_ns(cpu as u64)),
+                    retired: &|| retired,
+                    slice: 2000,
+                });
+                retired += 1;
+                turn
             };
-            (0..100)
-                .map(|_| schedule.turn(&standing))
-                .collect::<Vec<_>>()
+            (0..300).map(|_| draw()).collect::<Vec<_>>()
         };
-        draws(&mut random);
-        random.reseed(7);
-        assert_eq!(
-            draws(&mut random),
-            draws(&mut made(Order::Random, 2, 7, None))
-        );
-        let mut own = made(Order::Random, 2, 1, Some(3));
-        own.reseed(7);
-        assert_eq!(draws(&mut own), draws(&mut made(Order::Random, 2, 3, None)));
+        let pct = Order::Pct {
+            depth: 3,
+            steps: 20,
+        };
+        for order in [Order::Random, Order::Points, pct] {
+            let fresh = |seed| draws(&mut made(order, 2, seed, None));
+            let mut schedule = made(order, 2, 1, None);
+            draws(&mut schedule);
+            schedule.reseed(7);
+            assert_eq!(draws(&mut schedule), fresh(7), "{order}");
+            assert_ne!(fresh(1), fresh(7), "{order}");
+            let mut own = made(order, 2, 1, Some(3));
+            draws(&mut own);
+            own.reseed(7);
+            assert_eq!(draws(&mut own), fresh(3), "{order}");
+        }
     }
 
     #[test]
