@@ -15,13 +15,14 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
 use stallbox_bundle::Bundle;
+use stallbox_firmware::boot::EntryState;
 use stallbox_machine::World;
 use stallbox_machine::config::MachineConfig;
 use stallbox_machine::outcome::Outcome;
 use stallbox_output::{Outlet, tell};
 
 use crate::boot;
-use crate::cli::RunArgs;
+use crate::cli::{MachineArgs, RunArgs};
 use crate::confine;
 use crate::control::Control;
 use crate::engine::{self, Engine};
@@ -117,17 +118,8 @@ fn drive(
         );
     }
     let console = outputs.console.clone().map(boxed);
-    let mut world = engine.world(machine, console, outputs.trace().map(boxed))?;
-    world.symbols = configure::symbol_source(&args.machine, machine);
-    let entry = boot::place(
-        &world,
-        machine,
-        files,
-        &args.machine.append,
-        script.as_deref(),
-    )?;
-    world.symbols.kernel_loaded(entry.pc);
-    world.checkers.kernel_loaded(entry.pc)?;
+    let trace = outputs.trace().map(boxed);
+    let (world, entry) = assemble(&*engine, &args.machine, machine, files, console, trace)?;
     let control = control(args, machine, &*engine, &world, is_repeated)?;
     let course = bundle::begin(course, &world);
     let started = Instant::now();
@@ -202,6 +194,24 @@ fn drive(
         }
     }
     Ok(status)
+}
+
+/// The world with the guest placed in it, and where that begins.
+pub(crate) fn assemble(
+    engine: &dyn Engine,
+    args: &MachineArgs,
+    machine: &MachineConfig,
+    files: &boot::Files,
+    console: Option<Box<dyn Write>>,
+    trace: Option<Box<dyn Write>>,
+) -> Result<(World, EntryState)> {
+    let mut world = engine.world(machine, console, trace)?;
+    world.symbols = configure::symbol_source(args, machine);
+    let script = args.script();
+    let entry = boot::place(&world, machine, files, &args.append, script.as_deref())?;
+    world.symbols.kernel_loaded(entry.pc);
+    world.checkers.kernel_loaded(entry.pc)?;
+    Ok((world, entry))
 }
 
 fn boxed(outlet: Outlet) -> Box<dyn Write> {

@@ -92,12 +92,7 @@ fn run(spec: &Spec, orders: &File, messages: &File) -> Result<Option<Report>> {
     let engine = engine::open(EngineKind::Soft, &machine)?;
     let console = spec.transcript.then(Console::default);
     let shown = console.clone().map(|it| Box::new(it) as Box<dyn Write>);
-    let mut world = engine.world(&machine, shown, None)?;
-    world.symbols = configure::symbol_source(args, &machine);
-    let script = args.script();
-    let entry = boot::place(&world, &machine, &files, &args.append, script.as_deref())?;
-    world.symbols.kernel_loaded(entry.pc);
-    world.checkers.kernel_loaded(entry.pc)?;
+    let (world, entry) = run::assemble(&*engine, args, &machine, &files, shown, None)?;
     world.pause.set_possible(true);
     world.pause.set_stop_at(args.stop_at);
     match &spec.from {
