@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use stallbox_tests::{image, slot, stallbox};
+use stallbox_tests::{image, slot, stallbox, stallbox_in};
 use tempfile::TempDir;
 
 const ERROR: i32 = 125;
@@ -157,6 +157,55 @@ fn results_are_the_same_with_any_number_of_jobs_and_from_shards() {
     assert_eq!(folder.text("merged.xml"), folder.text("one.xml"));
     assert_eq!(merged.text(), whole.text());
     merge(&["c", "a"]).status(ERROR).says("2/3");
+}
+
+/// The whole has the bundles that one machine would have written, whichever shard they are of.
+#[test]
+#[cfg_attr(feature = "kvm", ignore = "only the soft engine repeats runs")]
+fn bundles_of_shards_come_together() {
+    let folder = Folder::new();
+    folder.plan(LOSSY);
+    for shard in ["1/2", "2/2"] {
+        let name = &shard[..1];
+        let json = format!("--json={name}/runs");
+        let out = format!("--out={name}");
+        let options = ["--seeds", "0..8", "--plan", "plan.toml", "--stop-at", SOON];
+        let more = ["--shard", shard, &out, &json];
+        fs::create_dir_all(folder.path(name)).unwrap();
+        let all: Vec<&str> = options.iter().chain(&more).copied().collect();
+        folder.sweep(&all, JOB);
+    }
+    let merge = |out: &str| {
+        let words = [
+            "sweep", "merge", "2/runs", "1/runs", "--json", "all", "--out", out,
+        ];
+        Swept(stallbox_in(folder.0.path(), &words))
+    };
+    let merged = merge("whole").status(1);
+    let bundles: Vec<_> = fs::read_dir(folder.path("whole")).unwrap().collect();
+    assert_eq!(bundles.len(), 1, "{}", merged.text());
+    let bundle = bundles[0].as_ref().unwrap().path();
+    merged.says(&format!(
+        "bundle: whole/{}",
+        bundle.file_name().unwrap().to_str().unwrap()
+    ));
+    let words = ["replay", bundle.to_str().unwrap(), "--quiet"];
+    let again = stallbox_in(folder.0.path(), &words);
+    assert_eq!(again.status.code(), Some(124), "{again:?}");
+
+    // A name in a file is one in that folder, and nothing else.
+    let name = bundle.file_name().unwrap().to_str().unwrap();
+    for shard in ["1/runs", "2/runs"] {
+        let text = fs::read_to_string(folder.path(shard)).unwrap();
+        fs::write(folder.path(shard), text.replace(name, "../plan.toml")).unwrap();
+    }
+    let refused = merge("other").status(ERROR);
+    refused.says("\"../plan.toml\" is no name of a file");
+    for shard in ["1/runs", "2/runs"] {
+        let text = fs::read_to_string(folder.path(shard)).unwrap();
+        fs::write(folder.path(shard), text.replace("../plan.toml", "gone.sbx")).unwrap();
+    }
+    merge("other").status(ERROR).says("bundles must lie beside");
 }
 
 #[test]

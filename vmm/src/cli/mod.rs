@@ -31,7 +31,7 @@ pub use plan::{PlanAction, PlanCheckArgs};
 pub use run::RunArgs;
 pub use shrink::ShrinkArgs;
 pub use suite::{BisectArgs, ResultsArgs, TestArgs};
-pub use sweep::{MergeArgs, RunsArgs, SweepAction, SweepArgs};
+pub use sweep::{MergeArgs, RunsArgs, SweepAction, SweepArgs, SweepFilesArgs};
 pub use trace::TraceAction;
 
 /// An arm64 machine for device page faults.

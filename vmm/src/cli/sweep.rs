@@ -55,18 +55,9 @@ pub struct RunsArgs {
     /// The K-th of N parts of the sweep; `stallbox sweep merge` joins their --json files.
     #[arg(long, value_name = "K/N")]
     pub shard: Option<String>,
-    /// Writes the results, a JSON object a line (docs/sweep-results.md).
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Writes the results as JUnit XML.
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// What the sweep is called there, to tell it from others of the same job.
-    #[arg(long, value_name = "NAME", default_value = "sweep")]
-    pub name: String,
-    /// A folder for bundles: one for each distinct failure.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    /// Where results go.
+    #[command(flatten)]
+    pub files: SweepFilesArgs,
     /// Ends a run after so many seconds of the host's time. Better is --stop-at: the guest's own time
     /// is the same on each host.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, allow_negative_numbers = true)]
@@ -85,6 +76,23 @@ pub struct RunsArgs {
     pub quiet: bool,
 }
 
+/// Where the results of a sweep go.
+#[derive(Debug, Args)]
+pub struct SweepFilesArgs {
+    /// Writes the results, a JSON object a line (docs/sweep-results.md).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Writes the results as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// What the sweep is called there, to tell it from others of the same job.
+    #[arg(long, value_name = "NAME", default_value = "sweep")]
+    pub name: String,
+    /// A folder for bundles: one for each distinct failure.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
 /// What else there is to do with sweeps.
 #[derive(Debug, Subcommand)]
 pub enum SweepAction {
@@ -95,18 +103,12 @@ pub enum SweepAction {
 /// Options of `stallbox sweep merge`.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Results: the --json files of all shards.
+    /// Results: the --json files of all shards. What is in their --out is looked for beside them.
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
-    /// Writes the results, a JSON object a line.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Writes the results as JUnit XML.
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// What the sweep is called there, to tell it from others of the same job.
-    #[arg(long, value_name = "NAME", default_value = "sweep")]
-    pub name: String,
+    pub shards: Vec<PathBuf>,
+    /// Where the whole goes. Bundles are looked for beside the results of their shard.
+    #[command(flatten)]
+    pub files: SweepFilesArgs,
 }
 
 fn parse_memory_limit(text: &str) -> Result<u64> {

@@ -1,11 +1,14 @@
 //! What a sweep writes while it runs, and at its end.
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde::Serialize;
 use stallbox_output::OutputError;
 use stallbox_sweep::{Header, Run, Sweep};
 
-use crate::cli::RunsArgs;
+use crate::cli::SweepFilesArgs;
 use crate::fork_server::Done;
 use crate::output::{OutputFile, OutputFolder};
 
@@ -58,7 +61,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Opens all of them.
-    pub(super) fn open(args: &RunsArgs) -> Result<Files> {
+    pub(super) fn open(args: &SweepFilesArgs) -> Result<Files> {
         Ok(Files {
             out: OutputFolder::open(args.out.as_ref())?,
             json: OutputFile::open_named(args.json.as_ref(), "--json", || false)?,
@@ -82,6 +85,13 @@ impl Files {
         self.line(run);
     }
 
+    /// All of a sweep.
+    pub(super) fn whole(&self, sweep: &Sweep) {
+        self.header(&sweep.header);
+        sweep.runs.iter().for_each(|run| self.run(run));
+        self.junit(sweep);
+    }
+
     fn line(&self, value: &impl Serialize) {
         if let Some(file) = &self.json {
             file.json_line(value);
@@ -102,6 +112,22 @@ impl Files {
         let name = format!("{signature}-{number}.sbx");
         self.out.write(&name, &done.bundle)?;
         Some(name)
+    }
+
+    /// Copies the bundle that lies beside the results of a shard.
+    pub(super) fn copy_bundle(&mut self, results: &Path, name: &str) -> Result<()> {
+        if self.out.path(name).is_none() {
+            return Ok(());
+        }
+        let path = results.with_file_name(name);
+        let bundle = fs::read(&path).with_context(|| {
+            let path = path.display();
+            format!(
+                "cannot read {path} (with --out, bundles must lie beside their shard's results)"
+            )
+        })?;
+        self.out.write(name, &bundle);
+        Ok(())
     }
 
     /// For a person, who wants to know where bundles are.

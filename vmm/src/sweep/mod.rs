@@ -36,13 +36,13 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
     let shard = runs.shard.as_deref().map(str::parse::<Shard>);
     let shard = shard.transpose().context("--shard")?;
     let told_to_end = signals::flag()?;
-    let mut files = Files::open(runs)?;
+    let mut files = Files::open(&runs.files)?;
     let runner = Runner::new(Spec {
         from: runs.from.clone(),
         boot_limit: Some(runs.boot_timeout),
         run_limit: runs.timeout,
         memory_limit: runs.memory_limit,
-        bundles: match runs.out {
+        bundles: match runs.files.out {
             Some(_) => Bundles::OfFailures,
             None => Bundles::None,
         },
@@ -85,13 +85,17 @@ pub fn sweep(args: &SweepArgs) -> Result<u8> {
     let sweep = Sweep::new(header, results);
     files.junit(&sweep);
     print(files.with_paths(&sweep).summary())?;
-    let is_complete = sweep.missing().is_empty();
     files.finish()?;
-    Ok(match sweep.runs.iter().all(Run::passed) {
-        _ if !is_complete => Outcome::NO_STATUS,
+    Ok(status(&sweep))
+}
+
+/// Stallbox's exit status for a sweep.
+fn status(sweep: &Sweep) -> u8 {
+    match sweep.runs.iter().all(Run::passed) {
+        _ if !sweep.missing().is_empty() => Outcome::NO_STATUS,
         true => 0,
         false => FAILED,
-    })
+    }
 }
 
 /// A sweep under way.
