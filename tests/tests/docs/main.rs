@@ -66,3 +66,21 @@ fn no_page_is_left_out() {
     listed.sort();
     assert_eq!(found, listed);
 }
+
+/// Prose is read beside other things. Tables have a row a line, and code is as it is.
+#[test]
+fn lines_of_prose_are_not_wide() {
+    let mut wide = Vec::new();
+    let all = page::pages().into_iter();
+    for page in all.chain([stallbox_tests::repository("CHANGELOG.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let mut is_code = false;
+        for (number, line) in text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            if !is_code && !line.starts_with('|') && line.chars().count() >= 120 {
+                wide.push(format!("{}:{}", page.display(), number + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "120 columns and more: {wide:#?}");
+}
