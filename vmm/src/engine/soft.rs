@@ -4,7 +4,7 @@
 //! that is furthest behind runs next, for a slice that ends with the next event of the timeline or
 //! a little after the vCPU behind it; so the clocks stay within 2 microseconds of each other, and the
 //! order depends on nothing but the guest. When all wait, time jumps to the next event. Orders
-//! other than that one are made by moving clocks on ([`Schedule`]).
+//! other than that one are made by moving clocks on (`schedule.rs`).
 //!
 //! The host looks in when it wants to ([`YieldRequest`](stallbox_timeline::YieldRequest)), in the midst of a slice or of what devices
 //! do. What was interrupted is then gone on with before anything else: the same slice, the same work.
